@@ -1,0 +1,197 @@
+"""From the heads' outputs to boxes: proposals and detections, of one image.
+
+Pure functions with static shapes; batch with `jax.vmap`. Nothing here has parameters.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from movseg_jax.config import ModelConfig
+from movseg_jax.nn.padding import real_cells
+from movseg_jax.ops import boxes as box_ops
+from movseg_jax.ops.anchors import level_anchors
+from movseg_jax.ops.nms import non_maximum_suppression
+from movseg_jax.types import Proposals
+
+# Boxes thinner than this are dropped, in pixels; as torchvision does.
+MIN_PROPOSAL_SIDE = 1e-3
+MIN_DETECTION_SIDE = 1e-2
+
+
+class Selected(NamedTuple):
+    """Detections before their masks.
+
+    Attributes:
+        rois: float32 [n, 4], in pixels of the network's input.
+        boxes: float32 [n, 4], the same in pixels of the frame.
+        scores: float32 [n].
+        classes: int32 [n].
+        valid: bool [n].
+    """
+
+    rois: Float[Array, "n 4"]
+    boxes: Float[Array, "n 4"]
+    scores: Float[Array, " n"]
+    classes: Int[Array, " n"]
+    valid: Bool[Array, " n"]
+
+
+def propose(
+    outputs: Mapping[int, tuple[Float[Array, " _"], Float[Array, "_ 4"]]],
+    shapes: Mapping[int, tuple[int, int]],
+    size: Float[Array, "2"],
+    padded_size: tuple[int, int],
+    config: ModelConfig,
+) -> Proposals:
+    """The highest scoring boxes of the RPN, after NMS within each level.
+
+    Args:
+        outputs: Per level, objectness logits and deltas of all anchors: `RPNHead`.
+        shapes: Per level, its height and width in cells.
+        size: Height and width of the image without padding, in pixels.
+        padded_size: With padding.
+        config: Of the model.
+
+    Returns:
+        `config.proposals` boxes by falling score, fewer of them valid if the RPN has
+        fewer. Anchors in the padding are left out if the convention ignores padding.
+    """
+    arithmetic = config.arithmetic
+    if arithmetic.inclusive:  # Detectron clips to the blob it feeds, not to the image.
+        size = jnp.array(padded_size, size.dtype)
+    levels = [
+        _best_of_level(*outputs[level], level, shapes[level], size, config)
+        for level in outputs
+    ]
+    # To equal length, so that the levels' suppressions run side by side.
+    longest = max(len(boxes) for boxes, _ in levels)
+    boxes, logits = (
+        jnp.stack(parts)
+        for parts in zip(*(_pad_rows(level, longest) for level in levels), strict=True)
+    )
+    valid = jnp.isfinite(logits)
+    kept = jax.vmap(
+        lambda b, s, v: non_maximum_suppression(
+            b, s, v, config.proposal_nms_iou, suppress_equal=arithmetic.inclusive
+        )
+    )(boxes, logits, valid)
+    logits = jnp.where(kept, logits, -jnp.inf).reshape(-1)
+    boxes = boxes.reshape(-1, 4)
+    if len(boxes) < config.proposals:
+        boxes, logits = _pad_rows((boxes, logits), config.proposals)
+    logits, index = jax.lax.top_k(logits, config.proposals)
+    valid = jnp.isfinite(logits)
+    return Proposals(
+        boxes=jnp.where(valid[:, None], boxes[index], 0),
+        scores=jnp.where(valid, jax.nn.sigmoid(logits), 0),
+        valid=valid,
+    )
+
+
+def _best_of_level(logits, deltas, level, shape, size, config):
+    """Boxes and logits of a level's best anchors; a logit of -inf marks padding."""
+    arithmetic = config.arithmetic
+    anchors = jnp.asarray(
+        level_anchors(
+            shape,
+            level,
+            size=config.anchor_size,
+            ratios=config.anchor_ratios,
+            offset=arithmetic.anchor_offset,
+            rounding=arithmetic.anchor_rounding,
+        )
+    )
+    logits = jnp.where(jnp.isnan(logits), -jnp.inf, logits)
+    if arithmetic.ignore_padding:
+        real = real_cells(size[None, :], level, shape).reshape(-1)
+        real = jnp.repeat(real, len(config.anchor_ratios))
+        logits = jnp.where(real, logits, -jnp.inf)
+    logits, index = jax.lax.top_k(logits, min(config.pre_nms, len(logits)))
+    boxes = box_ops.decode(deltas[index], anchors[index], box_ops.ANCHOR_WEIGHTS)
+    boxes = box_ops.clip(boxes, size, inclusive=arithmetic.inclusive)
+    large = (boxes[:, 2:] - boxes[:, :2] >= MIN_PROPOSAL_SIDE).all(axis=1)
+    return boxes, jnp.where(large, logits, -jnp.inf)
+
+
+def _pad_rows(level, length):
+    boxes, logits = level
+    missing = length - len(boxes)
+    return (
+        jnp.pad(boxes, [(0, missing), (0, 0)]),
+        jnp.pad(logits, (0, missing), constant_values=-jnp.inf),
+    )
+
+
+def select_detections(
+    class_logits: Float[Array, "n k1"],
+    deltas: Float[Array, "n k 4"],
+    proposals: Proposals,
+    size: Float[Array, "2"],
+    frame_size: Float[Array, "2"],
+    scale: Float[Array, "2"],
+    config: ModelConfig,
+) -> Selected:
+    """The final boxes of an image: scored, refined, after NMS within each class.
+
+    Args:
+        class_logits: Per proposal; background first.
+        deltas: Per proposal and class.
+        proposals: What the box head was run on.
+        size: Height and width of the image in the network's input, without padding.
+        frame_size: Of the frame it was made from.
+        scale: Pixels of the input per pixel of the frame, (y, x).
+        config: Of the model.
+
+    Returns:
+        `config.detections` rows; by falling score or, with Detectron's arithmetic, in
+        the order of the proposals, as there.
+    """
+    inclusive = config.arithmetic.inclusive
+    rois = proposals.boxes
+    if inclusive:  # Detectron refines and suppresses in pixels of the frame.
+        rois, size = _rescale_inclusive(rois, 1 / scale), frame_size
+    scores = jax.nn.softmax(class_logits, axis=-1)[:, 1:].T
+
+    def one_class(scores, deltas):
+        boxes = box_ops.decode(deltas, rois, box_ops.ROI_WEIGHTS)
+        boxes = box_ops.clip(boxes, size, inclusive=inclusive)
+        large = (boxes[:, 2:] - boxes[:, :2] >= MIN_DETECTION_SIDE).all(axis=1)
+        valid = proposals.valid & large & (scores > config.min_score)
+        kept = non_maximum_suppression(
+            boxes, scores, valid, config.detection_nms_iou, suppress_equal=inclusive
+        )
+        return boxes, jnp.where(kept, scores, -jnp.inf)
+
+    boxes, scores = jax.vmap(one_class)(scores, deltas.swapaxes(0, 1))
+    count = scores.shape[1]
+    boxes, scores = boxes.reshape(-1, 4), scores.reshape(-1)
+    if len(scores) < config.detections:
+        boxes, scores = _pad_rows((boxes, scores), config.detections)
+    scores, index = jax.lax.top_k(scores, config.detections)
+    if inclusive:
+        order = jnp.argsort(jnp.where(jnp.isfinite(scores), index, len(boxes)))
+        scores, index = scores[order], index[order]
+    valid = jnp.isfinite(scores)
+    boxes = jnp.where(valid[:, None], boxes[index], 0)
+    if inclusive:
+        in_input = jnp.where(valid[:, None], _rescale_inclusive(boxes, scale), 0)
+        in_frame = boxes
+    else:
+        in_input, in_frame = boxes, boxes / jnp.tile(scale[::-1], 2)[None, :]
+    return Selected(
+        rois=in_input,
+        boxes=in_frame,
+        scores=jnp.where(valid, scores, 0),
+        classes=jnp.where(valid, index // count, 0).astype(jnp.int32),
+        valid=valid,
+    )
+
+
+def _rescale_inclusive(boxes, scale):
+    """Scales boxes whose last pixel is at x1 - 1, as Detectron does."""
+    last = jnp.array([0.0, 0.0, 1.0, 1.0], boxes.dtype)[None, :]
+    return (boxes - last) * jnp.tile(scale[::-1], 2)[None, :] + last

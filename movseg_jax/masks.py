@@ -1,0 +1,431 @@
+"""Masks on the host: pasting into a frame, run-length encoding, boxes, boundaries.
+
+A mask is a boolean array `[h, w]`; a size is `(height, width)`. Boxes are
+`[x0, y0, x1, y1]` in pixels of the frame, continuous: the pixel in column 0 covers
+x in [0, 1), and its centre is at 0.5.
+
+Masks of whole videos are held as `Rle`s, COCO's compressed run lengths. pycocotools
+computes with them, but trusts its input: run lengths that do not add up, or polygons
+far outside the frame, hang it, crash it or read foreign memory. So an `Rle` cannot be
+made without passing the checks here, and pycocotools sees nothing else.
+"""
+
+import dataclasses
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+from pycocotools import mask as coco
+
+from movseg_jax.errors import InputError
+
+Size = tuple[int, int]  # (height, width) in pixels.
+ConventionName = Literal["continuous", "torchvision", "detectron2", "detectron"]
+
+# Twice an 8K frame. pycocotools reserves four bytes for each pixel to merge masks and
+# does not notice when there is no memory left.
+MAX_PIXELS = 2**26
+# pycocotools walks polygons in steps of a fifth of a pixel, stores every step, and
+# merges polygons in time quadratic in their number.
+MAX_OUTLINE = 1_000_000  # Pixels, over all polygons of an object.
+MAX_POLYGONS = 1_000  # Of an object.
+MAX_COORDINATE = 1_000_000  # Of a polygon, in pixels.
+
+
+# Pasting -------------------------------------------------------------------------
+
+
+def paste(
+    mask_logits: Float32[np.ndarray, "s s"],
+    box: Float32[np.ndarray, "4"],
+    frame_size: Size,
+    *,
+    convention: ConventionName = "continuous",
+) -> Bool[np.ndarray, "h w"]:
+    """Resamples a mask head's output over a box: where its probability is over 0.5.
+
+    The probabilities are interpolated bilinearly at the centres of the frame's pixels
+    and are 0 outside the box, which may leave the frame. A box without area (padding)
+    and anything that is not a number give an empty mask.
+
+    Args:
+        mask_logits: Of the mask within the box.
+        box: In pixels of the frame.
+        frame_size: Of the result.
+        convention: A key of `config.CONVENTIONS`. "continuous" takes the box as it is,
+            like "detectron2" in its `paste_masks_in_image`. The others first round the
+            box, enlarged by one cell on each side, to whole pixels: "torchvision" in
+            its `paste_masks_in_image`; "detectron" in its `segm_results`, which does
+            so in inclusive coordinates, `[x0, y0, x1 - 1, y1 - 1]`.
+
+    Raises:
+        InputError: The frame has no or too many pixels, or there is no such convention.
+    """
+    frame_size = _checked_size(frame_size, "frame_size")
+    mask = np.zeros(frame_size, bool)
+    window, pixels = _paste_window(mask_logits, box, frame_size, convention)
+    mask[window] = pixels
+    return mask
+
+
+def paste_rles(
+    mask_logits: Float32[np.ndarray, "n s s"],
+    boxes: Float32[np.ndarray, "n 4"],
+    frame_size: Size,
+    *,
+    convention: ConventionName = "continuous",
+) -> list["Rle"]:
+    """`paste` for each box, run-length encoded; holds one dense mask at a time."""
+    frame_size = _checked_size(frame_size, "frame_size")
+    rles = []
+    for logits, box in zip(mask_logits, boxes, strict=True):
+        (rows, columns), pixels = _paste_window(logits, box, frame_size, convention)
+        strip = np.zeros((frame_size[0], pixels.shape[1]), bool, order="F")
+        strip[rows] = pixels
+        rles.append(_encode_columns(strip, columns.start, frame_size))
+    return rles
+
+
+def _paste_window(logits, box, frame_size, convention):
+    """The slices of the frame's pixels with their centre in the box, and the mask."""
+    if convention not in get_args(ConventionName):
+        expected = f"one of {', '.join(get_args(ConventionName))}"
+        raise _unexpected("convention", convention, expected, "paste")
+    size = logits.shape[0]
+    has_area = np.isfinite(box).all() and (box[2:] > box[:2]).all()
+    if not has_area or np.isnan(logits).any():
+        return (slice(0, 0), slice(0, 0)), np.zeros((0, 0), bool)
+    # Wide enough for any frame, and no arithmetic overflows.
+    box = _equivalent_box(np.clip(box, -1e9, 1e9), size, convention)
+    # Bilinear sampling on a grid is separable: two matrix products, no gather.
+    rows, row_weights = _sampling_matrix(box[1], box[3], frame_size[0], size)
+    columns, column_weights = _sampling_matrix(box[0], box[2], frame_size[1], size)
+    probabilities = 0.5 + 0.5 * np.tanh(0.5 * logits.astype(np.float64))
+    return (rows, columns), row_weights @ probabilities @ column_weights.T > 0.5
+
+
+def _equivalent_box(box, size, convention):
+    """The box, in float64, that pastes continuously what the convention makes of it.
+
+    Rounding an enlarged box and resizing the mask, enlarged by a border of zeros, to
+    it is the same as sampling the mask alone over what lies within that border.
+    """
+    if convention in ("continuous", "detectron2"):
+        return box.astype(np.float64)
+    # Float32 as in the originals: rounding is only reproduced from equal numbers.
+    last = np.float32(1 if convention == "detectron" else 0)
+    start, end = box[:2], box[2:] - last
+    half = (end - start) * np.float32(0.5) * np.float32((size + 2) / size)
+    centre = (end + start) * np.float32(0.5)
+    start = np.trunc(centre - half).astype(np.float64)
+    end = np.trunc(centre + half).astype(np.float64) + 1
+    border = (end - start) / (size + 2)
+    return np.concatenate([start + border, end - border])
+
+
+def _sampling_matrix(start, end, pixels, size):
+    """A slice of the pixels with their centre in a span, and their weights of cells."""
+    first = int(np.clip(np.ceil(start - 0.5), 0, pixels))
+    stop = int(np.clip(np.ceil(end - 0.5), first, pixels))
+    # A box smaller than a pixel may be rounded to nothing; then there are no points.
+    cells_per_pixel = size / (end - start) if end > start else 0.0
+    points = (np.arange(first, stop) + 0.5 - start) * cells_per_pixel - 0.5
+    distance = np.abs(points[:, None] - np.arange(size)[None, :])
+    return slice(first, stop), np.maximum(1 - distance, 0)
+
+
+# Boxes and boundaries --------------------------------------------------------------
+
+
+def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "4"]:
+    """The smallest box around a mask's pixels; [0, 0, 0, 0] if there are none."""
+    (rows,) = np.nonzero(mask.any(axis=1))
+    if not len(rows):
+        return np.zeros(4, np.float32)
+    (columns,) = np.nonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
+    return np.float32([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+def tight_boxes(masks: Bool[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n 4"]:
+    """`tight_box` of every mask."""
+    return np.float32([tight_box(mask) for mask in masks]).reshape(-1, 4)
+
+
+def boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels unlike their right, lower or lower right neighbour, as DAVIS has it.
+
+    The frame continues its last row and column, so that the object's part of the
+    frame's edge is no boundary (Perazzi et al., 2016; `seg2bmap` of their code).
+    """
+    below = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    right, lower, diagonal = below[:-1, 1:], below[1:, :-1], below[1:, 1:]
+    return (mask != right) | (mask != lower) | (mask != diagonal)
+
+
+# Run-length encoding ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rle:
+    """A mask as COCO's compressed run lengths, column by column.
+
+    An `Rle` is always valid, and equal masks have equal `Rle`s. Make one with `encode`,
+    `from_json` or, from what COCO calls compressed counts, the constructor.
+
+    Attributes:
+        size: Height and width in pixels.
+        counts: Lengths of the runs, off and on in turn, in COCO's ASCII.
+
+    Raises:
+        InputError: The counts are malformed or do not cover the size.
+    """
+
+    size: Size
+    counts: bytes
+
+    def __post_init__(self):
+        checked = from_json({"size": self.size, "counts": self.counts}, source="Rle")
+        object.__setattr__(self, "size", checked.size)
+        object.__setattr__(self, "counts", checked.counts)
+
+
+def encode(mask: Bool[np.ndarray, "h w"]) -> Rle:
+    """Encodes a mask.
+
+    Raises:
+        InputError: It has no pixels or more than `MAX_PIXELS`.
+    """
+    size = _checked_size(mask.shape, "mask")
+    return _encode_columns(mask.astype(bool, copy=False), 0, size)
+
+
+def decode(rle: Rle) -> Bool[np.ndarray, "h w"]:
+    """The mask that `encode` encoded."""
+    # Not by pycocotools, whose `decode` warns with NumPy 2.
+    runs = _read_ascii(rle.counts, "Rle")
+    mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(mask.reshape(rle.size[::-1]).T)
+
+
+def area(rle: Rle) -> int:
+    """Number of the mask's pixels."""
+    return int(coco.area(_to_coco(rle)))
+
+
+def iou(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
+    """Intersection over union of every mask in `a` with every one in `b`.
+
+    An empty mask has IoU 0 with every mask, itself included.
+
+    Raises:
+        InputError: The masks differ in size.
+    """
+    _check_sizes_agree([*a, *b])
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    return coco.iou([*map(_to_coco, a)], [*map(_to_coco, b)], [0] * len(b))
+
+
+def union(rles: Sequence[Rle]) -> Rle:
+    """The pixels that are in any of the masks.
+
+    Raises:
+        InputError: There are no masks, or they differ in size.
+    """
+    if not rles:
+        raise InputError("The union of no masks has no size; hand in at least one.")
+    _check_sizes_agree(rles)
+    return _trusted(rles[0].size, coco.merge([*map(_to_coco, rles)])["counts"])
+
+
+def to_json(rle: Rle) -> dict[str, Any]:
+    """The mask as COCO's JSON has it: {"size": [h, w], "counts": "..."}."""
+    return {"size": list(rle.size), "counts": rle.counts.decode("ascii")}
+
+
+def from_json(segmentation: Any, frame_size: Size | None = None, *, source: str) -> Rle:
+    """Reads a "segmentation" of COCO's JSON, whatever it holds.
+
+    Args:
+        segmentation: {"size": [h, w], "counts": ...} with counts as compressed text
+            or as a list of run lengths, or a list of polygons [x, y, x, y, ...].
+        frame_size: What an RLE's size must be, if given. Polygons need it.
+        source: Names file and annotation in messages.
+
+    Raises:
+        InputError: It is malformed, of another size, or too large to be handled.
+    """
+    if frame_size is not None:
+        frame_size = _checked_size(frame_size, source)
+    if isinstance(segmentation, list):
+        return _from_polygons(segmentation, frame_size, source)
+    keys = segmentation.keys() if isinstance(segmentation, Mapping) else set()
+    if not keys >= {"size", "counts"}:
+        expected = 'polygons or an RLE, {"size": [height, width], "counts": ...}'
+        raise _unexpected("the segmentation", segmentation, expected, source)
+    size, counts = _checked_size(segmentation["size"], source), segmentation["counts"]
+    if frame_size not in (None, size):
+        raise InputError(
+            f"{source}: the RLE is of {size[0]}x{size[1]} pixels (height x width), "
+            f"but its frame of {frame_size[0]}x{frame_size[1]}."
+        )
+    read = _read_ascii if isinstance(counts, str | bytes) else _read_list
+    return _from_runs(_checked_runs(read(counts, source), size, source), size)
+
+
+def _trusted(size, counts):
+    """An `Rle` of counts that need no check, because pycocotools just made them."""
+    rle = object.__new__(Rle)
+    object.__setattr__(rle, "size", size)
+    object.__setattr__(rle, "counts", counts)
+    return rle
+
+
+def _to_coco(rle):
+    return {"size": list(rle.size), "counts": rle.counts}
+
+
+def _encode_columns(strip, first, size):
+    """Encodes a mask whose pixels are in some adjacent columns, `strip`."""
+    flat = np.concatenate([[False], strip.ravel(order="F"), [False]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + first * size[0]
+    runs = np.diff(edges, prepend=0, append=size[0] * size[1])
+    return _from_runs(runs if runs[-1] else runs[:-1], size)
+
+
+def _from_runs(runs, size):
+    """Encodes valid run lengths, of which only the first may be 0."""
+    runs = {"size": list(size), "counts": runs}
+    return _trusted(size, coco.frPyObjects(runs, *size)["counts"])
+
+
+def _from_polygons(polygons, frame_size, source):
+    if frame_size is None:
+        raise InputError(
+            f"{source}: the segmentation is polygons, which need a frame's size; hand "
+            "in `frame_size`, or use an RLE."
+        )
+    if not 0 < len(polygons) <= MAX_POLYGONS:
+        raise InputError(
+            f"{source}: the segmentation has {len(polygons)} polygons, expected 1 to "
+            f"{MAX_POLYGONS} (masks.MAX_POLYGONS)."
+        )
+    polygons = [_read_polygon(p, i, source) for i, p in enumerate(polygons)]
+    outline = sum(np.abs(p - np.roll(p, 1, axis=0)).max(axis=1).sum() for p in polygons)
+    if outline > MAX_OUTLINE:
+        raise InputError(
+            f"{source}: the polygons' outline is {outline:.3g} pixels long, expected "
+            f"at most {MAX_OUTLINE} (masks.MAX_OUTLINE)."
+        )
+    rles = coco.frPyObjects([p.ravel().tolist() for p in polygons], *frame_size)
+    return _trusted(frame_size, coco.merge(rles)["counts"])
+
+
+def _read_polygon(polygon, index, source):
+    numbers = _to_array(polygon)
+    valid = numbers.dtype.kind in "if" and len(numbers) >= 6 and len(numbers) % 2 == 0
+    points = numbers.astype(np.float64) if valid else numbers
+    if not valid or not (np.abs(points) <= MAX_COORDINATE).all():  # Nor is NaN.
+        expected = (
+            f"[x, y, x, y, ...] of at least 3 points, coordinates within "
+            f"±{MAX_COORDINATE} pixels (masks.MAX_COORDINATE)"
+        )
+        raise _unexpected(f"polygon {index}", polygon, expected, source)
+    return points.reshape(-1, 2)
+
+
+def _to_array(numbers):
+    """A list of numbers as an array; without numbers if it is anything else."""
+    try:
+        array = np.asarray(numbers) if isinstance(numbers, list) else None
+    except ValueError:  # Lists of different lengths in a list.
+        array = None
+    return np.empty(0, bool) if array is None or array.ndim != 1 else array
+
+
+def _read_list(counts, source) -> Int64[np.ndarray, " n"]:
+    """Run lengths from a list of integers."""
+    runs = _to_array(counts)
+    if runs.dtype != np.int64:
+        raise _unexpected("counts", counts, "text or a list of integers", source)
+    return runs
+
+
+def _read_ascii(counts, source) -> Int64[np.ndarray, " n"]:
+    """Run lengths from COCO's ASCII, as `rleFrString` of pycocotools reads it.
+
+    A character holds 5 bits of a number, lowest first, and whether there are more; the
+    numbers are signed, and from the fourth on they are differences to the last but one.
+    """
+    try:
+        text = counts.encode("ascii") if isinstance(counts, str) else counts
+    except UnicodeEncodeError:
+        text = b""
+    chunks = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((chunks & 32) == 0) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    # Seven characters hold 35 bits: more than any number of pixels needs.
+    if (
+        not len(chunks)
+        or chunks.min() < 0
+        or chunks.max() > 63
+        or not len(ends)
+        or ends[-1] != len(chunks)
+        or (ends - starts).max() > 7
+    ):
+        expected = "COCO's compressed text, not cut off"
+        raise _unexpected("counts", counts, expected, source)
+    place = np.arange(len(chunks)) - np.repeat(starts, ends - starts)
+    numbers = np.add.reduceat((chunks & 31) << (5 * place), starts)
+    negative = (chunks[ends - 1] & 16) != 0
+    numbers[negative] -= 1 << (5 * (ends - starts)[negative])
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
+
+
+def _checked_runs(runs, size, source):
+    """Run lengths that cover the size, without runs of length 0 but the first.
+
+    pycocotools computes a wrong IoU where it meets a run of length 0 elsewhere.
+    """
+    pixels = size[0] * size[1]
+    valid = len(runs) > 0 and 0 <= runs.min() and runs.max() <= pixels
+    if not valid or runs.sum() != pixels:
+        expected = f"no negative ones, and a sum of {size[0]}x{size[1]} pixels"
+        raise _unexpected("the list of run lengths", runs.tolist(), expected, source)
+    if runs[1:].all():
+        return runs
+    on = (np.arange(len(runs)) % 2 == 1)[runs > 0]
+    runs = runs[runs > 0]
+    first = np.flatnonzero(np.diff(on, prepend=not on[0]))
+    runs = np.add.reduceat(runs, first)
+    return np.concatenate([[0], runs]) if on[0] else runs
+
+
+def _check_sizes_agree(rles):
+    sizes = sorted({rle.size for rle in rles})
+    if len(sizes) > 1:
+        raise InputError(
+            f"Masks of different sizes cannot be compared: {sizes} (height, width)."
+        )
+
+
+def _checked_size(size, source) -> Size:
+    """The size as a tuple of two Python ints."""
+    valid = isinstance(size, Sequence) and len(size) == 2
+    valid = valid and all(isinstance(n, int | np.integer) and n > 0 for n in size)
+    if not valid or int(size[0]) * int(size[1]) > MAX_PIXELS:
+        expected = (
+            "[height, width], at least 1x1 and at most "
+            f"{MAX_PIXELS} pixels (masks.MAX_PIXELS)"
+        )
+        raise _unexpected("the size", size, expected, source)
+    return int(size[0]), int(size[1])
+
+
+def _unexpected(what, value, expected, source):
+    shown = reprlib.repr(value)  # Short, however long or deep the value is.
+    return InputError(f"{source}: {what} is {shown}, expected {expected}.")

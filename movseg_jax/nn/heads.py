@@ -1,0 +1,110 @@
+"""The heads of Mask R-CNN (He et al., 2017): RPN, box head and mask head.
+
+Their outputs are float32 whatever `dtype` they compute in, and their initialisation
+is Detectron's.
+"""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from movseg_jax.nn.layers import Conv, UpConv
+from movseg_jax.nn.padding import Pyramid
+
+_normal = nn.initializers.normal
+# Detectron's "MSRAFill" and "XavierFill".
+_msra = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+
+class RPNHead(nn.Module):
+    """Scores and refines the anchors of every level, with the same weights."""
+
+    anchors: int = 3
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, pyramid: Pyramid) -> dict[int, tuple[Array, Array]]:
+        """Per level: objectness logits [b, h*w*anchors] and deltas [b, h*w*anchors, 4].
+
+        Anchors are in the order of `ops.anchors.level_anchors`.
+        """
+        channels = next(iter(pyramid.values())).shape[-1]
+
+        def make(features, kernel, name):
+            return Conv(
+                features, kernel, kernel_init=_normal(0.01), dtype=self.dtype, name=name
+            )
+
+        conv = make(channels, (3, 3), "conv")
+        logits = make(self.anchors, (1, 1), "logits")
+        deltas = make(4 * self.anchors, (1, 1), "deltas")
+
+        def run(features):
+            hidden = nn.relu(conv(features))
+            batch = len(features)
+            return (
+                logits(hidden).reshape(batch, -1).astype(jnp.float32),
+                deltas(hidden).reshape(batch, -1, 4).astype(jnp.float32),
+            )
+
+        return {level: run(features) for level, features in pyramid.items()}
+
+
+class BoxHead(nn.Module):
+    """Classifies RoIs and refines their boxes for each class."""
+
+    classes: int = 1
+    width: int = 1024
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, crops: Float[Array, "n size size c"]
+    ) -> tuple[Float[Array, "n classes_1"], Float[Array, "n {self.classes} 4"]]:
+        """Class logits, of which the first is background's, and deltas per class."""
+
+        def dense(features, initializer, name):
+            return nn.Dense(
+                features, kernel_init=initializer, dtype=self.dtype, name=name
+            )
+
+        x = crops.reshape(len(crops), math.prod(crops.shape[1:]))
+        x = nn.relu(dense(self.width, _xavier, "fc1")(x))
+        x = nn.relu(dense(self.width, _xavier, "fc2")(x))
+        logits = dense(self.classes + 1, _normal(0.01), "logits")(x)
+        deltas = dense(4 * self.classes, _normal(0.001), "deltas")(x)
+        deltas = deltas.reshape(len(crops), self.classes, 4)
+        return logits.astype(jnp.float32), deltas.astype(jnp.float32)
+
+
+class MaskHead(nn.Module):
+    """Predicts a mask in each RoI for each class, at twice the crops' resolution."""
+
+    classes: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, crops: Float[Array, "n size size c"]
+    ) -> Float[Array, "n mask_size mask_size {self.classes}"]:
+        """Mask logits, one channel per class."""
+        x, channels = crops, crops.shape[-1]
+        for i in range(4):
+            conv = Conv(
+                channels, (3, 3), kernel_init=_msra, dtype=self.dtype, name=f"conv{i}"
+            )
+            x = nn.relu(conv(x))
+        upconv = UpConv(channels, kernel_init=_msra, dtype=self.dtype, name="upconv")
+        x = nn.relu(upconv(x))
+        logits = Conv(
+            self.classes,
+            (1, 1),
+            kernel_init=_normal(0.001),
+            dtype=self.dtype,
+            name="logits",
+        )
+        return logits(x).astype(jnp.float32)

@@ -1,0 +1,5 @@
+"""Detection operators: pure functions on the arrays of one image.
+
+Shapes are static and padding is marked by `valid`; batch with `jax.vmap`. `README.md`
+beside this file says what was measured to choose each algorithm.
+"""

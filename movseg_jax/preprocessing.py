@@ -1,0 +1,131 @@
+"""From a frame and its encoded flow to what the detector takes: resize, normalise, pad.
+
+NumPy and OpenCV on the host. `Inputs` keeps the frame's size, so that the detector
+returns its boxes in pixels of the frame.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from movseg_jax.config import ModelConfig
+from movseg_jax.errors import InputError
+from movseg_jax.types import Inputs
+
+DIVISOR = 32  # Heights and widths are padded to multiples of this, in pixels.
+
+
+def resized_size(
+    frame_size: tuple[int, int], config: ModelConfig
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Height and width a frame is resized to, and the scales (y, x) of coordinates.
+
+    The shorter side becomes `config.short_side`, or less so that the longer one stays
+    within `config.long_side`. The convention's `resize` says how fractions of pixels
+    are treated: "round" and "floor" the size, and scales are what each side really
+    grew; "factor" rounds the size but keeps one common factor for coordinates and
+    sampling, as OpenCV's `fx`, `fy` and Detectron do.
+    """
+    short, long = min(frame_size), max(frame_size)
+    factor = config.short_side / short
+    if round(factor * long) > config.long_side:
+        factor = config.long_side / long
+    rule = config.arithmetic.resize
+    whole = int if rule == "floor" else round
+    # A side that was asked for must not lose a pixel to binary fractions.
+    height, width = (max(1, whole(n * factor + 1e-9)) for n in frame_size)
+    if rule == "factor":
+        return (height, width), (factor, factor)
+    return (height, width), (height / frame_size[0], width / frame_size[1])
+
+
+def preprocess(
+    frame: np.ndarray,
+    motion: np.ndarray | None,
+    config: ModelConfig,
+    *,
+    pad_to: tuple[int, int] | None = None,
+) -> Inputs:
+    """Prepares one frame; the result has no batch axis, see `stack`.
+
+    Args:
+        frame: uint8 [h, w, 3], RGB.
+        motion: float32 [h, w, 3], the encoded flow; None if the model has no motion
+            stream.
+        config: Of the model.
+        pad_to: Height and width after padding, multiples of 32; None pads to the next
+            multiples.
+
+    Raises:
+        InputError: The frame is empty or not RGB, sizes differ, or the frame does not
+            fit into `pad_to`.
+    """
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise InputError(
+            f"A frame is uint8 [height, width, 3] in RGB; got {frame.dtype} "
+            f"{list(frame.shape)}."
+        )
+    if 0 in frame.shape:
+        raise InputError(f"A frame has no pixels: its shape is {list(frame.shape)}.")
+    if "motion" in config.streams and motion is None:
+        raise InputError("The model has a motion stream: it needs the encoded flow.")
+    if motion is not None and motion.shape != frame.shape:
+        raise InputError(
+            f"The encoded flow has shape {list(motion.shape)}, its frame "
+            f"{list(frame.shape)}; they must be equal."
+        )
+    frame_size = frame.shape[:2]
+    size, scale = resized_size(frame_size, config)
+    padded = pad_to or tuple(-(-n // DIVISOR) * DIVISOR for n in size)
+    if any(p < n or p % DIVISOR for p, n in zip(padded, size, strict=True)):
+        raise InputError(
+            f"A frame of {frame_size[1]}x{frame_size[0]} pixels becomes {size[1]}x"
+            f"{size[0]}, which does not fit into {padded[1]}x{padded[0]}, or those are "
+            f"no multiples of {DIVISOR}."
+        )
+
+    def fit(image):
+        return _pad(_resize(image, size, scale, config), padded)
+
+    return Inputs(
+        image=fit(normalise(frame, config)) if "appearance" in config.streams else None,
+        motion=fit(motion) if "motion" in config.streams else None,
+        size=np.float32(size),
+        frame_size=np.float32(frame_size),
+        scale=np.float32(scale),
+    )
+
+
+def normalise(
+    frame: UInt8[np.ndarray, "h w 3"], config: ModelConfig
+) -> Float32[np.ndarray, "h w 3"]:
+    """An RGB frame in the channel order, mean and scale of the model's convention."""
+    arithmetic = config.arithmetic
+    if arithmetic.channel_order == "bgr":
+        frame = frame[..., ::-1]
+    frame = frame.astype(np.float32)
+    return (frame - np.float32(arithmetic.mean)) / np.float32(arithmetic.std)
+
+
+def stack(inputs: Sequence[Inputs]) -> Inputs:
+    """A batch of frames that were padded to the same size."""
+    return Inputs(
+        *(
+            None if parts[0] is None else np.stack(parts)
+            for parts in zip(*inputs, strict=True)
+        )
+    )
+
+
+def _resize(image, size, scale, config):
+    if config.arithmetic.resize == "factor":
+        # OpenCV then samples at the factor, not at the ratio of the rounded sizes.
+        return cv2.resize(image, None, fx=scale[1], fy=scale[0])
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _pad(image, padded):
+    missing = [(0, p - n) for p, n in zip(padded, image.shape, strict=False)]
+    return np.pad(image, [*missing, (0, 0)])

@@ -1,0 +1,73 @@
+"""Bundles of arrays that cross modules. `n` counts rows that may be padding.
+
+Padding is zeros plus `valid: bool[n]`. Boxes are `[x0, y0, x1, y1]` in pixels,
+continuous: the pixel in column 0 covers x in [0, 1).
+"""
+
+from typing import Any, NamedTuple
+
+Array = Any  # NumPy's on the host, JAX's on the device; shapes are in each docstring.
+
+
+class Inputs(NamedTuple):
+    """A batch of frames as the detector takes it; see `preprocessing.preprocess`.
+
+    Attributes:
+        image: float32 [b, H, W, 3], normalised, resized, padded with zeros at the
+            bottom and right; None for a model without appearance stream.
+        motion: float32 [b, H, W, 3], the encoded optical flow, likewise.
+        size: float32 [b, 2], height and width that are not padding.
+        frame_size: float32 [b, 2], height and width of the frame before resizing.
+        scale: float32 [b, 2], pixels of the input per pixel of the frame, (y, x).
+    """
+
+    image: Array | None
+    motion: Array | None
+    size: Array
+    frame_size: Array
+    scale: Array
+
+
+class Proposals(NamedTuple):
+    """Boxes from the RPN after NMS, by falling score.
+
+    Attributes:
+        boxes: float32 [..., n, 4], in pixels of the network's input.
+        scores: float32 [..., n], in [0, 1].
+        valid: bool [..., n].
+    """
+
+    boxes: Array
+    scores: Array
+    valid: Array
+
+
+class Detections(NamedTuple):
+    """What the detector found in a frame.
+
+    Attributes:
+        boxes: float32 [..., n, 4], in pixels of the frame (not of the resized input).
+        scores: float32 [..., n], in [0, 1].
+        classes: int32 [..., n], from 0; all 0 if there is one class.
+        mask_logits: float32 [..., n, 28, 28], over the box: see `masks.paste`.
+        valid: bool [..., n].
+    """
+
+    boxes: Array
+    scores: Array
+    classes: Array
+    mask_logits: Array
+    valid: Array
+
+
+class Outputs(NamedTuple):
+    """What `Detector` returns for a batch.
+
+    Attributes:
+        moving: Detections of the model's own heads.
+        static: Of the static branch, which also finds what stands still; None if the
+            model has none.
+    """
+
+    moving: Detections
+    static: Detections | None

@@ -1,0 +1,192 @@
+"""This package's weight files: a `.safetensors` file and a `.json` card beside it.
+
+The card says which model the weights are for and where they are from, and holds the
+weights' sha256, so that a damaged or exchanged file is refused. Neither file can hold
+code. The same weights always give the same bytes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors.numpy
+
+from movseg_jax.config import ModelConfig, from_json
+from movseg_jax.errors import InputError
+from movseg_jax.weights.foreign import read_bytes, read_safetensors
+
+FORMAT = 1  # Raised when older code would misread newer files.
+MAX_CARD_SIZE = 2**20
+Params = dict[str, Any]  # Nested; the leaves are arrays.
+
+
+class Weights(NamedTuple):
+    """A model's weights and what they are.
+
+    Attributes:
+        params: Nested dicts of read-only float32 arrays, as Flax takes them.
+        config: The model that the parameters are for.
+        card: Where they are from: what was given to `save_weights`.
+    """
+
+    params: Params
+    config: ModelConfig
+    card: dict[str, Any]
+
+
+def save_weights(
+    path: str | Path,
+    params: Mapping[str, Any],
+    config: ModelConfig,
+    card: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes `<name>.safetensors` and its card, `<name>.json`.
+
+    The weights are written first and each file appears only when it is whole, so a
+    crash leaves the old files, the new ones, or a card that refuses to load.
+
+    Args:
+        path: Of the weights; ends in .safetensors.
+        params: Nested dicts of arrays, in any floating dtype: they are stored as given
+            and loaded as float32.
+        config: The model that the parameters are for.
+        card: Where the weights are from, as JSON: training run, source, licence.
+        overwrite: Whether to replace existing files.
+
+    Raises:
+        InputError: The name is wrong, the files exist or cannot be written, a
+            parameter is not finite, or the card is not JSON.
+    """
+    path, card_path = _paths(path)
+    existing = [str(p) for p in (path, card_path) if p.exists()]
+    if existing and not overwrite:
+        raise InputError(f"{' and '.join(existing)} exist; overwrite=True replaces.")
+    flat = _checked(params, str(path))
+    data = safetensors.numpy.save(flat)
+    content = {
+        "format": FORMAT,
+        "model": dataclasses.asdict(config),
+        "parameters": sum(array.size for array in flat.values()),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "card": dict(card),
+    }
+    try:
+        text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{card_path}: the card is not JSON: {error}.") from None
+    _write(path, data)
+    _write(card_path, text.encode())
+
+
+def load_weights(path: str | Path) -> Weights:
+    """Reads what `save_weights` wrote.
+
+    Args:
+        path: Of the weights or of their card.
+
+    Raises:
+        InputError: A file is missing, damaged, of a newer version, or not the one that
+            the card is about.
+    """
+    path, card_path = _paths(path)
+    content = _read_card(card_path)
+    config = from_json(
+        ModelConfig, json.dumps(content["model"]), f"{card_path}: `model`"
+    )
+    data = read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != content["sha256"]:
+        raise InputError(
+            f"{path}: damaged, or not the file that {card_path.name} is about: its "
+            f"sha256 is not {content['sha256']}. Copy or convert both files again."
+        )
+    flat = read_safetensors(data, str(path))
+    params: Params = {}
+    for name in sorted(flat):
+        *groups, leaf = name.split("/")
+        node = params
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[leaf] = flat[name].astype(np.float32, copy=False)
+        node[leaf].flags.writeable = False
+    return Weights(params, config, content["card"])
+
+
+def _paths(path: str | Path) -> tuple[Path, Path]:
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".json"):
+        raise InputError(f"{path}: the name of weights ends in .safetensors.")
+    return path.with_suffix(".safetensors"), path.with_suffix(".json")
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_bytes(path, MAX_CARD_SIZE))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a whole JSON file: {error}.") from None
+    expected = {"format": int, "model": dict, "sha256": str, "card": dict}
+    if not isinstance(content, dict) or "format" not in content:
+        raise InputError(
+            f"{path}: not the card of weights; `movseg convert` makes one."
+        )
+    if content["format"] != FORMAT:
+        raise InputError(
+            f"{path}: has format {content['format']!r:.20}; this version of movseg-jax "
+            f"reads format {FORMAT}."
+        )
+    for name, kind in expected.items():
+        if not isinstance(content.get(name), kind):
+            raise InputError(f"{path}: `{name}` is missing or not a {kind.__name__}.")
+    return content
+
+
+def _checked(params: Mapping[str, Any], source: str) -> dict[str, np.ndarray]:
+    flat = {}
+    for name, leaf in _leaves(params, "", source):
+        array = np.ascontiguousarray(leaf)
+        # bfloat16 is of kind "V", void, for NumPy.
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+            raise InputError(f"{source}: {name} has dtype {array.dtype}, not floating.")
+        if not np.isfinite(array.astype(np.float32, copy=False)).all():
+            raise InputError(f"{source}: {name} is not finite; nothing was saved.")
+        flat[name] = array
+    return dict(sorted(flat.items()))
+
+
+def _leaves(node: Mapping[Any, Any], prefix: str, source: str) -> Iterator:
+    for key, value in node.items():
+        if not isinstance(key, str) or not key or "/" in key:
+            raise InputError(f"{source}: {prefix}{key!r} is not a parameter's name.")
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}/", source)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a whole file or none, even if the machine stops at any moment."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # Else the new name may not survive a power cut.
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

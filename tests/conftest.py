@@ -1,0 +1,20 @@
+"""Every test runs on four simulated devices, with JAX's strictest settings."""
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(params=["eager", "jit"])
+def compiled(request):
+    """Runs the test twice: with the function as it is, and under `jax.jit`."""
+    return jax.jit if request.param == "jit" else lambda function: function
+
+
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tests")

@@ -1,0 +1,138 @@
+"""The dependency rules of the package, so that breaking one fails a test."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "movseg_jax"
+
+# Layers, lowest first. A module may import its own layer's folder and lower layers.
+LAYERS = [
+    {"errors"},
+    {"config", "types", "masks"},
+    {"ops", "weights"},
+    {"nn", "flow", "preprocessing"},
+    {"decoding"},
+    {"detector", "convert"},
+    {"demo"},
+    {"cli"},
+]
+# Which modules may import a library, at the top of the file or inside a function.
+DEVICE = {"ops", "nn", "decoding", "detector", "demo"}
+ONLY = {
+    "jax": DEVICE,
+    "flax": {"nn", "detector"},
+    "optax": set(),
+    "orbax": set(),
+    "cv2": {"masks", "preprocessing"},
+    "pycocotools": {"masks"},
+    "safetensors": {"weights"},
+    "tyro": {"cli"},
+    "tensorflow_datasets": set(),
+    "tensorflow": set(),
+    "torch": set(),
+    "pickle": set(),
+    "dill": set(),
+    "cloudpickle": set(),
+    "marshal": set(),
+    "shelve": set(),
+    "yaml": set(),
+}
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = [
+    path
+    for folder in ("movseg_jax", "scripts", "tests", "configs", "colabs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def identify(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_imports_point_downwards(path):
+    part = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if part == "__init__":
+        return
+    for name in imports(path):
+        library, *rest = name.split(".")
+        if library in ONLY:
+            assert part in ONLY[library], f"{part} must not import {library}"
+        if library == "movseg_jax" and rest[0] in LEVEL:
+            assert rest[0] == part or LEVEL[rest[0]] < LEVEL[part], (
+                f"{part} must not import {rest[0]}: see LAYERS"
+            )
+        elif library == "movseg_jax":
+            # `from movseg_jax import X` gives X as the last part.
+            raise AssertionError(f"{name} is in no layer: add it to LAYERS")
+
+
+def test_every_module_has_a_layer():
+    parts = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
+    assert parts - {"__init__"} == LEVEL.keys()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_nothing_executes_what_it_reads(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in {"eval", "exec", "compile", "__import__"}, name
+            assert not name.endswith(("pickle.load", "pickle.loads", "torch.load"))
+            for keyword in node.keywords:
+                if keyword.arg == "allow_pickle":
+                    assert ast.unparse(keyword.value) == "False"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=identify)
+def test_no_function_is_longer_than_sixty_lines(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=identify)
+def test_no_module_is_longer_than_its_reader_s_patience(path):
+    assert len(path.read_text().splitlines()) <= 420
+
+
+def test_tests_and_colabs_use_public_names_only():
+    for source in SOURCES:
+        if source.relative_to(ROOT).parts[0] in ("tests", "colabs"):
+            for name in imports(source):
+                if name.startswith("movseg_jax."):
+                    assert not any(p.startswith("_") for p in name.split("."))
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, movseg_jax.cli\n"
+        "heavy = {'jax', 'flax', 'cv2', 'numpy', 'pycocotools', 'safetensors'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_public_api_is_imported_lazily_and_completely():
+    code = (
+        "import sys, movseg_jax\n"
+        "assert 'jax' not in sys.modules\n"
+        "for name in movseg_jax.__all__: getattr(movseg_jax, name)\n"
+        "assert set(movseg_jax.__all__) <= set(dir(movseg_jax))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,108 @@
+"""The command line, as a user runs it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from movseg_jax import cli, demo
+from movseg_jax.weights.files import load_weights
+from tests.oracles import hashed_weights, unpack_shapes
+
+
+def movseg(*arguments, **environment):
+    code = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
+
+
+def test_help_is_instant():
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = movseg("--help")
+        seconds.append(time.perf_counter() - start)
+        assert result.returncode == 0
+        assert "demo" in result.stdout and "convert" in result.stdout
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "demo"),
+        (["dmeo"], "dmeo"),
+        (["demo", "--weight", "x"], "--weight"),
+        (["convert", "x.pth"], "--out"),
+        (["convert", "none.pth", "--out", "x.safetensors"], "none.pth"),
+        (["demo", "--weights", "none.safetensors"], "none.safetensors"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path):
+    result = movseg(*arguments, XDG_CACHE_HOME=str(tmp_path))
+    assert result.returncode == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("movseg: ") and message in line
+
+
+def test_the_rendered_frame_has_two_discs_that_move_unlike_the_background():
+    frame, flow = demo.render((120, 200))
+    assert frame.shape == (120, 200, 3) and flow.shape == (120, 200, 2)
+    motions = {tuple(vector) for vector in flow.reshape(-1, 2).tolist()}
+    assert motions == {(-3.0, 0.0), (9.0, 4.0), (-8.0, -2.0)}
+
+
+@pytest.mark.slow
+def test_the_demo_runs_and_says_that_its_weights_are_random(tmp_path):
+    result = movseg("demo", "--out", tmp_path / "out", XDG_CACHE_HOME=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "what it finds means nothing" in result.stdout
+    detections = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert all(d["segmentation"]["size"] == [480, 854] for d in detections)
+    for name in ("frame.png", "motion.png"):
+        assert Image.open(tmp_path / "out" / name).size == (854, 480)
+    cache = tmp_path / "movseg_jax" / "xla"
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert any(cache.iterdir())
+
+
+def test_convert_writes_weights_that_load(tmp_path):
+    golden = Path(__file__).parent / "golden" / "resnet50.npz"
+    weights = hashed_weights(unpack_shapes(np.load(golden)["weights"]))
+    save_file(weights, tmp_path / "theirs.safetensors")
+    arguments = ["convert", tmp_path / "theirs.safetensors", "--out"]
+    result = movseg(*arguments, tmp_path / "ours.safetensors")
+    assert result.returncode == 0, result.stderr
+    assert "a trunk without heads (appearance)" in result.stdout
+    loaded = load_weights(tmp_path / "ours.safetensors")
+    assert list(loaded.params["appearance"]) == ["resnet"]
+    again = movseg(*arguments, tmp_path / "ours.safetensors")
+    assert again.returncode == 2 and "overwrite" in again.stderr
+    unusable = movseg("demo", "--weights", tmp_path / "ours.safetensors")
+    assert unusable.returncode == 2 and "trunk without heads" in unusable.stderr
+
+
+def test_flags_the_user_sets_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(
+        "XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=mine --other"
+    )
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    cli.prepare_jax()
+    assert os.environ["XLA_FLAGS"].split() == [
+        "--xla_cpu_experimental_ynn_fusion_type=mine",
+        "--other",
+    ]
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"

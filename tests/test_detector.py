@@ -1,0 +1,348 @@
+"""The whole detector: against torchvision's, and what must hold for any weights."""
+
+import dataclasses
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from safetensors.numpy import save_file
+
+from movseg_jax import masks
+from movseg_jax.config import ModelConfig, TrunkConfig
+from movseg_jax.convert import convert_weights
+from movseg_jax.detector import Detector
+from movseg_jax.errors import InputError
+from movseg_jax.preprocessing import preprocess, stack
+from movseg_jax.types import Inputs
+from tests.oracles import (
+    frame_of_blobs,
+    hashed_weights,
+    random_params,
+    unpack_shapes,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+TRUNK = TrunkConfig(depth=14, width=8, norm="group")
+TINY = ModelConfig(
+    appearance=TRUNK,
+    motion=TRUNK,
+    channels=16,
+    box_head_width=32,
+    short_side=64,
+    long_side=96,
+    anchor_size=4.0,
+    pre_nms=100,
+    proposals=50,
+    detections=10,
+    min_score=0.0,
+    static_branch=True,
+    mask_features="appearance",
+)
+ONE_STREAM = dataclasses.replace(
+    TINY, motion=None, static_branch=False, mask_features="fused"
+)
+
+
+def random_inputs(seed=0, batch=1, shape=(64, 96), size=None, frame_size=None):
+    """Noise of a given size, at the top left of arrays of a given shape."""
+    size = size or shape
+    keys = jax.random.split(jax.random.key(seed), 2)
+    noise = [jax.random.normal(key, (batch, *size, 3)) for key in keys]
+    pad = [(0, 0), (0, shape[0] - size[0]), (0, shape[1] - size[1]), (0, 0)]
+    image, motion = (jnp.pad(x, pad) for x in noise)
+    size = np.float32(size)
+    frame_size = np.float32(frame_size or size)
+    rows = [
+        jnp.asarray(np.tile(x, (batch, 1)))
+        for x in (size, frame_size, size / frame_size)
+    ]
+    return Inputs(image, motion, *rows)
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Of `TINY`."""
+    shapes = jax.eval_shape(Detector(TINY).init, jax.random.key(0), random_inputs())
+    return random_params(shapes["params"])
+
+
+@pytest.fixture(scope="module")
+def detect(params):
+    apply = jax.jit(Detector(TINY).apply)
+    return lambda inputs: apply({"params": params}, inputs)
+
+
+def apply(config, params):
+    return jax.jit(Detector(config).apply)({"params": params}, random_inputs())
+
+
+class Golden:
+    """What torchvision computes with reproducible weights, and our detector."""
+
+    def __init__(self, folder):
+        self.arrays = np.load(GOLDEN / "mask_rcnn.npz")
+        weights = hashed_weights(unpack_shapes(self.arrays["weights"]))
+        name = "roi_heads.box_predictor.cls_score.bias"
+        weights[name] = self.arrays["class_bias"]
+        save_file(weights, folder / "model.safetensors")
+        converted = convert_weights(folder / "model.safetensors")
+        self.config = dataclasses.replace(converted.config, short_side=150)
+        self.params = {"params": converted.params}
+        self.detector = Detector(self.config)
+        frame = frame_of_blobs()
+        self.inputs = stack([preprocess(frame, None, self.config)])
+
+    def run(self, function):
+        return jax.jit(
+            lambda params, inputs: self.detector.apply(params, inputs, method=function)
+        )(self.params, self.inputs)
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory):
+    return Golden(tmp_path_factory.mktemp("golden"))
+
+
+def test_preprocessing_equals_torchvisions(golden):
+    assert_allclose(golden.inputs.image, golden.arrays["input"], atol=1e-5)
+
+
+def test_features_equal_torchvisions(golden):
+    features = golden.run(lambda m, inputs: m.features(inputs)["appearance"])
+    for level in range(2, 7):
+        expected = golden.arrays[f"level{level}"]
+        error = np.abs(features[level][..., ::16] - expected).max()
+        assert error < 1e-4 * np.abs(expected).max()
+
+
+def test_proposals_equal_torchvisions(golden):
+    def propose(m, inputs):
+        pyramid = m.features(inputs)["appearance"]
+        return m.propose(m.rpn(pyramid), pyramid, inputs)
+
+    proposals = golden.run(propose)
+    expected = golden.arrays["proposals"]
+    assert proposals.valid.sum() == len(expected)
+    # Scores equal to float32's last digits may change places with their neighbours.
+    distance = np.abs(np.asarray(proposals.boxes[0])[:, None] - expected).max(axis=-1)
+    moved = np.argmin(distance, axis=0) - np.arange(len(expected))
+    assert distance.min(axis=0).max() < 2e-3
+    assert np.abs(moved).max() <= 1 and (moved != 0).mean() < 0.01
+
+
+def test_detections_and_masks_equal_torchvisions(golden):
+    found = golden.run(lambda m, inputs: m(inputs)).moving
+    expected = golden.arrays
+    n = int(found.valid.sum())
+    assert n == len(expected["scores"])
+    assert_allclose(found.scores[0, :n], expected["scores"], atol=1e-4)
+    assert_array_equal(found.classes[0, :n], expected["classes"])
+    assert_allclose(found.boxes[0, :n], expected["boxes"], atol=2e-3)
+    probabilities = jax.nn.sigmoid(found.mask_logits[0])
+    m = len(expected["mask_probabilities"])
+    assert_allclose(probabilities[:m], expected["mask_probabilities"], atol=1e-4)
+    shape = frame_of_blobs().shape[:2]
+    dense = np.unpackbits(expected["masks"], axis=-1, count=shape[1]).astype(bool)
+    for i in range(m):
+        pasted = masks.paste(
+            np.asarray(found.mask_logits[0, i]),
+            np.asarray(found.boxes[0, i]),
+            shape,
+            convention=golden.config.convention,
+        )
+        # A pixel at the threshold may fall on either side of it.
+        assert (pasted != dense[i]).mean() < 1e-3
+
+
+def test_outputs_have_fixed_shapes_and_marked_padding(detect):
+    for found in detect(random_inputs(batch=2)):
+        assert found.boxes.shape == (2, 10, 4)
+        assert found.mask_logits.shape == (2, 10, 28, 28)
+        assert found.valid.any()
+        assert not found.boxes[~found.valid].any()
+        assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
+        assert all(jnp.isfinite(leaf).all() for leaf in found)
+
+
+def test_boxes_are_within_the_frame_and_in_its_pixels(detect):
+    inputs = random_inputs(size=(50, 70), frame_size=(100, 210))
+    for found in detect(inputs):
+        boxes = np.asarray(found.boxes[0])
+        low, high = boxes[:, :2], boxes[:, 2:]
+        assert (low >= 0).all() and (high <= np.float32([210, 100]) + 1e-3).all()
+        assert high.max() > 100
+
+
+def test_a_batch_equals_its_images_one_by_one(detect):
+    singles = [random_inputs(seed) for seed in range(3)]
+    batch = Inputs(*(jnp.concatenate(parts) for parts in zip(*singles, strict=True)))
+    together = detect(batch)
+    for i, inputs in enumerate(singles):
+        alone = detect(inputs)
+        row = jax.tree.map(lambda a: a[i : i + 1], together)  # noqa: B023
+        jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-4), row, alone)
+
+
+@pytest.mark.parametrize("shape", [(64, 128), (96, 96), (160, 192)])
+def test_padding_to_a_bigger_bucket_changes_no_detection(detect, shape):
+    size = (50, 70)
+    expected = detect(random_inputs(size=size, shape=(64, 96)))
+    actual = detect(random_inputs(size=size, shape=shape))
+    jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-3), actual, expected)
+
+
+def test_one_compilation_per_size_of_input(params):
+    @jax.jit
+    @chex.assert_max_traces(n=2)
+    def detect(params, inputs):
+        return Detector(TINY).apply({"params": params}, inputs)
+
+    for seed in range(3):
+        detect(params, random_inputs(seed, size=(50 + seed, 70)))
+        detect(params, random_inputs(seed, shape=(96, 96)))
+
+
+def heads_of(detector, inputs, proposals):
+    """Everything differentiable that comes out of the detector, for given boxes."""
+    features = detector.features(inputs)
+    outputs = detector.rpn(features["fused"])
+    logits, deltas = detector.classify(
+        detector.box_head, features["fused"], proposals, inputs
+    )
+    selected = detector.select(logits, deltas, proposals, inputs)
+    mask_logits = detector.mask_logits(features["appearance"], selected, inputs)
+    return outputs, logits, deltas, selected.boxes, selected.scores, mask_logits
+
+
+@pytest.mark.parametrize(
+    "boxes, valid",
+    [
+        pytest.param(np.zeros((8, 4)), False, id="padding only"),
+        pytest.param(np.full((8, 4), 30.0), True, id="boxes of zero area"),
+        pytest.param(np.tile([5.0, 5, 40, 30], (8, 1)), True, id="all equal"),
+        pytest.param(np.tile([0.0, 0, 96, 64], (8, 1)), True, id="the whole image"),
+        pytest.param(np.tile([90.0, 60, 20, 10], (8, 1)), True, id="inverted"),
+    ],
+)
+def test_gradients_are_finite_for(params, boxes, valid):
+    from movseg_jax.types import Proposals
+
+    proposals = Proposals(
+        jnp.float32(boxes)[None], jnp.full((1, 8), 0.5), jnp.full((1, 8), valid)
+    )
+    # All scores equal too: the last layers' kernels are zero.
+    flat = jax.tree_util.tree_map_with_path(
+        lambda path, p: 0 * p if path[-2].key in ("logits", "deltas") else p, params
+    )
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        outputs = Detector(TINY).apply(
+            {"params": params}, random_inputs(), proposals, method=heads_of
+        )
+        return sum(
+            jnp.sum(leaf**2) + jnp.sum(leaf) for leaf in jax.tree.leaves(outputs)
+        )
+
+    for some in (params, flat):
+        assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(gradient(some)))
+
+
+def test_gradients_of_the_whole_detector_are_finite_and_reach_both_trunks(params):
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        outputs = Detector(TINY).apply({"params": params}, random_inputs())
+        found = outputs.moving
+        return jnp.sum(found.scores) + jnp.sum(found.mask_logits) + jnp.sum(found.boxes)
+
+    gradients = gradient(params)
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(gradients))
+    for stream in ("appearance", "motion"):
+        assert any(g.any() for g in jax.tree.leaves(gradients[stream]))
+
+
+def test_no_object_anywhere_is_an_empty_result(params):
+    config = dataclasses.replace(TINY, min_score=1.0)
+    for found in apply(config, params):
+        assert not found.valid.any()
+        assert not found.boxes.any() and not found.scores.any()
+        assert jnp.isfinite(found.mask_logits).all()
+
+
+def test_the_static_branch_sees_appearance_only(params, detect):
+    inputs = random_inputs()
+    other = inputs._replace(motion=inputs.motion + 1)
+    before, after = detect(inputs), detect(other)
+    jax.tree.map(assert_array_equal, before.static, after.static)
+    assert not np.array_equal(before.moving.scores, after.moving.scores)
+
+
+def test_two_streams_with_the_appearance_s_heads_are_the_appearance_model(params):
+    """Every head on appearance features ignores motion: stage 1's model again."""
+    config = dataclasses.replace(
+        TINY,
+        rpn_features="appearance",
+        box_features="appearance",
+        static_branch=False,
+    )
+    two = apply(config, params).moving
+    single = {k: params[k] for k in ("appearance", "rpn", "box_head", "mask_head")}
+    one = apply(ONE_STREAM, single).moving
+    jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-6), two, one)
+
+
+@pytest.mark.parametrize(
+    "convention", ["continuous", "torchvision", "detectron2", "detectron"]
+)
+def test_every_convention_runs_with_several_classes(convention):
+    config = dataclasses.replace(ONE_STREAM, convention=convention, classes=3)
+    inputs = random_inputs(frame_size=(32, 48))
+    run = jax.jit(Detector(config).init_with_output)
+    found = run(jax.random.key(0), inputs)[0].moving
+    assert found.valid.any() and (found.classes < 3).all()
+    assert (np.asarray(found.boxes)[..., 2:] <= [48 + 1e-3, 32 + 1e-3]).all()
+
+
+def test_detectron_returns_detections_in_the_order_of_its_proposals(params):
+    config = dataclasses.replace(TINY, convention="detectron")
+    found = apply(config, params).moving
+    scores = found.scores[0][found.valid[0]]
+    assert len(scores) > 2 and (np.diff(scores) > 0).any()
+
+
+def test_a_function_passed_in_fuses_the_streams(params):
+    without = {k: v for k, v in params.items() if k != "fusion"}
+    detector = Detector(TINY, fuse=lambda a, m: jnp.maximum(a, m))
+    features = detector.apply(
+        {"params": without}, random_inputs(), method=Detector.features
+    )
+    expected = jnp.maximum(features["appearance"][3], features["motion"][3])
+    assert_array_equal(features["fused"][3], expected)
+
+
+def test_bfloat16_finds_about_the_same(params):
+    config = dataclasses.replace(TINY, compute_dtype="bfloat16")
+    exact, half = apply(TINY, params).moving, apply(config, params).moving
+    assert half.mask_logits.dtype == half.boxes.dtype == jnp.float32
+    assert_allclose(half.scores[0, :3], exact.scores[0, :3], atol=0.1)
+
+
+def test_missing_flow_is_an_input_error(params):
+    inputs = random_inputs()._replace(motion=None)
+    with pytest.raises(InputError, match="stream for motion"):
+        Detector(TINY).apply({"params": params}, inputs)
+
+
+def test_configs_that_cannot_be_built_are_input_errors():
+    with pytest.raises(InputError, match="has no such stream"):
+        ModelConfig(motion=None, mask_features="motion")
+    with pytest.raises(InputError, match="No convention"):
+        ModelConfig(convention="metric")
+    with pytest.raises(InputError, match="needs `appearance`, `motion` or both"):
+        ModelConfig(appearance=None, motion=None)

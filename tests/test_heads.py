@@ -1,0 +1,79 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.testing import assert_allclose
+
+from movseg_jax.nn.heads import BoxHead, MaskHead, RPNHead
+
+
+def random(shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def test_the_rpn_head_s_rows_are_in_the_order_of_the_anchors():
+    pyramid = {2: random((2, 4, 6, 8)), 3: random((2, 2, 3, 8))}
+    head = RPNHead(3)
+    params = head.init(jax.random.key(1), pyramid)
+    outputs = head.apply(params, pyramid)
+    logits, deltas = outputs[2]
+    assert logits.shape == (2, 72) and deltas.shape == (2, 72, 4)
+    # By the definition, for one cell and one anchor.
+    y, x, anchor = 2, 5, 1
+    window = np.pad(np.asarray(pyramid[2][0], np.float64), [(1, 1), (1, 1), (0, 0)])
+    p = jax.tree.map(np.float64, params["params"])
+    patch = window[y : y + 3, x : x + 3]
+    hidden = np.einsum("ijc,ijco->o", patch, p["conv"]["kernel"]) + p["conv"]["bias"]
+    hidden = np.maximum(hidden, 0)
+    row = (y * 6 + x) * 3 + anchor
+    expected = hidden @ p["logits"]["kernel"][0, 0] + p["logits"]["bias"]
+    assert_allclose(logits[0, row], expected[anchor], atol=1e-6)
+    expected = hidden @ p["deltas"]["kernel"][0, 0] + p["deltas"]["bias"]
+    assert_allclose(deltas[0, row], expected[4 * anchor : 4 * anchor + 4], atol=1e-6)
+
+
+def test_the_box_head_follows_its_definition():
+    crops = random((5, 7, 7, 4))
+    head = BoxHead(classes=3, width=16)
+    params = head.init(jax.random.key(1), crops)
+    logits, deltas = head.apply(params, crops)
+    p = jax.tree.map(np.float64, params["params"])
+    x = np.float64(crops).reshape(5, -1)
+    for name in ("fc1", "fc2"):
+        x = np.maximum(x @ p[name]["kernel"] + p[name]["bias"], 0)
+    expected = x @ p["logits"]["kernel"] + p["logits"]["bias"]
+    assert_allclose(logits, expected, atol=1e-5)
+    expected = (x @ p["deltas"]["kernel"]).reshape(5, 3, 4)
+    assert_allclose(deltas, expected, atol=1e-6)
+
+
+def test_the_mask_head_doubles_the_resolution_for_each_class():
+    crops = random((2, 14, 14, 8))
+    head = MaskHead(classes=3)
+    logits, params = head.init_with_output(jax.random.key(1), crops)
+    assert logits.shape == (2, 28, 28, 3)
+    assert sorted(params["params"]) == [
+        "conv0",
+        "conv1",
+        "conv2",
+        "conv3",
+        "logits",
+        "upconv",
+    ]
+
+
+def test_heads_return_float32_when_they_compute_in_bfloat16():
+    crops = random((2, 7, 7, 8))
+    pyramid = {2: random((1, 4, 4, 8))}
+    outputs = [
+        BoxHead(dtype=jnp.bfloat16).init_with_output(jax.random.key(0), crops),
+        MaskHead(dtype=jnp.bfloat16).init_with_output(jax.random.key(0), crops),
+        RPNHead(dtype=jnp.bfloat16).init_with_output(jax.random.key(0), pyramid),
+    ]
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(outputs))
+
+
+def test_no_rois_give_no_outputs():
+    logits, deltas = BoxHead().init_with_output(
+        jax.random.key(0), jnp.zeros((0, 7, 7, 4))
+    )[0]
+    assert logits.shape == (0, 2) and deltas.shape == (0, 1, 4)
