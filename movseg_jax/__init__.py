@@ -50,7 +50,7 @@ _MODULES = {
     "stack": "preprocessing",
 }
 
-__all__ = sorted(_MODULES)
+__all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str):

@@ -176,11 +176,11 @@ def from_json(kind: type[T], text: str, source: str = "config") -> T:
         value = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}.") from None
-    return _parse(kind, value, source)
+    return typing.cast(T, _parse(kind, value, source))
 
 
-def _parse(kind, value, where):
-    if dataclasses.is_dataclass(kind):
+def _parse(kind: Any, value: Any, where: str) -> Any:
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise InputError(f"{where}: expected an object, got {value!r:.80}.")
         kinds = typing.get_type_hints(kind)

@@ -102,7 +102,7 @@ def _check_preprocessing(source: Source) -> None:
     ):
         found = source.tensors.get(name)
         if found is not None and not np.array_equal(
-            found.ravel().astype(np.float32), np.float32(expected)
+            found.ravel().astype(np.float32), np.array(expected, np.float32)
         ):
             raise InputError(
                 f"{source.path}: {name} is {found.ravel().tolist()}, expected "

@@ -42,9 +42,9 @@ class Selected(NamedTuple):
 
 def propose(
     outputs: Mapping[int, tuple[Float[Array, " _"], Float[Array, "_ 4"]]],
-    shapes: Mapping[int, tuple[int, int]],
+    shapes: Mapping[int, tuple[int, ...]],
     size: Float[Array, "2"],
-    padded_size: tuple[int, int],
+    padded_size: tuple[int, ...],
     config: ModelConfig,
 ) -> Proposals:
     """The highest scoring boxes of the RPN, after NMS within each level.

@@ -34,7 +34,7 @@ def render(
     for (row, column), colour, motion in discs:
         inside = np.hypot(y - row * height, x - column * width) < 0.16 * height
         stripes = 0.8 + 0.2 * np.sin((x + y) / 6)
-        frame[inside] = np.float32(colour) * stripes[inside][:, None]
+        frame[inside] = np.array(colour, np.float32) * stripes[inside][:, None]
         flow[inside] = motion
     return np.clip(frame, 0, 255).astype(np.uint8), flow
 

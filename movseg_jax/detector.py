@@ -10,6 +10,7 @@ Its methods are the parts, for whoever trains or experiments: `features`, `propo
 `classify`, `mask_logits`. None of them ever sees ground truth.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import flax.linen as nn
@@ -155,12 +156,9 @@ class Detector(nn.Module):
         inputs: Inputs,
     ) -> Selected:
         """The final boxes: see `decoding.select_detections`."""
-        return jax.vmap(
-            lambda *arguments: select_detections(*arguments, self.config)
-        )(
-            class_logits, deltas, proposals,
-            inputs.size, inputs.frame_size, inputs.scale,
-        )  # fmt: skip
+        one_image = functools.partial(select_detections, config=self.config)
+        sizes = (inputs.size, inputs.frame_size, inputs.scale)
+        return jax.vmap(one_image)(class_logits, deltas, proposals, *sizes)
 
     def mask_logits(
         self, pyramid: Pyramid, selected: Selected, inputs: Inputs

@@ -145,12 +145,14 @@ def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "4"]:
     if not len(rows):
         return np.zeros(4, np.float32)
     (columns,) = np.nonzero(mask[rows[0] : rows[-1] + 1].any(axis=0))
-    return np.float32([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    return np.array(box, np.float32)
 
 
 def tight_boxes(masks: Bool[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n 4"]:
     """`tight_box` of every mask."""
-    return np.float32([tight_box(mask) for mask in masks]).reshape(-1, 4)
+    boxes = [tight_box(mask) for mask in masks]
+    return np.array(boxes, np.float32).reshape(-1, 4)
 
 
 def boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -225,7 +227,8 @@ def iou(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
     _check_sizes_agree([*a, *b])
     if not a or not b:
         return np.zeros((len(a), len(b)))
-    return coco.iou([*map(_to_coco, a)], [*map(_to_coco, b)], [0] * len(b))
+    crowd = [0] * len(b)
+    return np.asarray(coco.iou([*map(_to_coco, a)], [*map(_to_coco, b)], crowd))
 
 
 def union(rles: Sequence[Rle]) -> Rle:
@@ -283,7 +286,7 @@ def _trusted(size, counts):
     return rle
 
 
-def _to_coco(rle):
+def _to_coco(rle: Rle) -> Any:  # Its stubs know a dict of their own only.
     return {"size": list(rle.size), "counts": rle.counts}
 
 
@@ -297,8 +300,8 @@ def _encode_columns(strip, first, size):
 
 def _from_runs(runs, size):
     """Encodes valid run lengths, of which only the first may be 0."""
-    runs = {"size": list(size), "counts": runs}
-    return _trusted(size, coco.frPyObjects(runs, *size)["counts"])
+    uncompressed: Any = {"size": list(size), "counts": runs}
+    return _trusted(size, coco.frPyObjects(uncompressed, *size)["counts"])
 
 
 def _from_polygons(polygons, frame_size, source):
@@ -319,7 +322,8 @@ def _from_polygons(polygons, frame_size, source):
             f"{source}: the polygons' outline is {outline:.3g} pixels long, expected "
             f"at most {MAX_OUTLINE} (masks.MAX_OUTLINE)."
         )
-    rles = coco.frPyObjects([p.ravel().tolist() for p in polygons], *frame_size)
+    outlines: Any = [p.ravel().tolist() for p in polygons]
+    rles = coco.frPyObjects(outlines, *frame_size)
     return _trusted(frame_size, coco.merge(rles)["counts"])
 
 

@@ -92,9 +92,9 @@ def preprocess(
     return Inputs(
         image=fit(normalise(frame, config)) if "appearance" in config.streams else None,
         motion=fit(motion) if "motion" in config.streams else None,
-        size=np.float32(size),
-        frame_size=np.float32(frame_size),
-        scale=np.float32(scale),
+        size=np.array(size, np.float32),
+        frame_size=np.array(frame_size, np.float32),
+        scale=np.array(scale, np.float32),
     )
 
 
@@ -106,7 +106,8 @@ def normalise(
     if arithmetic.channel_order == "bgr":
         frame = frame[..., ::-1]
     frame = frame.astype(np.float32)
-    return (frame - np.float32(arithmetic.mean)) / np.float32(arithmetic.std)
+    mean, std = (np.array(x, np.float32) for x in (arithmetic.mean, arithmetic.std))
+    return (frame - mean) / std
 
 
 def stack(inputs: Sequence[Inputs]) -> Inputs:

@@ -94,6 +94,8 @@ def random_params(shapes, seed: int = 0):
         name, values = path[-1].key, rng.normal(size=leaf.shape)
         if name == "kernel":
             values *= np.sqrt(2 / np.prod(leaf.shape[:-1]))
+            if path[-2].key == "deltas":  # A trained model's are well below 1.
+                values *= 0.1
         elif name == "scale":
             values = 1 + 0.1 * values
         else:

@@ -108,7 +108,7 @@ def test_no_function_is_longer_than_sixty_lines(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=identify)
 def test_no_module_is_longer_than_its_reader_s_patience(path):
-    assert len(path.read_text().splitlines()) <= 420
+    assert len(path.read_text().splitlines()) <= 450
 
 
 def test_tests_and_colabs_use_public_names_only():

@@ -62,8 +62,8 @@ def chain(n):
 
 
 @pytest.mark.parametrize("suppress_equal", [False, True])
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])
-@pytest.mark.parametrize("n", [1, 63, 64, 65, 300])
+@pytest.mark.parametrize("threshold", [0.3, 0.7])
+@pytest.mark.parametrize("n", [1, 64, 65, 300])
 def test_keeps_what_the_loop_keeps(n, threshold, suppress_equal, compiled):
     arrays = clustered(n, seed=n)
     options = {"iou_threshold": threshold, "suppress_equal": suppress_equal}
@@ -82,7 +82,7 @@ def test_keeps_what_the_loop_keeps(n, threshold, suppress_equal, compiled):
     threshold=st.sampled_from([0.0, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1.0]),
     suppress_equal=st.booleans(),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_keeps_what_the_loop_keeps_with_ties_and_boxes_of_any_kind(
     boxes, scores, valid, threshold, suppress_equal
 ):

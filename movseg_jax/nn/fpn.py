@@ -13,7 +13,7 @@ from movseg_jax.nn.resnet import ResNet, Size
 LEVELS = (2, 3, 4, 5, 6)  # Of the pyramid; the RoI heads use all but the last.
 
 
-def upsample(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Array:
+def upsample(x: Float[Array, "b h w c"], shape: tuple[int, ...]) -> Array:
     """Repeats each cell 2x2, then cuts to `shape` (h, w)."""
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(

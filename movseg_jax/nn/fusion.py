@@ -232,10 +232,9 @@ class CrossAttention(nn.Module):
         weights = jnp.where(
             jnp.isfinite(logits), jax.nn.softmax(_finite(logits), axis=0), 0
         ).astype(value.dtype)
-        found = sum(
-            weight[..., None] * value
-            for weight, value in zip(weights, self._neighbours(value), strict=True)
-        )
+        found = jnp.zeros_like(value)
+        for weight, neighbour in zip(weights, self._neighbours(value), strict=True):
+            found = found + weight[..., None] * neighbour
         found = found.reshape(appearance.shape)
         out = Conv(channels, (1, 1), dtype=self.dtype, name="out")
         return appearance + out(found)

@@ -87,7 +87,8 @@ class UpConv(nn.Module):
     """A transposed 2x2 convolution of stride 2, which doubles height and width.
 
     Pixel (y, x) becomes the 2x2 pixels (2y + i, 2x + j), which are
-    `x[y, x] @ kernel[i, j] + bias`. Parameters: `kernel` [2, 2, in, out] and `bias` [out].
+    `x[y, x] @ kernel[i, j] + bias`.
+    Parameters: `kernel` [2, 2, in, out] and `bias` [out].
 
     Attributes:
         features: Channels of the result.

@@ -20,7 +20,7 @@ def cell_count(size: Float[Array, "*b 2"], level: int) -> Float[Array, "*b 2"]:
 
 
 def real_cells(
-    size: Float[Array, "b 2"], level: int, shape: tuple[int, int]
+    size: Float[Array, "b 2"], level: int, shape: tuple[int, ...]
 ) -> Bool[Array, "b h w 1"]:
     """True where a cell of a level of `shape` (h, w) belongs to the image."""
     rows, columns = jnp.moveaxis(cell_count(size, level), -1, 0)

@@ -47,11 +47,11 @@ def _detectron_cell_anchors(side, stride, ratios):
         # Inclusive corners about (stride - 1) / 2; a continuous box ends 1 later.
         center = 0.5 * (stride - 1)
         anchors.append([*(center - 0.5 * (shape - 1)), *(center + 0.5 * (shape - 1))])
-    return np.array(anchors, np.float32) + np.float32([0, 0, 1, 1])
+    return np.array(anchors, np.float32) + np.array([0, 0, 1, 1], np.float32)
 
 
 def level_anchors(
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     level: int,
     *,
     size: float = 8.0,

@@ -1,14 +1,14 @@
 """RoIAlign: crops of feature maps, bilinearly sampled to one size (He et al., 2017).
 
 Boxes are as in `ops.boxes`, in pixels of the network's input. Every function takes one
-image; batch with `jax.vmap`, which costs no more than the images one by one.
+image; batch with `jax.vmap`, which costs little more than the images one by one.
 
 A bin of a crop is a weighted mean of a few cells of the features. So all crops are the
 product of a sparse matrix, which the boxes determine, and the features as rows.
 """
 
+import functools
 from collections.abc import Mapping
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -218,7 +218,7 @@ def _sparse_matmul(
         weights[:, i, None] * _rows(dense, columns[:, i]).astype(weights.dtype)
         for i in range(columns.shape[1])
     ]
-    return sum(terms).astype(dense.dtype)
+    return functools.reduce(jnp.add, terms).astype(dense.dtype)
 
 
 def _sparse_matmul_forward(columns, weights, dense):
@@ -237,7 +237,7 @@ def _sparse_matmul_backward(residuals, gradient):
     # XLA drops this where the boxes have no gradient, which is nearly always.
     to_weights = jax.lax.map(weight_gradient, (columns, gradient), batch_size=256)
     by_platform = {
-        platform: partial(_transposed_matmul, len(dense), at_once)
+        platform: functools.partial(_transposed_matmul, len(dense), at_once)
         for platform, at_once in _BINS_AT_ONCE.items()
     }
     to_dense = jax.lax.platform_dependent(columns, weights, gradient, **by_platform)

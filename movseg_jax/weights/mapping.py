@@ -109,14 +109,14 @@ class Source:
         """Moves a convolution or dense layer to our parameters."""
         theirs = self.spell(layer)
         kernel_suffix, bias_suffix = self.family.suffixes
-        leaves = {"kernel": self.take(theirs + kernel_suffix, layer.shape)}
+        taken = {"kernel": self.take(theirs + kernel_suffix, layer.shape)}
         if layer.has_bias:
             # A transposed convolution is [in, out, h, w].
             outputs = layer.shape[layer.name == "mask_head/upconv"]
-            leaves["bias"] = self.take(theirs + bias_suffix, (outputs,))
-        if any(array is None for array in leaves.values()):
+            taken["bias"] = self.take(theirs + bias_suffix, (outputs,))
+        leaves = {k: self.reorder(layer, a) for k, a in taken.items() if a is not None}
+        if len(leaves) < len(taken):
             return
-        leaves = {name: self.reorder(layer, a) for name, a in leaves.items()}
         leaves["kernel"] = _transpose(layer, leaves["kernel"])
         self.put(prefix + layer.path, leaves)
 
@@ -133,8 +133,10 @@ class Source:
     def convert_norm(self, layer: Layer, prefix: str = "") -> None:
         """Folds a batch norm into a scale and a bias."""
         theirs = self.spell(layer)
-        arrays = [self.take(theirs + s, layer.shape) for s in self.family.norm_suffixes]
-        if any(array is None for array in arrays):
+        suffixes = self.family.norm_suffixes
+        taken = [self.take(theirs + suffix, layer.shape) for suffix in suffixes]
+        arrays = [array for array in taken if array is not None]
+        if len(arrays) < len(taken):
             return
         scale, bias, *statistics = (array.astype(np.float64) for array in arrays)
         if statistics:
