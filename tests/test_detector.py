@@ -103,7 +103,9 @@ def test_a_batch_equals_its_images_one_by_one(detect):
     for i, inputs in enumerate(singles):
         alone = detect(inputs)
         row = jax.tree.map(lambda a: a[i : i + 1], together)  # noqa: B023
-        jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-4), row, alone)
+        jax.tree.map(
+            lambda a, b: assert_allclose(a, b, rtol=1e-4, atol=1e-4), row, alone
+        )
 
 
 @pytest.mark.parametrize("shape", [(64, 128), (96, 96), (160, 192)])

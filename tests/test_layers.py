@@ -111,8 +111,8 @@ WINOGRAD_SHAPES = [
 @pytest.fixture(params=["cut as usual", "cut finely"])
 def cut(request, monkeypatch):
     if request.param == "cut finely":
-        monkeypatch.setattr(winograd, "_UNCUT", 0)
-        monkeypatch.setattr(winograd, "_CHUNK", 40)
+        monkeypatch.setattr(winograd, "UNCUT", 0)
+        monkeypatch.setattr(winograd, "CHUNK", 40)
 
 
 @pytest.mark.parametrize("shape", WINOGRAD_SHAPES)
@@ -129,7 +129,7 @@ def test_gradient_of_winograd_equals_that_of_the_convolution(shape, cut):
     _, pullback = jax.vjp(winograd.winograd_conv, x, kernel)
     with jax.enable_x64(True):
         exact = [jnp.asarray(np.float64(a)) for a in (x, kernel, gradient)]
-        _, exact_pullback = jax.vjp(layers._direct, *exact[:2])
+        _, exact_pullback = jax.vjp(layers.direct_conv, *exact[:2])
         expected = [np.asarray(a) for a in exact_pullback(exact[2])]
     for actual, wanted in zip(pullback(gradient), expected, strict=True):
         assert_within_rounding(actual, wanted, 3e-6)

@@ -27,8 +27,8 @@ def conv(
         flat = lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0])
         return flat.reshape(*x.shape[:-1], -1)
     if _winograd_pays(x, kernel, stride):
-        return lax.platform_dependent(x, kernel, cpu=winograd_conv, default=_direct)
-    return _direct(x, kernel, stride)
+        return lax.platform_dependent(x, kernel, cpu=winograd_conv, default=direct_conv)
+    return direct_conv(x, kernel, stride)
 
 
 def _winograd_pays(x, kernel, stride):
@@ -39,7 +39,10 @@ def _winograd_pays(x, kernel, stride):
     return min(kernel.shape[2:]) >= 64 and pixels >= WINOGRAD_PIXELS
 
 
-def _direct(x, kernel, stride=1):
+def direct_conv(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c n"], stride: int = 1
+) -> Float[Array, "b _ _ n"]:
+    """What `conv` computes, by XLA's convolution."""
     padding = [((size - 1) // 2,) * 2 for size in kernel.shape[:2]]
     layout = ("NHWC", "HWIO", "NHWC")
     strides = (stride, stride)

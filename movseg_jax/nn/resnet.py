@@ -31,11 +31,12 @@ def _normalise(kind, x, size, level, name):
     if kind == "affine":
         return Affine(name=name)(x)
     groups = math.gcd(32, x.shape[-1])
-    norm = nn.GroupNorm(groups, epsilon=1e-5, dtype=x.dtype, name=name)
-    if size is None:
-        return norm(x)
-    real = real_cells(size, level, x.shape[1:3])
-    return norm(x, mask=jnp.broadcast_to(real, x.shape))
+    norm = nn.GroupNorm(groups, epsilon=1e-5, name=name)
+    real = None
+    if size is not None:
+        real = jnp.broadcast_to(real_cells(size, level, x.shape[1:3]), x.shape)
+    # The statistics of bfloat16 numbers need more digits than they have.
+    return norm(x.astype(jnp.float32), mask=real).astype(x.dtype)
 
 
 class Bottleneck(nn.Module):

@@ -22,8 +22,8 @@ TILE = 4  # Pixels of the result along an axis.
 _SPAN = TILE + 2  # Pixels of the input that they need.
 # Larger inputs are transformed this many tiles at a time: few enough for the 36 values
 # per tile and channel to stay in cache, many enough for efficient matrix products.
-_CHUNK = 192
-_UNCUT = 110_000  # Tiles times channels up to which there is one chunk.
+CHUNK = 192
+UNCUT = 110_000  # Tiles times channels up to which there is one chunk.
 
 
 def _cook_toom(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,7 +85,7 @@ def _transform_product(
 
 
 class _Chunks:
-    """Cuts `[b, h, w, c]` into equal chunks of about `_CHUNK` tiles.
+    """Cuts `[b, h, w, c]` into equal chunks of about `CHUNK` tiles.
 
     A chunk is a few rows of tiles of one image, or a few whole images.
     """
@@ -94,7 +94,7 @@ class _Chunks:
         self.shape = shape[:3]
         batch, rows, columns = shape[0], -(-shape[1] // TILE), -(-shape[2] // TILE)
         tiles = batch * rows * columns
-        largest = tiles if tiles * shape[3] <= _UNCUT else _CHUNK
+        largest = tiles if tiles * shape[3] <= UNCUT else CHUNK
 
         def split(count, cost):
             chunks = -(-count // max(1, largest // cost))
