@@ -5,26 +5,19 @@ imported by the command that needs them, so that `movseg --help` is instant.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import io
 import os
 import re
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from movseg_jax.errors import InputError
-
-# What made a whole detector fastest on CPUs: see docs/performance.md. XLA refuses to
-# start with flags it does not know, so each is for the release it was measured with.
-CPU_FLAGS = {
-    "0.10.2": "--xla_cpu_experimental_ynn_fusion_type="
-    "-LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION,-LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +77,10 @@ class Convert:
 def prepare_jax() -> None:
     """Sets what makes JAX fast here, unless the user has; importing JAX comes after.
 
-    XLA's flags for CPUs, and a compilation cache in the user's cache folder that
-    nobody else can write to (JAX runs what it finds there).
+    A compilation cache in the user's cache folder, which nobody else can write to (JAX
+    runs what it finds there), and `keep_memory`.
     """
-    flags = CPU_FLAGS.get(version("jaxlib"), "")
-    given = os.environ.get("XLA_FLAGS", "")
-    if flags and flags.split("=")[0] not in given:
-        os.environ["XLA_FLAGS"] = f"{given} {flags}".strip()
+    keep_memory()
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     cache = cache / "movseg_jax" / "xla"
     try:
@@ -100,6 +90,25 @@ def prepare_jax() -> None:
         return  # A read-only home: compile every time.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+
+
+def keep_memory() -> None:
+    """Lets this process keep the memory that it frees, where the C library can.
+
+    Otherwise every call of a compiled function gets its temporary memory anew, page by
+    page, which on a CPU takes as long as some layers (docs/performance.md).
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    mallopt = getattr(library, "mallopt", None)
+    if mallopt:
+        arena_max, mmap_max, trim_threshold, top_pad = -8, -4, -1, -2
+        for parameter, value in (
+            (arena_max, 1),
+            (mmap_max, 0),
+            (trim_threshold, 2**31 - 1),
+            (top_pad, 2**26),
+        ):
+            mallopt(parameter, value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -73,18 +73,16 @@ def propose(
         jnp.stack(parts)
         for parts in zip(*(_pad_rows(level, longest) for level in levels), strict=True)
     )
-    valid = jnp.isfinite(logits)
+    valid = logits > -jnp.inf
     kept = jax.vmap(
         lambda b, s, v: non_maximum_suppression(
             b, s, v, config.proposal_nms_iou, suppress_equal=arithmetic.inclusive
         )
     )(boxes, logits, valid)
-    logits = jnp.where(kept, logits, -jnp.inf).reshape(-1)
-    boxes = boxes.reshape(-1, 4)
-    if len(boxes) < config.proposals:
-        boxes, logits = _pad_rows((boxes, logits), config.proposals)
+    level = boxes.reshape(-1, 4), jnp.where(kept, logits, -jnp.inf).reshape(-1)
+    boxes, logits = _pad_rows(level, max(config.proposals, logits.size))
     logits, index = jax.lax.top_k(logits, config.proposals)
-    valid = jnp.isfinite(logits)
+    valid = logits > -jnp.inf
     return Proposals(
         boxes=jnp.where(valid[:, None], boxes[index], 0),
         scores=jnp.where(valid, jax.nn.sigmoid(logits), 0),
@@ -113,8 +111,12 @@ def _best_of_level(logits, deltas, level, shape, size, config):
     logits, index = jax.lax.top_k(logits, min(config.pre_nms, len(logits)))
     boxes = box_ops.decode(deltas[index], anchors[index], box_ops.ANCHOR_WEIGHTS)
     boxes = box_ops.clip(boxes, size, inclusive=arithmetic.inclusive)
-    large = (boxes[:, 2:] - boxes[:, :2] >= MIN_PROPOSAL_SIDE).all(axis=1)
+    large = _at_least(boxes, MIN_PROPOSAL_SIDE)
     return boxes, jnp.where(large, logits, -jnp.inf)
+
+
+def _at_least(boxes, side):
+    return (boxes[:, 2:] - boxes[:, :2] >= side).all(axis=1)
 
 
 def _pad_rows(level, length):
@@ -147,8 +149,8 @@ def select_detections(
         config: Of the model.
 
     Returns:
-        `config.detections` rows; by falling score or, with Detectron's arithmetic, in
-        the order of the proposals, as there.
+        `config.detections` rows by falling score; by class and in the order of the
+        proposals with Detectron's arithmetic, as there.
     """
     inclusive = config.arithmetic.inclusive
     rois = proposals.boxes
@@ -159,34 +161,31 @@ def select_detections(
     def one_class(scores, deltas):
         boxes = box_ops.decode(deltas, rois, box_ops.ROI_WEIGHTS)
         boxes = box_ops.clip(boxes, size, inclusive=inclusive)
-        large = (boxes[:, 2:] - boxes[:, :2] >= MIN_DETECTION_SIDE).all(axis=1)
-        valid = proposals.valid & large & (scores > config.min_score)
+        valid = proposals.valid & (scores > config.min_score)
+        valid = valid & _at_least(boxes, MIN_DETECTION_SIDE)
         kept = non_maximum_suppression(
             boxes, scores, valid, config.detection_nms_iou, suppress_equal=inclusive
         )
         return boxes, jnp.where(kept, scores, -jnp.inf)
 
     boxes, scores = jax.vmap(one_class)(scores, deltas.swapaxes(0, 1))
-    count = scores.shape[1]
-    boxes, scores = boxes.reshape(-1, 4), scores.reshape(-1)
-    if len(scores) < config.detections:
-        boxes, scores = _pad_rows((boxes, scores), config.detections)
+    rows = max(config.detections, scores.size)
+    boxes, scores = _pad_rows((boxes.reshape(-1, 4), scores.reshape(-1)), rows)
     scores, index = jax.lax.top_k(scores, config.detections)
     if inclusive:
-        order = jnp.argsort(jnp.where(jnp.isfinite(scores), index, len(boxes)))
+        order = jnp.argsort(jnp.where(scores > -jnp.inf, index, len(boxes)))
         scores, index = scores[order], index[order]
-    valid = jnp.isfinite(scores)
-    boxes = jnp.where(valid[:, None], boxes[index], 0)
+    valid = scores > -jnp.inf
+    boxes = in_input = in_frame = jnp.where(valid[:, None], boxes[index], 0)
     if inclusive:
         in_input = jnp.where(valid[:, None], _rescale_inclusive(boxes, scale), 0)
-        in_frame = boxes
     else:
-        in_input, in_frame = boxes, boxes / jnp.tile(scale[::-1], 2)[None, :]
+        in_frame = boxes / jnp.tile(scale[::-1], 2)[None, :]
     return Selected(
         rois=in_input,
         boxes=in_frame,
         scores=jnp.where(valid, scores, 0),
-        classes=jnp.where(valid, index // count, 0).astype(jnp.int32),
+        classes=jnp.where(valid, index // len(rois), 0).astype(jnp.int32),
         valid=valid,
     )
 

@@ -102,12 +102,13 @@ class Detector(nn.Module):
         size = inputs.size if config.arithmetic.ignore_padding else None
         features: dict[str, Pyramid] = {}
         for stream in config.streams:
-            images = getattr(inputs, STREAM_INPUTS[stream])
-            if images is None:
+            if getattr(inputs, STREAM_INPUTS[stream]) is None:
                 raise InputError(
                     f"The model has a stream for {stream}, but the inputs have no "
                     f"{STREAM_INPUTS[stream]!r}."
                 )
+        for stream in config.streams:
+            images = getattr(inputs, STREAM_INPUTS[stream])
             features[stream] = getattr(self, stream)(images, size)
         if len(config.streams) == 2:
             features["fused"] = fuse_pyramids(

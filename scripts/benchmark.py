@@ -12,21 +12,31 @@ show what was not chosen; they run only if asked for by `--only`.
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import os
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
+from movseg_jax.cli import keep_memory
+from movseg_jax.config import ModelConfig, TrunkConfig
+from movseg_jax.detector import Detector
+from movseg_jax.nn.fpn import Trunk
 from movseg_jax.ops import boxes as box_ops
 from movseg_jax.ops.nms import non_maximum_suppression
 from movseg_jax.ops.roi_align import pyramid_roi_align
+from movseg_jax.preprocessing import preprocess, stack
 
 
 class Case(NamedTuple):
@@ -125,6 +135,36 @@ def case_roi_align_14x14():
     return Case(crop, (_pyramid(), _boxes(100)))
 
 
+def case_trunk_forward():
+    """ResNet-50 and FPN of a 480x854 frame, against PyTorch as it comes."""
+    return _trunk_case(best=False)
+
+
+def case_trunk_forward_against_best():
+    """The same, against PyTorch at its best: channels last, batch norms folded."""
+    return _trunk_case(best=True)
+
+
+def case_trunk_forward_backward():
+    """The trunk's gradient for all its parameters, against PyTorch as it comes."""
+    return _trunk_case(best=False, backward=True)
+
+
+def case_detector():
+    """Two ResNet-50 streams, 480x854: pixels to boxes and masks."""
+    return _detector_case(ModelConfig(mask_features="appearance"))
+
+
+def case_detector_with_static_branch():
+    """The paper's final model: also the objects that stand still."""
+    return _detector_case(ModelConfig(mask_features="appearance", static_branch=True))
+
+
+def case_detector_appearance():
+    """One ResNet-50 stream."""
+    return _detector_case(ModelConfig(motion=None))
+
+
 def case_alternative_nms_row_loop_4000():
     """NMS as one step for each box; on a GPU each would be a kernel launch or more."""
     return Case(_nms_row_loop, _clustered(4000))
@@ -148,6 +188,87 @@ def case_alternative_roi_align_einsum_backward():
 def case_alternative_roi_align_unrolled_backward():
     """RoIAlign's sum as it is, but its gradient by JAX."""
     return Case(_and_gradient(_gather_unrolled), (_rows(), *_sampling()))
+
+
+def _trunk_case(*, best, backward=False):
+    image = _normal((1, 480, 864, 3))
+    trunk = Trunk(TrunkConfig())
+    params = _random_params(trunk, image)
+
+    def forward(params, image):
+        return trunk.apply({"params": params}, image)
+
+    def gradient(params, image):
+        loss = lambda p: sum(jnp.mean(x) for x in forward(p, image).values())
+        return jax.grad(loss)(params)
+
+    def twin(torch):
+        return _torch_trunk(torch, np.asarray(image), best, backward)
+
+    return Case(gradient if backward else forward, (params, image), twin)
+
+
+def _torch_trunk(torch, image, best, backward):
+    """The same network in torchvision: a function without arguments that runs it."""
+    from scripts.make_golden import import_torchvision
+
+    torchvision = import_torchvision()
+    from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
+
+    norm = torchvision.ops.misc.FrozenBatchNorm2d
+    model = resnet_fpn_backbone(
+        backbone_name="resnet50", weights=None, norm_layer=norm, trainable_layers=5
+    ).eval()
+    x = torch.tensor(image).permute(0, 3, 1, 2).contiguous()
+    if best:
+        for module in list(model.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, norm):  # Its bias becomes the convolution's.
+                    setattr(module, name, torch.nn.Identity())
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d) and module.bias is None:
+                module.bias = torch.nn.Parameter(torch.zeros(module.out_channels))
+        model = model.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
+
+    def forward():
+        with torch.no_grad():
+            model(x)
+
+    def step():
+        model.zero_grad()
+        sum(features.mean() for features in model(x).values()).backward()
+
+    return step if backward else forward
+
+
+def _detector_case(config):
+    config = dataclasses.replace(config, short_side=480, long_side=854)
+    frame = np.asarray(_normal((480, 854, 3)) * 50 + 128).clip(0, 255).astype(np.uint8)
+    motion = np.abs(np.asarray(_normal((480, 854, 3))))
+    inputs = stack([preprocess(frame, motion, config)])
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    detector = Detector(config)
+    params = _random_params(detector, inputs)
+    return Case(lambda p, x: detector.apply({"params": p}, x), (params, inputs))
+
+
+def _random_params(module, inputs):
+    """Of a size that neither explodes nor vanishes; compiling `init` takes longer."""
+    shapes = jax.eval_shape(module.init, jax.random.key(0), inputs)["params"]
+    rng = np.random.default_rng(0)
+
+    def fill(path, leaf):
+        if path[-1].key != "kernel":
+            return jnp.full(leaf.shape, float(path[-1].key == "scale"))
+        std = np.sqrt(1 / np.prod(leaf.shape[:-1]))
+        return jnp.asarray(std * rng.normal(size=leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)
+
+
+def _normal(shape):
+    return jax.random.normal(jax.random.key(0), shape)
 
 
 def _nms(boxes, scores, valid, threshold=0.7):
@@ -259,11 +380,30 @@ def _sampling(n=1000, width=216):
     return cells, jnp.full(cells.shape, 1 / 16)
 
 
+def compile_twice(case):
+    """The compiled function, and the seconds to compile it and to find it in a cache.
+
+    Tracing is not counted. The cache is JAX's on disk, which the command line uses.
+    """
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        for _ in range(2):
+            jax.clear_caches()
+            compilation_cache.reset_cache()
+            lowered = jax.jit(case.function).lower(*case.args)
+            start = time.perf_counter()
+            compiled = lowered.compile()
+            seconds.append(time.perf_counter() - start)
+    jax.config.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    return compiled, *seconds
+
+
 def measure(case, repeats, torch=None):
     """Returns the fields of a case's line; times are of `repeats` calls."""
-    start = time.perf_counter()
-    compiled = jax.jit(case.function).lower(*case.args).compile()
-    compile_seconds = time.perf_counter() - start
+    compiled, compile_seconds, cached_seconds = compile_twice(case)
     twin = case.torch_twin(torch) if torch and case.torch_twin else None
 
     def ours():
@@ -284,6 +424,7 @@ def measure(case, repeats, torch=None):
         "p90_ms": round(seconds[int(0.9 * len(seconds))] * 1e3, 3),
         "min_ms": round(seconds[0] * 1e3, 3),
         "compile_s": round(compile_seconds, 2),
+        "compile_cached_s": round(cached_seconds, 2),
         "temporary_mb": round(compiled.memory_analysis().temp_size_in_bytes / 1e6, 1),
     }
     if twin:
@@ -299,7 +440,13 @@ def main():
     parser.add_argument("--only", nargs="+", choices=cases, metavar="NAME")
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--against", choices=["torch"])
+    parser.add_argument(
+        "--plain", action="store_true", help="without what the command line sets"
+    )
     args = parser.parse_args()
+    if not args.plain:
+        keep_memory()
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # For `scripts.make_golden`.
     threads = len(os.sched_getaffinity(0))
     torch = None
     if args.against:

@@ -8,6 +8,7 @@ stored: both sides fill the network with `tests.oracles.hashed`, scaled by `scal
 so the files hold names and shapes of the weights and torchvision's results.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ FRAME = (120, 168)
 SHORT_SIDE = 150
 
 
+@functools.cache
 def import_torchvision():
     """torchvision without its compiled operators, which its CPU install cannot load."""
     library = torch.library.Library("torchvision", "DEF")

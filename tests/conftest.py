@@ -16,5 +16,17 @@ def compiled(request):
     return jax.jit if request.param == "jit" else lambda function: function
 
 
+@pytest.fixture(scope="module")
+def quick_compilation():
+    """Halves the time to compile, for modules that compile much and compute little.
+
+    What users run, with XLA's optimisations, is in test_detector_golden.py, in the
+    tests of `ops` and in those of layers.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")

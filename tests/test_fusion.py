@@ -10,6 +10,7 @@ from movseg_jax.nn import fusion
 from movseg_jax.nn.padding import real_cells
 
 CHANNELS = 8
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def features(seed, shape=(2, 5, 6, CHANNELS)):

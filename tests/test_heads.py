@@ -1,9 +1,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
 from movseg_jax.nn.heads import BoxHead, MaskHead, RPNHead
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def random(shape, seed=0):

@@ -58,6 +58,7 @@ def apply_conv(compiled, x, kernel, stride=1, bias=None, dtype=None):
 @pytest.fixture
 def always_winograd(monkeypatch):
     monkeypatch.setattr(layers, "WINOGRAD_PIXELS", 1)
+    monkeypatch.setattr(layers, "WINOGRAD_CHANNELS", 64)
 
 
 @pytest.mark.parametrize("size, stride", [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])

@@ -59,7 +59,9 @@ def test_normalising_follows_the_convention():
     assert_allclose(image[5, 5], expected, rtol=1e-5)
     image = preprocess(frame, None, DETECTRON).image
     assert_allclose(
-        image[5, 5], np.array([50, 100, 200]) - [102.9801, 115.9465, 122.7717]
+        image[5, 5],
+        np.array([50, 100, 200]) - [102.9801, 115.9465, 122.7717],
+        rtol=1e-6,
     )
 
 

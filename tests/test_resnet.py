@@ -30,6 +30,7 @@ SMALL = {
     "v2 to level 4, group norm": TrunkConfig("v2", 14, 8, last_level=4, norm="group"),
 }
 KEY = jax.random.key(0)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 small = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
 
 
@@ -156,7 +157,7 @@ def test_level_6_is_every_second_cell_of_level_5():
         )
         for level in range(2, 6)
     }
-    pyramid, _ = FPN(8).init_with_output(jax.random.key(0), features)
+    pyramid, _ = jax.jit(FPN(8).init_with_output)(jax.random.key(0), features)
     assert_allclose(pyramid[6], pyramid[5][:, ::2, ::2])
 
 

@@ -97,6 +97,8 @@ def load_weights(path: str | Path) -> Weights:
             the card is about.
     """
     path, card_path = _paths(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
     content = _read_card(card_path)
     config = from_json(
         ModelConfig, json.dumps(content["model"]), f"{card_path}: `model`"
