@@ -97,7 +97,10 @@ def propose_by_loops(outputs, plus):
                 rows.append((logits[i], decode(deltas[i], box, 1, plus)))
         rows = sorted(rows, key=lambda row: -row[0])[: CONFIG.pre_nms]
         boxes = clip([box for _, box in rows], PADDED if plus else SIZE, plus)
-        scores = [score for score, _ in rows]
+        scores = np.array([score for score, _ in rows])
+        if not plus:  # What lies outside of the image is dropped.
+            inside = (boxes[:, 2:] - boxes[:, :2] >= 1e-3).all(axis=1)
+            boxes, scores = boxes[inside], scores[inside]
         kept = suppress(boxes, scores, CONFIG.proposal_nms_iou, plus)
         candidates += [(scores[i], boxes[i]) for i in kept]
     candidates = sorted(candidates, key=lambda row: -row[0])[: CONFIG.proposals]
@@ -115,9 +118,9 @@ def test_proposals_equal_the_loops(convention):
         deltas = 0.3 * rng.normal(size=(n, 4))
         outputs[level] = (rng.normal(size=n).astype(np.float32), np.float32(deltas))
     scores, boxes = propose_by_loops(outputs, plus)
-    proposals = jax.jit(
-        lambda o: propose(o, SHAPES, jnp.float32(SIZE), PADDED, config)
-    )(jax.tree.map(jnp.asarray, outputs))
+    size = jnp.float32(SIZE)
+    run = jax.jit(lambda outputs: propose(outputs, SHAPES, size, PADDED, config))
+    proposals = run(jax.tree.map(jnp.asarray, outputs))
     n = int(proposals.valid.sum())
     assert n == len(scores)
     assert_array_equal(proposals.valid, np.arange(CONFIG.proposals) < n)
@@ -161,10 +164,9 @@ def select_by_loops(logits, deltas, rois, scale, frame_size, plus):
         ]
         boxes = clip(boxes, size, plus)
         over = np.flatnonzero(scores[:, k + 1] > CONFIG.min_score)
-        kept = suppress(
-            boxes[over], scores[over, k + 1], CONFIG.detection_nms_iou, plus
-        )
-        found += [(scores[over[i], k + 1], k, over[i], boxes[over[i]]) for i in kept]
+        best = scores[over, k + 1]
+        kept = suppress(boxes[over], best, CONFIG.detection_nms_iou, plus)
+        found += [(best[i], k, over[i], boxes[over[i]]) for i in kept]
     found = sorted(found, key=lambda row: -row[0])[: CONFIG.detections]
     if plus:
         found = sorted(found, key=lambda row: row[1:3])
