@@ -16,7 +16,7 @@ from movseg_jax.nn.winograd import winograd_conv
 Initializer = nn.initializers.Initializer
 # Fewer pixels hardly pay for transforming the kernel; with fewer channels the trunk is
 # 4 % faster at most, but each shape takes a fifth of a second to compile.
-WINOGRAD_PIXELS = 5000
+WINOGRAD_PIXELS = 10_000
 WINOGRAD_CHANNELS = 256
 
 
