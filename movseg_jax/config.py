@@ -35,24 +35,31 @@ class Convention:
     anchor_offset: float  # Of an anchor's centre from its cell's corner, in strides.
     anchor_rounding: Literal["none", "corners", "detectron"]  # See `ops.anchors`.
     half_pixel_crops: bool  # RoIAlign shifts by half a pixel and has no minimum size.
-    inclusive: bool  # Detectron 1: +1 boxes, NMS at >=, proposals clipped to padding.
+    # All of Detectron 1: boxes end at their last pixel, so clipping leaves one pixel
+    # and crops end there; NMS suppresses at equality; proposals are clipped to the
+    # padded input; detections are refined in pixels of the frame and stay in the
+    # order of their proposals; masks are pasted with its rounding.
+    inclusive: bool
     ignore_padding: bool  # Features and anchors of the padding do not exist.
+    # A level's stride is the padded side over its number of cells, without fraction.
+    whole_strides: bool = False
 
 
-_IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's.
 CONVENTIONS: dict[str, Convention] = {
     # What this package trains with.
     "continuous": Convention(
-        "rgb", **_IMAGENET, resize="round", anchor_offset=0.5, anchor_rounding="none",
+        "rgb", _MEAN, _STD, resize="round", anchor_offset=0.5, anchor_rounding="none",
         half_pixel_crops=True, inclusive=False, ignore_padding=True,
     ),
     # `torchvision.models.detection.maskrcnn_resnet50_fpn`.
     "torchvision": Convention(
-        "rgb", **_IMAGENET, resize="floor", anchor_offset=0.0,
+        "rgb", _MEAN, _STD, resize="floor", anchor_offset=0.0,
         anchor_rounding="corners", half_pixel_crops=False, inclusive=False,
-        ignore_padding=False,
+        ignore_padding=False, whole_strides=True,
     ),
-    # The `R_50_FPN` models of detectron2.
+    # The `R_50_FPN` models of detectron2; theirs take as many samples per bin of a crop
+    # as it has cells, ours always 2x2, so their detections agree but approximately.
     "detectron2": Convention(
         "bgr", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), resize="round",
         anchor_offset=0.0, anchor_rounding="none", half_pixel_crops=True,
@@ -67,6 +74,20 @@ CONVENTIONS: dict[str, Convention] = {
 }  # fmt: skip
 
 
+def _check_fields(config: Any) -> None:
+    """Refuses values outside of a field's choices, and counts and sides below 1."""
+    for name, kind in typing.get_type_hints(type(config)).items():
+        value, where = getattr(config, name), type(config).__name__
+        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
+        if choices and value not in choices:
+            expected = ", ".join(map(repr, choices))
+            raise InputError(
+                f"{where}.{name} is {value!r}, expected one of {expected}."
+            )
+        if kind is int and value < 1:
+            raise InputError(f"{where}.{name} is {value}, expected at least 1.")
+
+
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
     """One stream's ResNet."""
@@ -77,6 +98,13 @@ class TrunkConfig:
     last_level: int = 5  # Coarsest level of the ResNet; the FPN makes the others.
     stride_in: Literal["1x1", "3x3"] = "3x3"  # Which convolution of a block strides.
     norm: Literal["affine", "group"] = "affine"  # Frozen batch norm; for training.
+
+    def __post_init__(self):
+        _check_fields(self)
+        if not 2 <= self.last_level <= 5:
+            raise InputError(
+                f"TrunkConfig.last_level is {self.last_level}, expected 2 to 5."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +136,7 @@ class ModelConfig:
     min_score: float = 0.05  # Of a detection.
 
     def __post_init__(self):
+        _check_fields(self)
         if self.appearance is None and self.motion is None:
             raise InputError("A model needs `appearance`, `motion` or both.")
         if self.convention not in CONVENTIONS:

@@ -20,6 +20,11 @@ from movseg_jax.weights.names import BLOCK
 
 DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}  # By blocks of each stage.
 LEVELS = names.LEVELS
+# Of a two-stream checkpoint: they are in the settings beside it.
+ASSUMED = [
+    "masks from appearance features, as in the paper's final model",
+    "1000 proposals: FPN.RPN_COLLECT_SCALE is 1",
+]
 
 
 class Converted(NamedTuple):
@@ -77,8 +82,11 @@ def convert_weights(
     fields: dict[str, Any] = {"appearance": None, "motion": None, **trunks}
     card: dict[str, Any] = {}
     _check_preprocessing(source)
+    # A trunk's preprocessing; torchvision's is that of "continuous".
+    if family.contents != "trunk" or family.convention.startswith("detectron"):
+        fields |= {"convention": family.convention}
     if family.contents != "trunk":
-        fields |= {"convention": family.convention, **_take_heads(source)}
+        fields |= _take_heads(source)
         for name in trunks:
             _take_fpn(source, name, bodies[name] if is_joint else "", fields)
     if is_joint:
@@ -91,6 +99,8 @@ def convert_weights(
         source.params["static"] = heads
         fields |= {"static_branch": True}
     card |= source.finish()
+    if is_joint:
+        card["assumed"] = ASSUMED
     return Converted(source.params, ModelConfig(**fields), family.kind, card)
 
 

@@ -17,7 +17,8 @@ from movseg_jax.ops.anchors import level_anchors
 from movseg_jax.ops.nms import non_maximum_suppression
 from movseg_jax.types import Proposals
 
-# Boxes thinner than this are dropped, in pixels; as torchvision does.
+# Boxes thinner than this are dropped, in pixels; as torchvision does. (The Detectrons
+# drop empty boxes only; nothing that thin is an object.)
 MIN_PROPOSAL_SIDE = 1e-3
 MIN_DETECTION_SIDE = 1e-2
 
@@ -64,7 +65,7 @@ def propose(
     if arithmetic.inclusive:  # Detectron clips to the blob it feeds, not to the image.
         size = jnp.array(padded_size, size.dtype)
     levels = [
-        _best_of_level(*outputs[level], level, shapes[level], size, config)
+        _best_of_level(*outputs[level], level, shapes[level], size, padded_size, config)
         for level in outputs
     ]
     # To equal length, so that the levels' suppressions run side by side.
@@ -90,9 +91,10 @@ def propose(
     )
 
 
-def _best_of_level(logits, deltas, level, shape, size, config):
+def _best_of_level(logits, deltas, level, shape, size, padded_size, config):
     """Boxes and logits of a level's best anchors; a logit of -inf marks padding."""
     arithmetic = config.arithmetic
+    strides = tuple(side // n for side, n in zip(padded_size, shape, strict=True))
     anchors = jnp.asarray(
         level_anchors(
             shape,
@@ -101,6 +103,7 @@ def _best_of_level(logits, deltas, level, shape, size, config):
             ratios=config.anchor_ratios,
             offset=arithmetic.anchor_offset,
             rounding=arithmetic.anchor_rounding,
+            strides=strides if arithmetic.whole_strides else None,
         )
     )
     logits = jnp.where(jnp.isnan(logits), -jnp.inf, logits)

@@ -1,5 +1,6 @@
 """`movseg demo`: the detector on a rendered frame, with nothing to download."""
 
+import io
 import json
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import encode_flow
 from movseg_jax.preprocessing import preprocess, stack
 from movseg_jax.weights.files import load_weights
+from movseg_jax.writing import write_file
 
 FRAME_SIZE = (480, 854)  # Height and width in pixels.
 
@@ -44,14 +46,15 @@ def run(out: Path, weights: Path | None = None) -> str:
 
     Args:
         out: Folder for `frame.png`, `motion.png` (the encoded flow) and
-            `detections.json`. It is made if need be.
+            `detections.json`; made if need be, earlier files of these names replaced.
         weights: As `movseg convert` writes them; None makes random ones.
 
     Returns:
         A report of a few lines.
 
     Raises:
-        InputError: The weights cannot be read, or are of a trunk alone.
+        InputError: The weights cannot be read, or are of a trunk alone; the folder
+            cannot be written to.
     """
     import jax
 
@@ -59,25 +62,13 @@ def run(out: Path, weights: Path | None = None) -> str:
 
     frame, flow = render()
     motion = encode_flow(flow)
-    if weights is None:
-        config = ModelConfig(short_side=FRAME_SIZE[0], long_side=FRAME_SIZE[1])
-        params = None
-        origin = (
-            "No trained weights come with this version: the detector's are random, and "
-            "what it finds means nothing. This shows that all of it runs, and how fast."
-        )
-    else:
-        loaded = load_weights(weights)
-        config, params = loaded.config, loaded.params
-        if "rpn" not in params:
-            raise InputError(
-                f"{weights}: holds a trunk without heads, to start training from."
-            )
-        origin = f"Weights: {weights}."
+    config, params, origin = _model(weights)
     inputs = stack([preprocess(frame, motion, config)])
     detector = Detector(config)
     if params is None:
-        params = jax.jit(detector.init)(jax.random.key(0), inputs)["params"]
+        # This generator compiles faster than the usual one.
+        key = jax.random.key(0, impl="rbg")
+        params = jax.jit(detector.init)(key, inputs)["params"]
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
 
     start = time.perf_counter()
@@ -88,42 +79,76 @@ def run(out: Path, weights: Path | None = None) -> str:
     outputs = jax.block_until_ready(detect({"params": params}, inputs))
     seconds = time.perf_counter() - start
 
-    found = jax.device_get(outputs.moving)
-    _write(out, frame, motion, found, config)
+    outputs = jax.device_get(outputs)
+    _write(out, frame, motion, outputs, config)
     device = jax.devices()[0].device_kind
-    streams = " and ".join(config.streams)
+    static = "" if outputs.static is None else f", {outputs.static.valid.sum()} static"
     return (
         f"Rendered a frame of {frame.shape[1]}x{frame.shape[0]} pixels with two moving "
         f"discs and its exact optical flow.\n{origin}\n"
-        f"Detector ({streams}): {count / 1e6:.1f} million parameters, compiled in "
-        f"{compile_seconds:.1f} s, {seconds:.2f} s a frame on {device}.\n"
-        f"{int(found.valid.sum())} detections: {out}"
+        f"Detector ({' and '.join(config.streams)}): {count / 1e6:.1f} million "
+        f"parameters, compiled in {compile_seconds:.1f} s, {seconds:.2f} s a frame on "
+        f"{device}.\n{outputs.moving.valid.sum()} detections{static}: {out}"
     )
 
 
-def _write(out, frame, motion, found, config):
+def _model(weights):
+    """The config, the parameters (None: random ones) and what to say of them."""
+    if weights is None:
+        config = ModelConfig(
+            mask_features="appearance",
+            static_branch=True,
+            short_side=FRAME_SIZE[0],
+            long_side=FRAME_SIZE[1],
+        )
+        return config, None, (
+            "No trained weights come with this version: the detector's are random, and "
+            "what it finds means nothing. This shows that all of it runs, and how fast."
+        )  # fmt: skip
+    loaded = load_weights(weights)
+    if "rpn" not in loaded.params:
+        raise InputError(f"{weights}: a trunk without heads, to start training from.")
+    return loaded.config, loaded.params, f"Weights: {weights}."
+
+
+def _write(out, frame, motion, outputs, config):
     try:
         out.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(frame).save(out / "frame.png")
-        channels = motion / [1, 6, 255] * 255
-        Image.fromarray(channels.astype(np.uint8)).save(out / "motion.png")
-        rows = found.valid[0]
-        rles = masks.paste_rles(
-            found.mask_logits[0][rows],
-            found.boxes[0][rows],
-            frame.shape[:2],
-            convention=config.convention,
-        )
-        detections = [
-            {
-                "bbox": [round(float(x), 2) for x in box],
-                "score": round(float(score), 4),
-                "segmentation": masks.to_json(rle),
-            }
-            for box, score, rle in zip(
-                found.boxes[0][rows], found.scores[0][rows], rles, strict=True
-            )
-        ]
-        (out / "detections.json").write_text(json.dumps(detections))
     except OSError as error:
-        raise InputError(f"{out}: cannot write there: {error.strerror}.") from None
+        raise InputError(f"{out}: cannot be made: {error}.") from None
+    channels = motion / [1, 6, 255] * 255
+    for name, picture in (("frame", frame), ("motion", channels)):
+        png = io.BytesIO()
+        Image.fromarray(picture.astype(np.uint8)).save(png, format="PNG")
+        write_file(out / f"{name}.png", png.getvalue())
+    found = {
+        branch: _to_json(detections, frame.shape[:2], config)
+        for branch, detections in outputs._asdict().items()
+        if detections is not None
+    }
+    write_file(out / "detections.json", json.dumps(found).encode())
+
+
+def _to_json(found, frame_size, config):
+    """Detections as COCO's results: boxes are [x, y, width, height]."""
+    boxes, scores, classes, logits, valid = (part[0] for part in found)
+    rles = masks.paste_rles(
+        logits[valid], boxes[valid], frame_size, convention=config.convention
+    )
+    x0, y0, x1, y1 = boxes[valid].T
+    rows = zip(
+        np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).round(2).tolist(),
+        scores[valid].tolist(),
+        classes[valid].tolist(),
+        rles,
+        strict=True,
+    )
+    return [
+        {
+            "bbox": box,
+            "score": score,
+            "category_id": kind + 1,
+            "segmentation": masks.to_json(rle),
+        }
+        for box, score, kind, rle in rows
+    ]

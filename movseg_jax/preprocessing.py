@@ -28,14 +28,14 @@ def resized_size(
     grew; "factor" rounds the size but keeps one common factor for coordinates and
     sampling, as OpenCV's `fx`, `fy` and Detectron do.
     """
-    short, long = min(frame_size), max(frame_size)
-    factor = config.short_side / short
-    if round(factor * long) > config.long_side:
-        factor = config.long_side / long
     rule = config.arithmetic.resize
+    factor = config.short_side / min(frame_size)
+    # torchvision compares before it rounds.
+    long = factor * max(frame_size)
+    if (long if rule == "floor" else round(long)) > config.long_side:
+        factor = config.long_side / max(frame_size)
     whole = int if rule == "floor" else round
-    # A side that was asked for must not lose a pixel to binary fractions.
-    height, width = (max(1, whole(n * factor + 1e-9)) for n in frame_size)
+    height, width = (max(1, whole(n * factor)) for n in frame_size)
     if rule == "factor":
         return (height, width), (factor, factor)
     return (height, width), (height / frame_size[0], width / frame_size[1])
@@ -89,9 +89,13 @@ def preprocess(
     def fit(image):
         return _pad(_resize(image, size, scale, config), padded)
 
+    image = normalise(frame, config) if "appearance" in config.streams else None
+    motion = motion if "motion" in config.streams else None
+    if motion is not None and not np.isfinite(motion).all():
+        raise InputError("The encoded flow is not finite everywhere.")
     return Inputs(
-        image=fit(normalise(frame, config)) if "appearance" in config.streams else None,
-        motion=fit(motion) if "motion" in config.streams else None,
+        image=None if image is None else fit(image),
+        motion=None if motion is None else fit(motion.astype(np.float32)),
         size=np.array(size, np.float32),
         frame_size=np.array(frame_size, np.float32),
         scale=np.array(scale, np.float32),
@@ -121,7 +125,8 @@ def stack(inputs: Sequence[Inputs]) -> Inputs:
 
 
 def _resize(image, size, scale, config):
-    if config.arithmetic.resize == "factor":
+    vanishing = any(n * s < 1 for n, s in zip(image.shape, scale, strict=False))
+    if config.arithmetic.resize == "factor" and not vanishing:
         # OpenCV then samples at the factor, not at the ratio of the rounded sizes.
         return cv2.resize(image, None, fx=scale[1], fy=scale[0])
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)

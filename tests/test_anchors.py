@@ -49,5 +49,12 @@ def test_without_offset_centres_are_at_the_corners_of_the_cells():
     assert_allclose((centers[:, 0] + centers[:, 2]) / 2, [0, 16])
 
 
+def test_cells_can_be_nearer_than_the_stride_as_in_torchvision():
+    # An image padded to 800x1088 has 13x17 cells at level 6, 61 and 64 pixels apart.
+    anchors = level_anchors((13, 17), 6, offset=0.0, strides=(800 // 13, 1088 // 17))
+    centers = (anchors[1::3, :2] + anchors[1::3, 2:]) / 2
+    assert_allclose(centers[-1], [16 * 64, 12 * 61])
+
+
 def test_an_empty_level_has_no_anchors():
     assert level_anchors((0, 5), 2).shape == (0, 4)

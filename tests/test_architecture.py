@@ -13,7 +13,7 @@ PACKAGE = ROOT / "movseg_jax"
 # Layers, lowest first. A module may import its own layer's folder and lower layers.
 LAYERS = [
     {"errors"},
-    {"config", "types", "masks"},
+    {"config", "types", "masks", "writing"},
     {"ops", "weights"},
     {"nn", "flow", "preprocessing"},
     {"decoding"},
@@ -93,6 +93,9 @@ def test_nothing_executes_what_it_reads(path):
             name = ast.unparse(node.func)
             assert name not in {"eval", "exec", "compile", "__import__"}, name
             assert not name.endswith(("pickle.load", "pickle.loads", "torch.load"))
+            if name.endswith("import_module"):
+                # Ours by name; and a fusion, whose name `load_weights` does not trust.
+                assert path.name in {"__init__.py", "fusion.py"}
             for keyword in node.keywords:
                 if keyword.arg == "allow_pickle":
                     assert ast.unparse(keyword.value) == "False"

@@ -70,7 +70,11 @@ def test_the_demo_runs_and_says_that_its_weights_are_random(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "what it finds means nothing" in result.stdout
     detections = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert all(d["segmentation"]["size"] == [480, 854] for d in detections)
+    assert detections.keys() == {"moving", "static"}
+    for detection in detections["moving"] + detections["static"]:
+        assert detection["segmentation"]["size"] == [480, 854]
+        x, y, width, height = detection["bbox"]
+        assert 0 <= x < x + width <= 854.01 and 0 <= y < y + height <= 480.01
     for name in ("frame.png", "motion.png"):
         assert Image.open(tmp_path / "out" / name).size == (854, 480)
     cache = tmp_path / "movseg_jax" / "xla"

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def test_the_paper_s_final_model():
 trunks = st.fixed_dictionaries(
     {
         "version": st.sampled_from(["v1", "v2"]),
-        "depth": st.integers(0, 200),
+        "depth": st.integers(1, 200),
         "norm": st.sampled_from(["affine", "group"]),
     }
 )
@@ -85,6 +87,31 @@ def test_text_that_is_no_config_is_an_input_error(text):
     except InputError:
         return
     assert json.loads(text) == {}
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: TrunkConfig(last_level=6), "last_level is 6, expected 2 to 5"),
+        (lambda: TrunkConfig(width=0), "TrunkConfig.width is 0, expected at least 1"),
+        (lambda: ModelConfig(proposals=-1), "ModelConfig.proposals is -1"),
+    ],
+)
+def test_a_wrong_value_is_an_input_error_in_python_too(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_a_value_that_is_no_choice_is_an_input_error_in_python_too():
+    # In a process of its own: here, beartype would be faster.
+    code = "from movseg_jax import TrunkConfig; TrunkConfig(norm='batch')"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    message = (
+        "InputError: TrunkConfig.norm is 'batch', expected one of 'affine', 'group'."
+    )
+    assert message in result.stderr
 
 
 def test_deep_json_is_an_input_error():

@@ -150,6 +150,25 @@ def test_a_fusion_that_changes_the_resolution_is_refused():
         fusion.fuse_pyramids(lambda a, m: a[:, ::2], pyramid, pyramid)
 
 
+def test_a_class_named_by_its_import_path_is_instantiated():
+    fuse = fusion.get_fusion("movseg_jax.nn.fusion:Gated")
+    assert run(fuse, features(0), features(1))[0].shape == features(0).shape
+
+
+def test_the_papers_convolutions_start_as_pytorchs_do():
+    _, params = run(fusion.ConcatConvs(), features(0), features(1))
+    for i, inputs in enumerate((2 * CHANNELS, CHANNELS, CHANNELS)):
+        for values in params["params"][f"conv{i}"].values():
+            bound = 1 / np.sqrt(9 * inputs)
+            assert np.abs(values).max() <= bound
+            assert 0.3 * bound < np.std(values) < 0.9 * bound
+
+
+def test_heads_that_do_not_divide_the_channels_are_an_input_error():
+    with pytest.raises(InputError, match="8 channels cannot be split among 3 heads"):
+        run(fusion.CrossAttention(heads=3), features(0), features(1))
+
+
 def test_a_fusion_can_be_named_by_its_import_path():
     assert fusion.get_fusion("movseg_jax.nn.fusion:average") is fusion.average
 

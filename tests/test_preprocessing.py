@@ -42,9 +42,48 @@ def test_sizes_are_positive_and_within_the_limits(height, width, convention):
     config = ModelConfig(motion=None, convention=convention)
     size, scale = resized_size((height, width), config)
     assert min(size) >= 1 and max(size) <= 1333 and min(size) <= 800
-    assert min(size) == 800 or max(size) >= 1332
+    assert min(size) >= 799 or max(size) >= 1332
     if convention != "detectron":
         assert_allclose(np.multiply(scale, (height, width)), size)
+
+
+@pytest.mark.parametrize(
+    "frame_size, size",
+    [
+        ((480, 640), (800, 1066)),
+        ((480, 800), (799, 1333)),
+        ((427, 640), (800, 1199)),
+        ((1254, 1886), (800, 1203)),
+        ((1093, 345), (1333, 420)),
+        ((1900, 1801), (843, 800)),
+    ],
+)
+def test_torchvisions_sizes(frame_size, size):
+    config = ModelConfig(motion=None, convention="torchvision")
+    assert resized_size(frame_size, config)[0] == size
+
+
+def test_detectron_rounds_halves_to_even_as_opencv_does():
+    frame = random_frame(640, 666)
+    inputs = preprocess(frame, None, DETECTRON)
+    assert_array_equal(inputs.size, [800, 832])
+    assert inputs.image.shape == (800, 832, 3)
+
+
+@pytest.mark.parametrize("convention", ["continuous", "torchvision", "detectron"])
+@pytest.mark.parametrize("frame_size", [(1, 3000), (3000, 1), (1, 1), (7, 5000)])
+def test_frames_of_extreme_shape_are_prepared(convention, frame_size):
+    config = ModelConfig(motion=None, convention=convention)
+    inputs = preprocess(random_frame(*frame_size), None, config)
+    height, width = inputs.size.astype(int)
+    assert inputs.image[:height, :width].any()
+    assert not inputs.image[height:].any() and not inputs.image[:, width:].any()
+
+
+def test_flow_that_is_not_finite_is_an_input_error():
+    motion = np.full((4, 4, 3), np.nan, np.float32)
+    with pytest.raises(InputError, match="not finite"):
+        preprocess(random_frame(4, 4), motion, ModelConfig())
 
 
 def test_normalising_follows_the_convention():

@@ -41,6 +41,15 @@ def test_what_was_saved_is_loaded(suffix, saved):
     assert kernel.dtype == np.float32 and not kernel.flags.writeable
 
 
+def test_a_card_does_not_choose_what_code_runs(tmp_path):
+    config = ModelConfig(fusion="evil.module:fuse")
+    save_weights(tmp_path / "w.safetensors", {"w": np.ones(1)}, config, {})
+    with pytest.raises(InputError, match=r"fusion is code, 'evil.module:fuse'"):
+        load_weights(tmp_path / "w.safetensors")
+    loaded = load_weights(tmp_path / "w.safetensors", fusion="evil.module:fuse")
+    assert loaded.config == config
+
+
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
 def test_parameters_stored_in_another_precision_load_as_float32(dtype, tmp_path):
     values = np.linspace(-1, 1, 7).astype(dtype)
@@ -97,14 +106,14 @@ def test_a_failing_disk_leaves_no_half_file(tmp_path, monkeypatch):
 
 
 def test_a_crash_between_the_two_files_is_seen(saved, monkeypatch):
-    write = files._write
+    write = files.write_file
 
     def crash(path, data):
         if path.suffix == ".json":
             raise KeyboardInterrupt
         write(path, data)
 
-    monkeypatch.setattr(files, "_write", crash)
+    monkeypatch.setattr(files, "write_file", crash)
     with pytest.raises(KeyboardInterrupt):
         save_weights(saved, {"w": np.ones(1)}, CONFIG, CARD, overwrite=True)
     with pytest.raises(InputError, match=r"tiny\.safetensors: damaged"):

@@ -16,6 +16,7 @@ little on how much padding a frame has.
 
 import importlib
 import inspect
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -32,8 +33,6 @@ from movseg_jax.nn.padding import Pyramid, real_cells
 Features = Float[Array, "b h w c"]
 Fusion = Callable[[Array, Array], Array]
 Real = Bool[Array, "b h w 1"] | None
-# PyTorch's default, which the paper's fusion convolutions start from.
-_torch_default = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def average(appearance: Features, motion: Features) -> Features:
@@ -77,7 +76,8 @@ class ConcatConvs(nn.Module):
         channels = appearance.shape[-1]
         fused = concat(appearance, motion)
         for i in range(self.depth):
-            fused = nn.relu(_conv(channels, f"conv{i}", self.dtype)(fused))
+            conv = _conv(channels, fused.shape[-1], f"conv{i}", self.dtype)
+            fused = nn.relu(conv(fused))
             fused = _where(real, fused)
         return fused
 
@@ -115,7 +115,8 @@ class ConcatConv(nn.Module):
     def __call__(self, appearance: Features, motion: Features) -> Features:
         """Fuses one level; there is no activation."""
         if self.start_from is None:
-            conv = _conv(appearance.shape[-1], "conv0", self.dtype)
+            channels = appearance.shape[-1]
+            conv = _conv(channels, 2 * channels, "conv0", self.dtype)
         else:
             initializer = select_stream(("appearance", "motion").index(self.start_from))
             conv = Conv(
@@ -163,7 +164,8 @@ class DifferenceConv(nn.Module):
     @nn.compact
     def __call__(self, appearance: Features, motion: Features) -> Features:
         """Fuses one level."""
-        conv = _conv(appearance.shape[-1], "conv0", self.dtype)
+        channels = appearance.shape[-1]
+        conv = _conv(channels, 2 * channels, "conv0", self.dtype)
         return conv(concat(appearance, difference(appearance, motion)))
 
 
@@ -179,7 +181,8 @@ class Gated(nn.Module):
     @nn.compact
     def __call__(self, appearance: Features, motion: Features) -> Features:
         """Fuses one level."""
-        conv = _conv(appearance.shape[-1], "gate", self.dtype)
+        channels = appearance.shape[-1]
+        conv = _conv(channels, 2 * channels, "gate", self.dtype)
         gate = nn.sigmoid(conv(concat(appearance, motion)))
         return gate * appearance + (1 - gate) * motion
 
@@ -208,6 +211,11 @@ class CrossAttention(nn.Module):
     ) -> Features:
         """Fuses one level; padding and cells beyond the border are not attended to."""
         channels = appearance.shape[-1]
+        if channels % self.heads:
+            raise InputError(
+                f"CrossAttention: {channels} channels cannot be split among "
+                f"{self.heads} heads."
+            )
 
         def project(x, name):
             x = Conv(channels, (1, 1), dtype=self.dtype, name=name)(x)
@@ -275,15 +283,19 @@ FUSIONS: dict[str, _Factory] = {
 def get_fusion(name: str, dtype: DTypeLike = jnp.float32) -> Fusion:
     """The fusion a config names: a key of `FUSIONS`, or "package.module:attribute".
 
+    The attribute is a function, a module or a module's class. It is imported, so it is
+    code that runs: `load_weights` refuses such a name unless told which to expect.
+
     Raises:
         InputError: There is no such fusion, module or attribute.
     """
     if ":" in name:
         module, attribute = name.split(":", 1)
         try:
-            return getattr(importlib.import_module(module), attribute)
+            found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise InputError(f"Fusion {name!r}: {error}.") from None
+        return found() if isinstance(found, type) else found
     if name not in FUSIONS:
         raise InputError(
             f"No fusion {name!r}; there are {', '.join(FUSIONS)}, and "
@@ -318,8 +330,21 @@ def fuse_pyramids(
     return fused
 
 
-def _conv(channels, name, dtype):
-    return Conv(channels, (3, 3), kernel_init=_torch_default, dtype=dtype, name=name)
+def _conv(channels, inputs, name, dtype):
+    """A 3x3 convolution that starts as PyTorch's do, and so as the paper's fusion."""
+    bound = 1 / math.sqrt(9 * inputs)
+
+    def uniform(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return Conv(
+        channels,
+        (3, 3),
+        kernel_init=uniform,
+        bias_init=uniform,
+        dtype=dtype,
+        name=name,
+    )
 
 
 def _where(real, x):

@@ -1,7 +1,7 @@
 """The heads of Mask R-CNN (He et al., 2017): RPN, box head and mask head.
 
-Their outputs are float32 whatever `dtype` they compute in, and their initialisation
-is Detectron's.
+Their last layers compute in float32 whatever `dtype` the others do, lest scores tie;
+their initialisation is Detectron's.
 """
 
 import math
@@ -34,21 +34,20 @@ class RPNHead(nn.Module):
         """
         channels = next(iter(pyramid.values())).shape[-1]
 
-        def make(features, kernel, name):
+        def make(features, kernel, dtype, name):
             return Conv(
-                features, kernel, kernel_init=_normal(0.01), dtype=self.dtype, name=name
+                features, kernel, kernel_init=_normal(0.01), dtype=dtype, name=name
             )
 
-        conv = make(channels, (3, 3), "conv")
-        logits = make(self.anchors, (1, 1), "logits")
-        deltas = make(4 * self.anchors, (1, 1), "deltas")
+        conv = make(channels, (3, 3), self.dtype, "conv")
+        logits = make(self.anchors, (1, 1), jnp.float32, "logits")
+        deltas = make(4 * self.anchors, (1, 1), jnp.float32, "deltas")
 
         def run(features):
             hidden = nn.relu(conv(features))
             batch = len(features)
-            return (
-                logits(hidden).reshape(batch, -1).astype(jnp.float32),
-                deltas(hidden).reshape(batch, -1, 4).astype(jnp.float32),
+            return logits(hidden).reshape(batch, -1), deltas(hidden).reshape(
+                batch, -1, 4
             )
 
         return {level: run(features) for level, features in pyramid.items()}
@@ -67,18 +66,16 @@ class BoxHead(nn.Module):
     ) -> tuple[Float[Array, "n classes_1"], Float[Array, "n {self.classes} 4"]]:
         """Class logits, of which the first is background's, and deltas per class."""
 
-        def dense(features, initializer, name):
-            return nn.Dense(
-                features, kernel_init=initializer, dtype=self.dtype, name=name
-            )
+        def dense(features, initializer, dtype, name):
+            return nn.Dense(features, kernel_init=initializer, dtype=dtype, name=name)
 
         x = crops.reshape(len(crops), math.prod(crops.shape[1:]))
-        x = nn.relu(dense(self.width, _xavier, "fc1")(x))
-        x = nn.relu(dense(self.width, _xavier, "fc2")(x))
-        logits = dense(self.classes + 1, _normal(0.01), "logits")(x)
-        deltas = dense(4 * self.classes, _normal(0.001), "deltas")(x)
-        deltas = deltas.reshape(len(crops), self.classes, 4)
-        return logits.astype(jnp.float32), deltas.astype(jnp.float32)
+        x = nn.relu(dense(self.width, _xavier, self.dtype, "fc1")(x))
+        x = nn.relu(dense(self.width, _xavier, self.dtype, "fc2")(x))
+        x = x.astype(jnp.float32)
+        logits = dense(self.classes + 1, _normal(0.01), jnp.float32, "logits")(x)
+        deltas = dense(4 * self.classes, _normal(0.001), jnp.float32, "deltas")(x)
+        return logits, deltas.reshape(len(crops), self.classes, 4)
 
 
 class MaskHead(nn.Module):
@@ -101,10 +98,6 @@ class MaskHead(nn.Module):
         upconv = UpConv(channels, kernel_init=_msra, dtype=self.dtype, name="upconv")
         x = nn.relu(upconv(x))
         logits = Conv(
-            self.classes,
-            (1, 1),
-            kernel_init=_normal(0.001),
-            dtype=self.dtype,
-            name="logits",
+            self.classes, (1, 1), kernel_init=_msra, dtype=jnp.float32, name="logits"
         )
-        return logits(x).astype(jnp.float32)
+        return logits(x)

@@ -46,7 +46,7 @@ def direct_conv(
     x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c n"], stride: int = 1
 ) -> Float[Array, "b _ _ n"]:
     """What `conv` computes, by XLA's convolution."""
-    padding = [((size - 1) // 2,) * 2 for size in kernel.shape[:2]]
+    padding = [((n - 1) // 2, (n - 1) // 2) for n in kernel.shape[:2]]
     layout = ("NHWC", "HWIO", "NHWC")
     strides = (stride, stride)
     return lax.conv_general_dilated(

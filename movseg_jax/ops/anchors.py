@@ -58,6 +58,7 @@ def level_anchors(
     ratios: Sequence[float] = (0.5, 1.0, 2.0),
     offset: float = 0.5,
     rounding: Rounding = "none",
+    strides: tuple[int, int] | None = None,
 ) -> Float32[np.ndarray, "anchors 4"]:
     """All anchors of a pyramid level, by row, then column, then ratio.
 
@@ -69,10 +70,15 @@ def level_anchors(
         offset: Of an anchor's centre from the top left corner of its cell, in
             strides: 0.5 is the cell's centre.
         rounding: See `cell_anchors`.
+        strides: Pixels from cell to cell, (y, x), where they are not `2**level`:
+            torchvision divides the padded image by the number of its cells.
     """
     stride = 2**level
     base = cell_anchors(size * stride, stride, ratios, rounding)
-    rows, columns = (stride * (np.arange(n, dtype=np.float32) + offset) for n in shape)
+    rows, columns = (
+        step * (np.arange(n, dtype=np.float32) + offset)
+        for n, step in zip(shape, strides or (stride, stride), strict=True)
+    )
     corner = np.stack(np.broadcast_arrays(columns[None, :], rows[:, None]), axis=-1)
     shift = np.tile(corner, 2)[:, :, None, :]
     return (shift + base).reshape(-1, 4).astype(np.float32)

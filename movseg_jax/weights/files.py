@@ -8,8 +8,6 @@ code. The same weights always give the same bytes.
 import dataclasses
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +18,7 @@ import safetensors.numpy
 from movseg_jax.config import ModelConfig, from_json
 from movseg_jax.errors import InputError
 from movseg_jax.weights.foreign import read_bytes, read_safetensors
+from movseg_jax.writing import write_file
 
 FORMAT = 1  # Raised when older code would misread newer files.
 MAX_CARD_SIZE = 2**20
@@ -82,15 +81,17 @@ def save_weights(
         text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"{card_path}: the card is not JSON: {error}.") from None
-    _write(path, data)
-    _write(card_path, text.encode())
+    write_file(path, data)
+    write_file(card_path, text.encode())
 
 
-def load_weights(path: str | Path) -> Weights:
+def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
     """Reads what `save_weights` wrote.
 
     Args:
         path: Of the weights or of their card.
+        fusion: If the model's fusion is "package.module:attribute", its name once
+            more: building the model imports it, and a file must not choose what runs.
 
     Raises:
         InputError: A file is missing, damaged, of a newer version, or not the one that
@@ -103,6 +104,11 @@ def load_weights(path: str | Path) -> Weights:
     config = from_json(
         ModelConfig, json.dumps(content["model"]), f"{card_path}: `model`"
     )
+    if ":" in config.fusion and config.fusion != fusion:
+        raise InputError(
+            f"{card_path}: the model's fusion is code, {config.fusion!r}. If you trust "
+            f"it, load the weights with `fusion={config.fusion!r}`."
+        )
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != content["sha256"]:
         raise InputError(
@@ -172,23 +178,3 @@ def _leaves(node: Mapping[Any, Any], prefix: str, source: str) -> Iterator:
             yield from _leaves(value, f"{prefix}{key}/", source)
         else:
             yield f"{prefix}{key}", value
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a whole file or none, even if the machine stops at any moment."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # Else the new name may not survive a power cut.
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
