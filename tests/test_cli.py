@@ -76,7 +76,8 @@ def test_the_demo_runs_and_says_that_its_weights_are_random(tmp_path):
         x, y, width, height = detection["bbox"]
         assert 0 <= x < x + width <= 854.01 and 0 <= y < y + height <= 480.01
     for name in ("frame.png", "motion.png"):
-        assert Image.open(tmp_path / "out" / name).size == (854, 480)
+        with Image.open(tmp_path / "out" / name) as picture:
+            assert picture.size == (854, 480)
     cache = tmp_path / "movseg_jax" / "xla"
     assert cache.stat().st_mode & 0o777 == 0o700
     assert any(cache.iterdir())

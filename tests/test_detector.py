@@ -176,6 +176,7 @@ def test_gradients_are_finite_for(params, gradient, boxes, valid, scores):
     assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_gradients_of_the_whole_detector_are_finite_and_reach_both_trunks(params):
     @jax.jit
     @jax.grad
@@ -206,6 +207,7 @@ def test_the_static_branch_sees_appearance_only(params, detect):
     assert not np.array_equal(before.moving.scores, after.moving.scores)
 
 
+@pytest.mark.slow
 def test_two_streams_with_the_appearance_s_heads_are_the_appearance_model(params):
     """Every head on appearance features ignores motion: stage 1's model again."""
     config = dataclasses.replace(
@@ -220,6 +222,7 @@ def test_two_streams_with_the_appearance_s_heads_are_the_appearance_model(params
     jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-6), two, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "convention", ["continuous", "torchvision", "detectron2", "detectron"]
 )
@@ -252,6 +255,7 @@ def test_a_function_passed_in_fuses_the_streams(params):
     assert_array_equal(features["fused"][3], expected)
 
 
+@pytest.mark.slow
 def test_bfloat16_finds_about_the_same(params, detect):
     config = dataclasses.replace(TINY, compute_dtype="bfloat16")
     exact, half = detect(random_inputs()).moving, apply(config, params).moving
