@@ -1,7 +1,9 @@
 """Files that are whole or not there."""
 
+import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from movseg_jax.errors import InputError
@@ -14,19 +16,36 @@ def write_file(path: Path, data: bytes) -> None:
         InputError: It cannot be written: the folder is missing or read-only, the disk
             is full.
     """
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a name to write to; after the block, the file there becomes `path`.
+
+    If the block raises, or the machine stops at any moment, `path` is what it was.
+
+    Raises:
+        InputError: It cannot be written, as `write_file`; or an OSError in the block.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield temporary
+        _sync(temporary)
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # Else the new name may not survive a power cut.
-        finally:
-            os.close(folder)
+        _sync(path.parent)  # Else the new name may not survive a power cut.
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

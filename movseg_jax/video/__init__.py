@@ -1,0 +1,1 @@
+"""Videos in and out, one frame at a time: files, folders of frames, cameras."""

@@ -1,0 +1,240 @@
+"""Images of every kind, and files damaged in every way."""
+
+import io
+import os
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from PIL import Image, ImageOps
+
+from movseg_jax import images
+from movseg_jax.errors import InputError
+
+
+def picture(height=33, width=50):
+    y, x = np.mgrid[:height, :width]
+    rgb = np.stack([5 * x, 7 * y, 3 * (x + y)], -1) % 256
+    return rgb.astype(np.uint8)
+
+
+def encoded(image, kind="PNG", **options):
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+JPEGS = {
+    "plain": {}, "fine": {"quality": 97, "subsampling": 0}, "coarse": {"quality": 9},
+    "progressive": {"progressive": True}, "restarts": {"restart_marker_blocks": 2},
+    "4:2:2": {"subsampling": 1}, "RGB": {"keep_rgb": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+@pytest.mark.parametrize("size", [(33, 50), (1, 1), (17, 8)])
+def test_jpegs_are_what_pillow_reads(size, options):
+    data = encoded(picture(*size), "JPEG", **options)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.array(image)
+    assert_array_equal(images.read_rgb(data, source="a"), expected)
+    assert_array_equal(images.read_rgb(data + b"more", source="a"), expected)
+    assert images.image_size(data, source="a") == size
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+def test_a_jpeg_cut_off_anywhere_is_an_error(options):
+    thumbnail = encoded(picture(8, 8), "JPEG")  # Ends as a whole image does.
+    exif = Image.Exif()
+    exif[0x9286] = thumbnail
+    data = encoded(picture(), "JPEG", exif=exif, **options)
+    assert data.count(b"\xff\xd9") == 2
+    whole = images.read_rgb(data, source="a")
+    for length in range(len(data)):
+        try:
+            image = images.read_rgb(data[:length], source="a.jpg")
+        except InputError as error:
+            assert str(error).startswith("a.jpg: ")
+        else:  # Only its end marker is missing.
+            assert length >= len(data) - 2
+            assert_array_equal(image, whole)
+
+
+def test_grey_cmyk_and_alpha_become_rgb():
+    rgb = picture()
+    grey = rgb[..., 0]
+    for kind in ("PNG", "BMP", "TIFF", "PPM"):
+        assert_array_equal(images.read_rgb(encoded(rgb, kind), source="a"), rgb)
+        repeated = np.repeat(grey[..., None], 3, 2)
+        assert_array_equal(images.read_rgb(encoded(grey, kind), source="a"), repeated)
+    webp = encoded(rgb, "WEBP", lossless=True)
+    assert_array_equal(images.read_rgb(webp, source="a"), rgb)
+    rgba = np.dstack([rgb, grey])
+    assert_array_equal(images.read_rgb(encoded(rgba), source="a"), rgb)
+    cmyk = Image.fromarray(rgb).convert("CMYK")
+    assert_array_equal(images.read_rgb(encoded(cmyk, "TIFF"), source="a"), rgb)
+    assert images.read_rgb(encoded(cmyk, "JPEG"), source="a").shape == rgb.shape
+    one_bit = Image.fromarray(grey > 99)
+    expected = np.repeat((grey > 99)[..., None], 3, 2) * np.uint8(255)
+    assert_array_equal(images.read_rgb(encoded(one_bit), source="a"), expected)
+    with pytest.raises(InputError, match="floating-point"):
+        images.read_rgb(encoded(grey.astype(np.float32), "TIFF"), source="a")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+@pytest.mark.parametrize("top", [255, 65535])
+def test_16_bits_become_8_whatever_the_picture_holds(kind, top):
+    deep = np.linspace(0, top, 4096).round().astype(np.uint16).reshape(64, 64)
+    expected = np.round(deep.astype(np.float64) / 65535 * 255).astype(np.uint8)
+    image = images.read_rgb(encoded(deep, kind), source="a")
+    assert_array_equal(image, np.repeat(expected[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_followed_on_demand(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(picture(), kind, exif=exif, **options)
+    stored = images.read_rgb(data, source="a")
+    assert stored.shape[:2] == images.image_size(data, source="a") == (33, 50)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    assert_array_equal(images.read_rgb(data, source="a", upright=True), expected)
+
+
+def test_palettes_are_colours_to_read_rgb_and_numbers_to_read_ids():
+    ids = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    data = images.encode_ids(ids)
+    assert_array_equal(images.read_ids(data, source="a"), ids)
+    assert_array_equal(images.read_rgb(data, source="a"), images.palette()[ids])
+    for bits, count in ((1, 2), (2, 4), (4, 16)):
+        image = Image.fromarray(ids % count, "L")
+        image.putpalette(images.palette().tobytes())
+        data = encoded(image, bits=bits, transparency=bytes([0, 99]))
+        assert_array_equal(images.read_ids(data, source="a"), ids % count)
+        colours = images.palette()[ids % count]
+        assert_array_equal(images.read_rgb(data, source="a"), colours)
+    first = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert images.palette()[:4].tolist() == first
+
+
+def test_ids_are_read_from_grey_images_of_all_depths():
+    ids = picture()[..., 0]
+    repeated = np.repeat(ids[..., None], 3, 2)
+    for image in (ids, repeated, np.dstack([repeated, ids]), ids.astype(np.uint16)):
+        assert_array_equal(images.read_ids(encoded(image), source="a"), ids)
+    grey_and_alpha = Image.fromarray(ids).convert("LA")
+    assert_array_equal(images.read_ids(encoded(grey_and_alpha), source="a"), ids)
+    one_bit = encoded(Image.fromarray(ids > 99))
+    assert_array_equal(images.read_ids(one_bit, source="a"), ids > 99)
+    with pytest.raises(InputError, match="in colour"):
+        images.read_ids(encoded(picture()), source="a")
+    with pytest.raises(InputError, match="from 0 to 256"):
+        images.read_ids(encoded(np.uint16([[0, 256]])), source="a")
+    with pytest.raises(InputError, match="in colour"):
+        images.read_ids(encoded(np.float32([[0.5]]), "TIFF"), source="a")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_of_animations_the_first_picture_is_read(kind):
+    others = [Image.fromarray(255 - picture())]
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(picture(), kind, save_all=True, append_images=others, **lossless)
+    assert_array_equal(images.read_rgb(data, source="a"), picture())
+
+
+def test_what_is_no_image_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "animated.gif").write_bytes(encoded(picture(), "GIF"))
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    os.symlink("nowhere", tmp_path / "broken.png")
+    names = [path.name for path in tmp_path.iterdir()]
+    for name in [*names, "missing.png", "a\0.png", "x" * 5000]:
+        for use in (images.read_rgb, images.read_ids, images.image_size):
+            with pytest.raises(InputError, match=name[:20].replace("\0", ".")):
+                use(tmp_path / name)
+    with pytest.raises(InputError, match="here: "):
+        images.read_rgb(b"", source="here")
+
+
+def bomb(width, height):
+    def chunk(kind, data):
+        crc = zlib.crc32(kind + data)
+        return len(data).to_bytes(4, "big") + kind + data + crc.to_bytes(4, "big")
+
+    header = (
+        width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    )
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9999)))
+    return b"\x89PNG\r\n\x1a\n" + data + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [8193, 9500, 20_000, 2**31 - 1])
+def test_decompression_bombs_are_refused_by_their_header(side):
+    for use in (images.read_rgb, images.read_ids, images.image_size):
+        with pytest.raises(InputError, match=r"a: .*images\.MAX_PIXELS"):
+            use(bomb(side, side), source="a")
+
+
+def test_limits_are_inclusive(monkeypatch, tmp_path):
+    data = encoded(picture())
+    monkeypatch.setattr(images, "MAX_PIXELS", 33 * 50)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    images.read_rgb(data, source="a")
+    (tmp_path / "a.png").write_bytes(data + b"0")
+    with pytest.raises(InputError, match=r"images\.MAX_BYTES"):
+        images.read_rgb(tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 33 * 50 - 1)
+    with pytest.raises(InputError, match=r"images\.MAX_PIXELS"):
+        images.read_rgb(data, source="a")
+
+
+VALID = [
+    encoded(picture(), "JPEG"), encoded(picture(), "PNG"), encoded(picture(), "WEBP"),
+    encoded(picture(), "BMP"), encoded(picture(), "PPM"), encoded(picture(), "TIFF"),
+    encoded(picture(), "TIFF", compression="tiff_lzw"),
+    encoded(picture(), "JPEG", progressive=True), images.encode_ids(picture()[..., 0]),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # As for users: Pillow warns of odd metadata.
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(VALID),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255))),
+    st.floats(0, 1),
+    st.booleans(),
+)
+def test_mutated_files_are_images_or_errors(data, changes, kept, cut):
+    mutant = bytearray(data)
+    for place, value in changes:
+        mutant[int(place * len(mutant))] = value
+    mutant = bytes(mutant[: int(kept * len(mutant))] if cut else mutant)
+    for use in (images.read_rgb, images.read_ids):
+        try:
+            image = use(mutant, source="here")
+        except InputError as error:
+            assert str(error).startswith("here: ")
+        else:
+            assert image.dtype == np.uint8
+            assert image.shape[:2] == images.image_size(mutant, source="here")
+
+
+def test_what_is_encoded_is_read_back():
+    rgb = picture()
+    assert_array_equal(images.read_rgb(images.encode_png(rgb), source="a"), rgb)
+    grey = images.read_ids(images.encode_png(rgb[..., 0]), source="a")
+    assert_array_equal(grey, rgb[..., 0])
+    smooth = cv2.GaussianBlur(picture() // 2, (9, 9), 3)
+    back = images.read_rgb(images.encode_jpeg(smooth), source="a")
+    assert np.abs(back.astype(int) - smooth).mean() < 2
