@@ -7,6 +7,7 @@ Nothing here imports JAX.
 
 import dataclasses
 import json
+import math
 import runpy
 import types
 import typing
@@ -74,7 +75,7 @@ CONVENTIONS: dict[str, Convention] = {
 }  # fmt: skip
 
 
-def _check_fields(config: Any) -> None:
+def _check_fields(config: Any, may_be_zero: tuple[str, ...] = ()) -> None:
     """Refuses values outside of a field's choices, and counts and sides below 1."""
     for name, kind in typing.get_type_hints(type(config)).items():
         value, where = getattr(config, name), type(config).__name__
@@ -84,8 +85,11 @@ def _check_fields(config: Any) -> None:
             raise InputError(
                 f"{where}.{name} is {value!r}, expected one of {expected}."
             )
-        if kind is int and value < 1:
-            raise InputError(f"{where}.{name} is {value}, expected at least 1.")
+        least = 0 if name in may_be_zero else 1
+        if kind is int and value < least:
+            raise InputError(f"{where}.{name} is {value}, expected at least {least}.")
+        if kind is float and not math.isfinite(value):
+            raise InputError(f"{where}.{name} is {value}, expected a finite number.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +128,8 @@ class ModelConfig:
     compute_dtype: Literal["float32", "bfloat16"] = "float32"  # Of the convolutions.
 
     convention: str = "continuous"  # A key of `CONVENTIONS`.
+    # How flow becomes the motion stream's channels: see `flow.encoding.encode_flow`.
+    flow_encoding: Literal["direct", "paper", "residual"] = "direct"
     short_side: int = 800  # Frames are resized to this, in pixels ...
     long_side: int = 1333  # ... unless their longer side would exceed this.
     anchor_size: float = 8.0  # Side of an anchor, in strides of its level.
@@ -166,11 +172,93 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """A data set to train on. Where it lies on disk is the caller's to say."""
+
+    name: str  # Of the data set; see `data.sources.open_source`.
+    split: str = "train"
+    weight: float = 1.0  # Its share of the examples, relative to the other weights.
+    ignore_resting: bool = True  # What stands still is neither object nor background.
+    # Of the data set's reader, by name, such as `(("resolution", "270p"),)`.
+    options: tuple[tuple[str, str | bool], ...] = ()
+
+    def __post_init__(self):
+        _check_fields(self)
+        if self.weight <= 0:
+            raise InputError(
+                f"SourceConfig.weight of {self.name!r} is {self.weight}, expected more "
+                "than 0; leave the source out instead."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to the examples. The defaults are the paper's: flips only."""
+
+    flip: float = 0.5  # Probability of mirroring left to right.
+    paste: float = 0.0  # Probability of pasting moving objects of another example.
+    # The size the model would see is multiplied by a factor between these, then a
+    # random crop fits it into its bucket.
+    scale: tuple[float, float] = (1.0, 1.0)
+    brightness: float = 0.0  # Factors of 1 plus or minus up to this; below 1 ...
+    contrast: float = 0.0  # ... about the image's mean grey ...
+    saturation: float = 0.0  # ... about each pixel's grey.
+    hue: float = 0.0  # Turns by up to this part of the circle; at most 0.5.
+
+    def __post_init__(self):
+        _check_fields(self)
+        largest = {"flip": 1.0, "paste": 1.0, "hue": 0.5}
+        for name in ("flip", "paste", "brightness", "contrast", "saturation", "hue"):
+            value, most = getattr(self, name), largest.get(name, 1.0)
+            if not 0 <= value <= most:
+                raise InputError(
+                    f"AugmentConfig.{name} is {value}, expected 0 to {most}."
+                )
+        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < math.inf:
+            raise InputError(
+                f"AugmentConfig.scale is {self.scale}, expected (smallest, largest), "
+                "both more than 0."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What to train on, and how it is read; sizes are the model's to say."""
+
+    sources: tuple[SourceConfig, ...] = ()
+    augment: AugmentConfig = AugmentConfig()
+    batch_size: int = 16  # Images of a step, over all hosts.
+    # (height, width) in pixels that inputs are padded to, multiples of 32. Every batch
+    # has one of them. () derives four from the model's sides: see `data.order`.
+    buckets: tuple[tuple[int, int], ...] = ()
+    max_objects: int = 100  # Of an image; see `data.batches.to_training`.
+    workers: int = 2  # Processes of each host that read; 0 reads in a thread.
+    prefetch: int = (
+        1  # Batches that each worker holds ready, twice; see `data.workers`.
+    )
+    # "skip" replaces examples that cannot be read by others of their bucket.
+    on_damaged: Literal["raise", "skip"] = "raise"
+    max_damaged: int = 10  # Different examples of a run that may be skipped.
+
+    def __post_init__(self):
+        _check_fields(self, may_be_zero=("workers", "max_damaged"))
+        for bucket in self.buckets:
+            if len(bucket) != 2 or any(n < 32 or n % 32 for n in bucket):
+                raise InputError(
+                    f"DataConfig.buckets has {bucket}, expected (height, width) in "
+                    "multiples of 32 pixels."
+                )
+        if len(set(self.buckets)) != len(self.buckets):
+            raise InputError(f"DataConfig.buckets repeats a size: {self.buckets}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that decides a run, besides the code and the data on disk."""
 
     model: ModelConfig = ModelConfig()
-    seed: int = 0
+    data: DataConfig = DataConfig()
+    seed: int = 0  # Of the parameters, the order of the data and its augmentations.
 
 
 def load_config(path: str | Path) -> Config:
@@ -219,6 +307,9 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
                     f"{where}: {kind.__name__} has no field {name!r}; its fields are "
                     f"{', '.join(kinds)}."
                 )
+        for field in dataclasses.fields(kind):
+            if field.default is dataclasses.MISSING and field.name not in value:
+                raise InputError(f"{where}: {kind.__name__} needs a {field.name!r}.")
         return kind(
             **{k: _parse(kinds[k], v, f"{where}.{k}") for k, v in value.items()}
         )
@@ -226,9 +317,15 @@ def _parse(kind: Any, value: Any, where: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:
             return None
-        return _parse(next(a for a in arguments if a is not type(None)), value, where)
+        kinds = [a for a in arguments if a is not type(None)]
+        return _parse(
+            next((a for a in kinds if type(value) is a), kinds[0]), value, where
+        )
     if origin is tuple and isinstance(value, list):
-        return tuple(_parse(arguments[0], item, where) for item in value)
+        kinds = [arguments[0]] * len(value) if Ellipsis in arguments else arguments
+        if len(value) == len(kinds):
+            pairs = zip(kinds, value, strict=True)
+            return tuple(_parse(kind, item, where) for kind, item in pairs)
     if origin is Literal and value in arguments:
         return value
     if kind is float and type(value) is int:

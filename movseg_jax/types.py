@@ -28,6 +28,38 @@ class Inputs(NamedTuple):
     scale: Array
 
 
+class Objects(NamedTuple):
+    """The ground truth of an image; see `data.batches.to_training`.
+
+    Attributes:
+        boxes: float32 [..., n, 4], tight around the masks, in pixels of the input.
+        masks: uint8 [..., n, m, m], how much of each cell of an m x m grid over the box
+            is the object, 0 to 255.
+        classes: int32 [..., n], from 0; all 0 if the model has one class.
+        valid: bool [..., n], whether there is an object at all.
+        ignored: uint8 [..., h, w], how much of each cell of a grid over the padded
+            input is neither object nor background, 0 to 255.
+    """
+
+    boxes: Array
+    masks: Array
+    classes: Array
+    valid: Array
+    ignored: Array
+
+
+class Batch(NamedTuple):
+    """Images and what is in them, to train on; every array has a leading batch axis.
+
+    Attributes:
+        inputs: What the detector takes.
+        objects: What it should find.
+    """
+
+    inputs: Inputs
+    objects: Objects
+
+
 class Proposals(NamedTuple):
     """Boxes from the RPN after NMS, by falling score.
 

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from movseg_jax.config import (
     CONVENTIONS,
+    AugmentConfig,
     Config,
+    DataConfig,
     ModelConfig,
+    SourceConfig,
     TrunkConfig,
     from_json,
     load_config,
@@ -60,6 +63,56 @@ def test_json_is_lossless(fields, appearance, motion):
     assert from_json(ModelConfig, to_json(config)) == config
 
 
+numbers = st.floats(0, 1)
+options = st.lists(st.tuples(st.text(), st.text() | st.booleans())).map(tuple)
+sources = st.fixed_dictionaries(
+    {"name": st.text(), "weight": st.floats(0.01, 10), "options": options},
+    optional={"split": st.text(), "ignore_resting": st.booleans()},
+)
+augmentations = st.fixed_dictionaries(
+    {"flip": numbers, "scale": st.tuples(st.floats(0.1, 1), st.floats(1, 9))},
+    optional={"paste": numbers, "contrast": numbers, "brightness": numbers},
+)
+sides = st.integers(1, 9).map(lambda n: 32 * n)
+datas = st.fixed_dictionaries(
+    {"batch_size": st.integers(1, 99), "workers": st.integers(0, 9)},
+    optional={
+        "buckets": st.lists(st.tuples(sides, sides), unique=True).map(tuple),
+        "on_damaged": st.sampled_from(["raise", "skip"]),
+        "max_damaged": st.integers(0, 9),
+    },
+)
+
+
+@given(datas, st.lists(sources, max_size=3), augmentations, st.integers(0, 2**40))
+def test_json_of_data_is_lossless(fields, sources, augment, seed):
+    data = DataConfig(
+        sources=tuple(SourceConfig(**source) for source in sources),
+        augment=AugmentConfig(**augment),
+        **fields,
+    )
+    config = Config(data=data, seed=seed)
+    assert from_json(Config, to_json(config)) == config
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"augment": {"scale": [1.0, 2.0, 3.0]}}, "scale: expected"),
+        ({"augment": {"flip": 2}}, "AugmentConfig.flip is 2.0, expected 0 to 1.0"),
+        ({"sources": [{"weight": 1.0}]}, "SourceConfig needs a 'name'"),
+        ({"sources": {"name": "a"}}, "sources: expected tuple"),
+        ({"sources": [{"name": "a", "options": [["b", 3]]}]}, "options: expected str"),
+        ({"buckets": [[32]]}, "buckets: expected tuple"),
+        ({"buckets": [[32, 33]]}, "multiples of 32 pixels"),
+        ({"on_damaged": "ignore"}, "expected one of 'raise', 'skip'"),
+    ],
+)
+def test_a_wrong_field_of_data_is_an_input_error_that_names_it(change, message):
+    with pytest.raises(InputError, match=message):
+        from_json(DataConfig, json.dumps(change))
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -95,6 +148,18 @@ def test_text_that_is_no_config_is_an_input_error(text):
         (lambda: TrunkConfig(last_level=6), "last_level is 6, expected 2 to 5"),
         (lambda: TrunkConfig(width=0), "TrunkConfig.width is 0, expected at least 1"),
         (lambda: ModelConfig(proposals=-1), "ModelConfig.proposals is -1"),
+        (lambda: DataConfig(batch_size=0), "batch_size is 0, expected at least 1"),
+        (lambda: DataConfig(workers=-1), "workers is -1, expected at least 0"),
+        (lambda: DataConfig(buckets=((32, 31),)), "multiples of 32 pixels"),
+        (lambda: DataConfig(buckets=((0, 32),)), "multiples of 32 pixels"),
+        (lambda: DataConfig(buckets=((32, 32),) * 2), "repeats a size"),
+        (lambda: SourceConfig("a", weight=0.0), "of 'a' is 0.0, expected more than 0"),
+        (lambda: SourceConfig("a", weight=float("nan")), "expected a finite number"),
+        (lambda: AugmentConfig(hue=0.6), "AugmentConfig.hue is 0.6, expected 0 to 0.5"),
+        (lambda: AugmentConfig(scale=(0.0, 1.0)), "both more than 0"),
+        (lambda: AugmentConfig(scale=(2.0, 1.0)), r"\(smallest, largest\)"),
+        (lambda: AugmentConfig(scale=(1.0, float("inf"))), r"\(smallest, largest\)"),
+        (lambda: AugmentConfig(paste=float("nan")), "expected a finite number"),
     ],
 )
 def test_a_wrong_value_is_an_input_error_in_python_too(make, message):

@@ -1,0 +1,1 @@
+"""Data: sets of annotated videos and images, rendered scenes, transforms, loader."""
