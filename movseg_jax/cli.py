@@ -1,4 +1,4 @@
-"""The command line: `movseg demo | convert`.
+"""The command line: `movseg demo | convert | flow | synth | data`.
 
 Parses, calls one public function and reports; no logic of its own. Heavy modules are
 imported by the command that needs them, so that `movseg --help` is instant.
@@ -13,10 +13,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from movseg_jax.data.synthetic.config import SceneConfig
 from movseg_jax.errors import InputError
 
 
@@ -74,6 +75,212 @@ class Convert:
         return f"{converted.kind}: {what} ({streams}), written to {self.out}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """Estimate a video's optical flow: from each frame to the next, so of all but one.
+
+    Stopped and started again, it goes on where it was.
+    """
+
+    video: tyro.conf.Positional[str]
+    """A video file, a folder of frames, a pattern of them, or a camera's number."""
+    out: Path
+    """Folder for a file per frame, named as the frame."""
+    to: Literal["flo", "kitti", "npz", "pfm", "png", "picture"] = "flo"
+    """Format: Middlebury's .flo; the 16-bit PNG of KITTI; NumPy's .npz; .pfm; the angle
+    and magnitude PNG of the paper's authors; or a picture in Middlebury's colours."""
+    estimator: Literal["dis", "farneback"] = "dis"
+    """OpenCV's Dense Inverse Search, or Farneback's method."""
+    working_side: int | None = None
+    """Shorter side to compute at, in pixels; less is faster. None is the frame's."""
+    max_frames: int | None = None
+    """Frames to read at most; a camera would go on for ever."""
+    overwrite: bool = False
+    """Replace what the folder holds."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from tqdm import tqdm
+
+        from movseg_jax.flow.export import FlowCounts, write_flows
+        from movseg_jax.video.reading import probe, read_frames
+
+        is_camera = self.video.isdecimal() and not Path(self.video).exists()
+        total = None if is_camera else probe(self.video).frame_count
+        frames = read_frames(self.video, max_frames=self.max_frames)
+        counts = write_flows(
+            ((frame.name, frame.image) for frame in frames),
+            self.out,
+            source=self.video,
+            to=self.to,
+            estimator=self.estimator,
+            working_side=self.working_side,
+            overwrite=self.overwrite,
+        )
+        total = min(filter(None, (total, self.max_frames)), default=None)
+        last = FlowCounts(0, 0, 0)
+        for count in tqdm(counts, total=total, unit="frame", disable=self.quiet):
+            last = count
+        known = f", {last.skipped} were there already" if last.skipped else ""
+        return (
+            f"{last.frames} frames: wrote the flow of {last.written}{known}: {self.out}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Synth:
+    """Render clips with exact truth: masks, flow, depth, camera, what moves when.
+
+    The same seed gives the same clips, whatever the number of workers. Stopped and
+    started again, it goes on where it was.
+    """
+
+    out: Path
+    """Folder for JPEGImages, Annotations, Flow, Occlusions, Depth and Truth."""
+    clips: int = 10
+    """How many clips."""
+    seed: int = 0
+    """Of everything random."""
+    backgrounds: Path | None = None
+    """Folder of photographs to paint the scenes with; procedural without."""
+    cutouts: Path | None = None
+    """JSON of COCO's instances, whose objects become things of the scenes."""
+    cutout_images: Path | None = None
+    """Folder of that JSON's images; beside the JSON's folder without."""
+    workers: int = 0
+    """Processes; 0 is one for each CPU."""
+    overwrite: bool = False
+    """Replace what the folder holds."""
+    quiet: bool = False
+    """Show no progress."""
+    scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
+    """How clips look."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Write a data set as array records of TFDS, which training reads fastest.
+
+    `movseg data list` names the data sets and their options.
+    """
+
+    name: tyro.conf.Positional[str]
+    """Of the data set."""
+    manual_dir: Path
+    """The data set as it was downloaded and unpacked."""
+    data_dir: Path
+    """Where to write; training's --data-dir."""
+    splits: tuple[str, ...] = ()
+    """Which splits; all there are if none is given."""
+    flow: str | None = None
+    """"dis" or "farneback" estimates it; or a folder <sequence>/<frame>.flo (.png,
+    .npz, .pfm), as `movseg flow` writes; "true" is FlyingThings3D's own."""
+    flow_cache: Path | None = None
+    """Folder that keeps estimated flow, for when the command is stopped."""
+    options: tuple[str, ...] = ()
+    """Of the data set, such as resolution=270p."""
+    workers: int = 0
+    """Threads; 0 is one for each CPU."""
+    overwrite: bool = False
+    """Replace what was prepared before."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from movseg_jax.data.building import prepare
+
+        folders = prepare(
+            self.name,
+            self.manual_dir,
+            self.data_dir,
+            splits=self.splits,
+            flow=self.flow,
+            flow_cache=self.flow_cache,
+            workers=self.workers,
+            overwrite=self.overwrite,
+            progress=not self.quiet,
+            **_read_options(self.options),
+        )
+        return "\n".join(f"Prepared {folder}" for folder in folders)
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """Check that a data set is complete and laid out as it should be.
+
+    Prints what is missing or wrong, a line each; the status is then 2.
+    """
+
+    name: tyro.conf.Positional[str]
+    """Of the data set."""
+    manual_dir: Path
+    """The data set as it was downloaded and unpacked."""
+    split: str = "train"
+    """Which split."""
+    thorough: bool = False
+    """Read every annotation, not only the headers of files."""
+    options: tuple[str, ...] = ()
+    """Of the data set, such as resolution=270p."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from movseg_jax.data.checking import check
+
+        problems = check(
+            self.name,
+            self.split,
+            self.manual_dir,
+            thorough=self.thorough,
+            **_read_options(self.options),
+        )
+        if problems:
+            raise InputError("\n".join(problems))
+        return f"{self.manual_dir}: {self.name}, {self.split}: nothing is wrong."
+
+
+def _read_options(options: Sequence[str]) -> dict[str, Any]:
+    """Options of a data set from "key=value"; numbers and truth values as such."""
+    plain = {"true": True, "false": False}
+    read = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--options: {option!r} is not of the form key=value.")
+        read[key] = plain.get(value, int(value) if value.isdecimal() else value)
+    return read
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """List the data sets that can be read, their splits and options."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from movseg_jax.data.sources import describe_layouts
+
+        return describe_layouts()
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Prepare data sets for training, check them, or list which there are."""
+
+    command: Annotated[
+        Prepare | Check | List, tyro.conf.arg(name=""), tyro.conf.OmitSubcommandPrefixes
+    ]
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        return self.command.run()
+
+
 def prepare_jax() -> None:
     """Sets what makes JAX fast here, unless the user has; importing JAX comes after.
 
@@ -129,11 +336,11 @@ def _parse(argv):
     try:
         with contextlib.redirect_stderr(message):
             return tyro.cli(
-                Demo | Convert,
+                Demo | Convert | Flow | Synth | Data,
                 prog="movseg",
                 description="Segment and track anything that moves in a video.",
                 args=argv,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )
     except SystemExit as exit:
         if not exit.code:

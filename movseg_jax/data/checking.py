@@ -1,0 +1,106 @@
+"""Checking a data set's folder before hours are spent on it: `movseg data check`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from movseg_jax.data.coco import Coco
+from movseg_jax.data.frames import Frame
+from movseg_jax.data.sources import Layout, open_layout
+from movseg_jax.errors import InputError
+from movseg_jax.images import image_size
+from movseg_jax.paths import list_images
+
+MAX_PROBLEMS = 50
+
+
+def check(
+    name: str,
+    split: str,
+    root: Path | str,
+    *,
+    thorough: bool = False,
+    max_problems: int = MAX_PROBLEMS,
+    **options: Any,
+) -> list[str]:
+    """What is wrong with a data set in its original layout; empty if nothing is.
+
+    Args:
+        name: A key of `sources.LAYOUTS`.
+        split: Of the data set.
+        root: Its folder.
+        thorough: Reads every annotation, and not only the headers of images.
+        max_problems: The list ends after so many, and says so.
+        options: Of the data set's reader.
+
+    Returns:
+        One sentence each, which names a file and what was expected.
+
+    Raises:
+        InputError: There is no such data set, split or option.
+    """
+    layout = open_layout(name, split, root, **options)
+    problems: list[str] = []
+    for problem in _problems(layout, thorough):
+        if len(problems) == max_problems:
+            problems.append(f"... and more; this list ends after {max_problems}.")
+            break
+        problems.append(problem)
+    return problems
+
+
+def _problems(layout: Layout, thorough: bool) -> Iterator[str]:
+    try:
+        if isinstance(layout, Coco):
+            wrong = False
+            for problem in layout.problems():
+                wrong = True
+                yield problem
+            if wrong:
+                return  # Its rows cannot be matched to images.
+        sequences = layout.sequences()
+        expected = layout.expected_count()
+    except InputError as error:
+        yield str(error)
+        return
+    if expected and len(sequences) != expected:
+        yield (
+            f"{layout.root}: holds {len(sequences)} sequences (or images) of the split "
+            f"{layout.split!r}, expected {expected}."
+        )
+    for sequence in sequences:
+        try:
+            frames = layout.frames(sequence)
+        except InputError as error:
+            yield str(error)
+            continue
+        if not frames:
+            yield f"{layout.root}: {sequence} has no annotated frames."
+        elif getattr(layout, "every_frame", False):
+            annotated = {frame.image for frame in frames}
+            for image in list_images(frames[0].image.parent):
+                if image not in annotated:
+                    yield f"{image}: has no annotation; expected one of every frame."
+        for frame in frames:
+            yield from _frame_problems(frame, thorough)
+
+
+def _frame_problems(frame: Frame, thorough: bool) -> Iterator[str]:
+    files = [frame.image, *frame.annotation.files]
+    for file in [file for file in files if file.suffix.lower() != ".pfm"]:
+        try:
+            height, width = image_size(file)
+        except InputError as error:
+            yield str(error)
+            return
+        if (height, width) != frame.size:
+            yield (
+                f"{file}: is of {height}x{width} pixels (height x width), expected "
+                f"{frame.size[0]}x{frame.size[1]}."
+            )
+            return
+    if thorough:
+        try:
+            frame.annotation.read(frame.size)
+        except InputError as error:
+            yield str(error)

@@ -1,0 +1,302 @@
+"""Frames on disk and a `Source` of them: the part that all layouts share.
+
+A layout reader lists `Frame`s without decoding any; `FrameSource` reads them when asked
+for. All frames of a video are of one size, so one header is read for each video.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from movseg_jax.data.example import Example
+from movseg_jax.data.objects import Convention, Objects, Size, from_ids
+from movseg_jax.errors import InputError
+from movseg_jax.flow.files import SUFFIXES, read_flow
+from movseg_jax.images import image_size, read_ids, read_rgb
+from movseg_jax.paths import list_images
+
+
+@runtime_checkable
+class Annotation(Protocol):
+    """What is known of a frame's objects, in whatever form; read when asked for."""
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The files that it is read from, beside the ones that many frames share."""
+        ...
+
+    def read(self, size: Size) -> Objects:
+        """The objects of a frame of that size.
+
+        Raises:
+            InputError: A file is missing, damaged or of another size.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class IdImage:
+    """An annotation in which a pixel's value is its object.
+
+    Attributes:
+        file: A palette or grey image.
+        convention: What the value 255 means.
+    """
+
+    file: Path
+    convention: Convention = "instances"
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """The image."""
+        return (self.file,)
+
+    def read(self, size: Size) -> Objects:
+        """See `Annotation`."""
+        ids = read_ids(self.file)
+        check_size(self.file, (ids.shape[0], ids.shape[1]), size)
+        return from_ids(ids, self.convention)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """A frame on disk.
+
+    Attributes:
+        sequence: Its video.
+        name: Within the sequence; "" if the sequence is a single image.
+        image: Its file.
+        annotation: Of its objects.
+        size: Height and width that the image must have.
+        flow: The file of the flow to the next frame, if there is one.
+        next_image: The next frame of the video, annotated or not.
+    """
+
+    sequence: str
+    name: str
+    image: Path
+    annotation: Annotation
+    size: Size
+    flow: Path | None = None
+    next_image: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSource:
+    """A `Source` of frames on disk, with the frames of a sequence in a row."""
+
+    name: str
+    classes: tuple[str, ...]
+    frames: tuple[Frame, ...]
+
+    @property
+    def sequences(self) -> Mapping[str, range]:
+        """The numbers of every sequence's frames."""
+        return self._sequences
+
+    @functools.cached_property
+    def _sequences(self) -> Mapping[str, range]:
+        return ranges([frame.sequence for frame in self.frames])
+
+    @property
+    def sizes(self) -> Sequence[Size]:
+        """Height and width of every example."""
+        return self._sizes
+
+    @functools.cached_property
+    def _sizes(self) -> Sequence[Size]:
+        return [frame.size for frame in self.frames]
+
+    @property
+    def has_flow(self) -> Sequence[bool]:
+        """Whether the example has flow."""
+        return self._has_flow
+
+    @functools.cached_property
+    def _has_flow(self) -> Sequence[bool]:
+        return [frame.flow is not None for frame in self.frames]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Example:
+        """Reads an example.
+
+        Raises:
+            InputError: One of its files is missing, damaged or of another size.
+        """
+        frame = self.frames[index]
+        image = read_rgb(frame.image)
+        check_size(frame.image, (image.shape[0], image.shape[1]), frame.size)
+        objects = frame.annotation.read(frame.size)
+        return Example(
+            name=self.example_name(index),
+            image=image,
+            flow=None if frame.flow is None else read_frame_flow(frame),
+            masks=objects.masks,
+            classes=objects.classes,
+            ids=objects.ids,
+            ignore=objects.ignore,
+            moving=objects.moving,
+        )
+
+    def example_name(self, index: int) -> str:
+        """`Example.name`, known without reading it."""
+        frame = self.frames[index]
+        dataset = self.name.split("/")[0]
+        parts = [dataset, frame.sequence, frame.name]
+        return "/".join(part for part in parts if part)
+
+    def encoded_image(self, index: int) -> bytes:
+        """The image's file as it is.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        return read_bytes(self.frames[index].image)
+
+    def next_image(self, index: int) -> Path | None:
+        """The next frame of the video on disk, annotated or not."""
+        return self.frames[index].next_image
+
+    def objects(self, index: int) -> Objects:
+        """The example's objects without its image.
+
+        Raises:
+            InputError: As reading the example.
+        """
+        frame = self.frames[index]
+        return frame.annotation.read(frame.size)
+
+
+def ranges(sequence_of_each: Sequence[str]) -> dict[str, range]:
+    """The range of every sequence's examples, which are in a row."""
+    starts: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for i, sequence in enumerate(sequence_of_each):
+        starts.setdefault(sequence, i)
+        counts[sequence] = counts.get(sequence, 0) + 1
+    return {name: range(i, i + counts[name]) for name, i in starts.items()}
+
+
+def read_frame_flow(frame: Frame) -> Float32[np.ndarray, "h w 2"]:
+    """Flow of a frame that has some.
+
+    Raises:
+        InputError: The file is missing, damaged or of another size.
+    """
+    assert frame.flow is not None
+    # The true flow of a few pixels of FlyingThings3D is infinite.
+    unknown = "zero" if frame.flow.suffix.lower() == ".pfm" else "error"
+    return read_flow(frame.flow, frame_size=frame.size, unknown=unknown)
+
+
+def read_bytes(file: Path) -> bytes:
+    """A whole file.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error}.") from None
+
+
+def check_size(file: Path, size: Size, expected: Size) -> None:
+    """Refuses a file of a frame that is not of the frame's size.
+
+    Raises:
+        InputError: The sizes differ.
+    """
+    if size != expected:
+        raise InputError(
+            f"{file}: is of {size[0]}x{size[1]} pixels (height x width), expected "
+            f"{expected[0]}x{expected[1]} as the video's first frame and its image."
+        )
+
+
+def list_video(folder: Path) -> list[Path]:
+    """The frames of a video, in natural order.
+
+    Raises:
+        InputError: The folder is missing or empty, or two files are one frame.
+    """
+    images = list_images(folder)
+    if not images:
+        raise InputError(f"{folder}: holds no images; expected a video's frames.")
+    seen: dict[str, Path] = {}
+    for image in images:
+        other = seen.setdefault(image.stem, image)
+        if other is not image:
+            raise InputError(
+                f"{image}: is the same frame as {other.name}; remove one of them."
+            )
+    return images
+
+
+def list_flow(folder: Path | None) -> dict[str, Path]:
+    """Flow files of a video by the stem of their frame; none without a folder.
+
+    Raises:
+        InputError: The folder is missing.
+    """
+    if folder is None:
+        return {}
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be read as a folder of flow: {error}. Expected "
+            f"<flow folder>/<sequence>/<frame>{{{','.join(SUFFIXES)}}}."
+        ) from None
+    return {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
+
+
+def video_frames(
+    sequence: str,
+    images: Sequence[Path],
+    annotations: Mapping[str, Annotation],
+    flow: Mapping[str, Path],
+) -> list[Frame]:
+    """The annotated frames of a video.
+
+    Args:
+        sequence: Its name.
+        images: Of all frames, in order.
+        annotations: By the frame's stem; the other frames are only the next of others.
+        flow: Files by the frame's stem; of the last frame it is left out.
+
+    Raises:
+        InputError: An annotation has no frame, or the first frame cannot be read.
+    """
+    following = dict(itertools.pairwise(images))
+    missing = annotations.keys() - {image.stem for image in images}
+    if missing:
+        stem = min(missing)
+        folder = images[0].parent
+        shown = ", ".join(str(file) for file in annotations[stem].files) or stem
+        raise InputError(
+            f"{shown}: is an annotation without a frame, expected {folder / stem} "
+            f"with the ending of an image ({len(missing)} such)."
+        )
+    size = image_size(images[0])
+    return [
+        Frame(
+            sequence=sequence,
+            name=image.stem,
+            image=image,
+            annotation=annotations[image.stem],
+            size=size,
+            flow=flow.get(image.stem) if image in following else None,
+            next_image=following.get(image),
+        )
+        for image in images
+        if image.stem in annotations
+    ]

@@ -1,0 +1,146 @@
+"""Optical flow of two frames by OpenCV, and of a stream of frames by anything.
+
+An estimator is a function of a frame and the next one, uint8 RGB of one size, that
+returns where the first frame's pixels go.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from movseg_jax.errors import InputError
+from movseg_jax.flow.encoding import resize_flow
+
+FlowEstimator = Callable[
+    [UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w 3"]],
+    Float32[np.ndarray, "h w 2"],
+]
+
+# OpenCV's DIS raises, returns NaN or crashes on frames narrower than 16 pixels.
+LEAST_SIDE = 32
+
+
+def get_estimator(name: str = "dis", working_side: int | None = None) -> FlowEstimator:
+    """An estimator by its name; it can be pickled, and always returns the same.
+
+    Args:
+        name: "dis" (Kroeger et al., "Fast Optical Flow using Dense Inverse Search",
+            ECCV 2016, the preset "medium") or "farneback" (Farneback, "Two-Frame
+            Motion Estimation Based on Polynomial Expansion", SCIA 2003).
+        working_side: The longer side that larger frames are reduced to before; the
+            flow is enlarged after. Quicker, and finds larger displacements.
+
+    Raises:
+        InputError: There is no such estimator, or the side is not positive.
+    """
+    if name not in ALGORITHMS:
+        raise InputError(
+            f"there is no estimator {name!r}; expected one of {', '.join(ALGORITHMS)}."
+        )
+    if working_side is not None and working_side < 1:
+        raise InputError(f"the working side is {working_side}, expected at least 1.")
+    return OpenCVEstimator(name, working_side)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenCVEstimator:
+    """See `get_estimator`. Its `repr` tells all its settings.
+
+    Frames with a side below 32 pixels are extended to that by their border pixels, so
+    any size works; a frame of one colour, so also of one pixel, has no motion.
+    """
+
+    name: str = "dis"
+    working_side: int | None = None
+
+    def __call__(self, frame: np.ndarray, next_frame: np.ndarray) -> np.ndarray:
+        """The flow from `frame` to `next_frame`, float32 [h, w, 2].
+
+        Raises:
+            InputError: They are not RGB frames of one size.
+        """
+        check_frames(frame, next_frame)
+        height, width = frame.shape[:2]
+        pair = [cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (frame, next_frame)]
+        reduction = (self.working_side or max(height, width)) / max(height, width)
+        if reduction < 1:
+            size = [max(1, round(side * reduction)) for side in (width, height)]
+            pair = [
+                cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in pair
+            ]
+        down, right = (max(0, LEAST_SIDE - side) for side in pair[0].shape)
+        padded = [
+            cv2.copyMakeBorder(grey, 0, down, 0, right, cv2.BORDER_REPLICATE)
+            for grey in pair
+        ]
+        flow = ALGORITHMS[self.name](*padded)
+        return resize_flow(
+            flow[: pair[0].shape[0], : pair[0].shape[1]], (height, width)
+        )
+
+
+def estimate_flows(
+    frames: Iterable[np.ndarray], estimator: FlowEstimator
+) -> Iterator[Float32[np.ndarray, "h w 2"] | None]:
+    """One flow for each frame, uint8 RGB, to the next; the last frame's is None.
+
+    Two frames are in memory at a time.
+
+    Raises:
+        InputError: A frame is not of the size of the one before; the message says
+            which, from 0.
+    """
+    previous = None
+    for index, frame in enumerate(frames):
+        if previous is not None:
+            try:
+                yield estimator(previous, frame)
+            except InputError as error:
+                raise InputError(f"frames {index - 1} and {index}: {error}") from None
+        previous = frame
+    if previous is not None:
+        yield None
+
+
+def check_frames(frame: np.ndarray, next_frame: np.ndarray) -> None:
+    """Raises an `InputError` unless both are uint8 RGB, of one size, not empty."""
+    for rgb in (frame, next_frame):
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+            raise InputError(
+                f"a frame is {rgb.dtype}{list(rgb.shape)}, expected uint8 RGB "
+                "[height, width, 3], not empty."
+            )
+    if frame.shape != next_frame.shape:
+        raise InputError(
+            f"a frame has {frame.shape[1]}x{frame.shape[0]} pixels (width x height) "
+            f"and the next {next_frame.shape[1]}x{next_frame.shape[0]}; expected one "
+            "size throughout a video."
+        )
+
+
+def _dis(grey, next_grey):
+    preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+    estimator = cv2.DISOpticalFlow.create(preset)
+    # Flow of zeros to start from gives something else than none.
+    return estimator.calc(grey, next_grey, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def _farneback(grey, next_grey):
+    return cv2.calcOpticalFlowFarneback(
+        grey,
+        next_grey,
+        np.zeros((*grey.shape, 2), np.float32),
+        pyr_scale=0.5,
+        levels=3,
+        winsize=15,
+        iterations=3,
+        poly_n=5,
+        poly_sigma=1.2,
+        flags=0,
+    )
+
+
+ALGORITHMS = {"dis": _dis, "farneback": _farneback}

@@ -1,0 +1,186 @@
+"""Flow of a whole video written to a folder, resumable: `movseg flow`."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from movseg_jax.errors import InputError
+from movseg_jax.flow.estimators import get_estimator
+from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, SUFFIXES, write_flow
+from movseg_jax.flow.pictures import flow_picture
+from movseg_jax.images import encode_png
+from movseg_jax.paths import inside
+from movseg_jax.writing import write_file
+
+SETTINGS = "flow.json"
+OUTPUTS = (*SUFFIX_OF, "picture")
+
+
+class FlowCounts(NamedTuple):
+    """What `write_flows` has done so far.
+
+    Attributes:
+        frames: Seen; the last of a video has no flow.
+        written: Flows estimated and written.
+        skipped: Flows that an earlier run with the same settings had written.
+    """
+
+    frames: int
+    written: int
+    skipped: int
+
+
+def write_flows(
+    frames: Iterable[tuple[str, np.ndarray]],
+    out: Path,
+    *,
+    source: str,
+    to: str = "flo",
+    estimator: str = "dis",
+    working_side: int | None = None,
+    overwrite: bool = False,
+) -> Iterator[FlowCounts]:
+    """Writes the flow from every frame to the next, named as the frame.
+
+    What was written by an earlier run with the same settings is kept, so that a run
+    that was stopped goes on; the settings are in the folder's `flow.json`.
+
+    Args:
+        frames: The stem of a file name, and uint8 RGB of one size.
+        out: The folder; made if missing.
+        source: Where the frames are from; a setting, as another video's flow must not
+            be taken for this one's.
+        to: A format of `files.write_flow`, "png" being the authors' with a text file
+            for each; or "picture", in Middlebury's colours, for people.
+        estimator: See `estimators.get_estimator`.
+        working_side: See there.
+        overwrite: Write everything anew, whatever the folder holds.
+
+    Yields:
+        The counts, after each frame.
+
+    Raises:
+        InputError: The folder holds something else and `overwrite` is off; a name is
+            no plain file name or comes twice, frames are not of one size, or a file
+            cannot be written.
+    """
+    if to not in OUTPUTS:
+        raise InputError(
+            f"there is no format {to!r}; expected one of {', '.join(OUTPUTS)}."
+        )
+    algorithm = get_estimator(estimator, working_side)
+    settings = {
+        "source": source,
+        "to": to,
+        "estimator": estimator,
+        "working_side": working_side,
+        "opencv": cv2.__version__,
+    }
+    since = _prepare(out, settings, overwrite)
+    yield from _write(frames, out, to, algorithm, since)
+
+
+def _prepare(out, settings, overwrite):
+    """Leaves the folder with these settings, or raises; returns when they were set.
+
+    Files that are older are of an earlier run, so `overwrite` has to change nothing
+    but the settings file, and a run that overwrites can be stopped and resumed too.
+    """
+    file = out / SETTINGS
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        others = [path for path in out.iterdir() if not path.name.startswith(".")]
+        if not overwrite and file in others:
+            _check_settings(file, settings)
+            return file.stat().st_mtime_ns
+        if not overwrite and others:
+            raise InputError(
+                f"{out}: is not empty and has no {SETTINGS} of an earlier run; "
+                "expected an empty folder, or --overwrite."
+            )
+        write_file(file, json.dumps(settings, indent=2).encode() + b"\n")
+        return file.stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"{out}: cannot be used as a folder: {error}.") from None
+
+
+def _check_settings(file, settings):
+    try:
+        with file.open("rb") as opened:
+            found = json.loads(opened.read(2**16))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: is damaged; expected --overwrite or another folder.")
+    differences = [
+        f"{key} was {found.get(key)!r:.200}, is {value!r:.200}"
+        for key, value in settings.items()
+        if found.get(key) != value
+    ]
+    if differences:
+        raise InputError(
+            f"{file.parent}: has flow made with other settings "
+            f"({'; '.join(differences)}); expected the same, --overwrite or another "
+            "folder."
+        )
+
+
+def _write(frames, out, to, algorithm, since):
+    previous, names = None, set()
+    count = FlowCounts(0, 0, 0)
+    for name, frame in frames:
+        if name in names or "/" in name or name[:1] in ("", "."):
+            problem = "comes twice" if name in names else "is not a plain file name"
+            raise InputError(f"{out}: a frame's name, {name!r:.120}, {problem}.")
+        names.add(name)
+        count = count._replace(frames=count.frames + 1)
+        if previous is not None:
+            last_name, last_frame = previous
+            made = _files(out, last_name, to)
+            if all(_is_newer(path, since) for path in made):
+                count = count._replace(skipped=count.skipped + 1)
+            else:
+                try:
+                    flow = algorithm(last_frame, frame)
+                except InputError as error:
+                    raise InputError(
+                        f"frames {last_name!r} and {name!r}: {error}"
+                    ) from None
+                _write_one(made[-1], flow, to)
+                _remove_older(out, last_name, since)
+                count = count._replace(written=count.written + 1)
+        yield count
+        previous = name, frame
+
+
+def _files(out, name, to):
+    """What is written of a frame, the last of them last."""
+    suffix = ".png" if to == "picture" else SUFFIX_OF[to]
+    endings = [MAGNITUDES, suffix] if to == "png" else [suffix]
+    return [inside(out, name + ending, source="a frame's name") for ending in endings]
+
+
+def _write_one(path, flow, to):
+    if to == "picture":
+        write_file(path, encode_png(flow_picture(flow)))
+    else:
+        write_flow(path, flow, to=to)
+
+
+def _is_newer(path, since):
+    try:
+        return path.stat().st_mtime_ns >= since
+    except OSError:
+        return False
+
+
+def _remove_older(out, name, since):
+    """Removes what an earlier run wrote of a frame in other formats."""
+    for ending in (MAGNITUDES, *SUFFIXES):
+        path = out / f"{name}{ending}"
+        if path.is_file() and not _is_newer(path, since):
+            path.unlink(missing_ok=True)

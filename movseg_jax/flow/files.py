@@ -1,0 +1,331 @@
+"""Files of optical flow: .flo, .pfm, .npz, and the PNGs of KITTI and of the authors.
+
+Nothing is allocated before a header was compared with the file's length, and what is
+read is plausible flow in pixels or an `InputError`.
+"""
+
+import io
+import math
+import re
+import struct
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from movseg_jax.errors import InputError
+from movseg_jax.flow.deep_png import RGB, decode_deep_png, encode_deep_png, png_header
+from movseg_jax.flow.encoding import from_picture, to_picture
+from movseg_jax.images import MAX_PIXELS, encode_png, read_rgb
+from movseg_jax.writing import write_file
+
+SUFFIXES = (".flo", ".pfm", ".png", ".npz")
+MAGNITUDES = "_magnitude_minmax.txt"  # After the stem; the authors' PNGs need it.
+MAX_BYTES = MAX_PIXELS * 12 + 4096  # Three float32 a pixel, and a header.
+UNKNOWN = 1e9  # Above it a Middlebury file says "unknown".
+IMPLAUSIBLE_DIAGONALS = 10  # No flow is so long ...
+IMPLAUSIBLE_SHARE = 0.01  # ... in more of the pixels. (Few are, in FlyingThings3D.)
+
+
+def read_flow(
+    path: Path,
+    *,
+    frame_size: tuple[int, int] | None = None,
+    unknown: Literal["error", "zero"] = "error",
+) -> Float32[np.ndarray, "h w 2"]:
+    """Reads flow, (x, y) in pixels of the frame, y downwards.
+
+    Args:
+        path: By its suffix, a Middlebury .flo; a .pfm as in FlyingThings3D; a .png of
+            KITTI (16 bits) or of the authors (8 bits and the text file beside it; see
+            `encoding.to_picture`); an .npz with the array "flow", [h, w, 2].
+        frame_size: Height and width of the frame, if known: the flow must have them.
+        unknown: Whether pixels of unknown flow are an error or get zero.
+
+    Raises:
+        InputError: It is missing, damaged, of another format or size, has more than
+            `images.MAX_PIXELS` pixels, unknown flow, or values that cannot be flow.
+    """
+    flow, valid = read_flow_valid(path, frame_size=frame_size)
+    missing = valid.size - np.count_nonzero(valid)
+    if missing and unknown == "error":
+        raise InputError(
+            f"{path}: the flow is unknown in {missing} of {valid.size} pixels (not "
+            f"finite, above {UNKNOWN:g}, or marked so); expected it everywhere, or the "
+            'option unknown="zero".'
+        )
+    return flow
+
+
+def read_flow_valid(
+    path: Path, *, frame_size: tuple[int, int] | None = None
+) -> tuple[Float32[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
+    """The flow, zero where it is unknown, and where it is known.
+
+    Unknown are values that are not finite or above `UNKNOWN`, and what a KITTI file
+    marks. Otherwise as `read_flow`.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(
+            f"{path}: is no flow file by its name; expected one of "
+            f"{', '.join(SUFFIXES)}."
+        )
+    flow, valid = reader(path, _read_bytes(path))
+    known = ~_is_longer(flow, UNKNOWN)
+    valid = known if valid is None else known & valid
+    if not valid.all():
+        flow[~valid] = 0
+    _check_size(path, flow.shape[:2], frame_size)
+    _check_magnitude(path, flow)
+    return flow, valid
+
+
+def write_flow(
+    path: Path, flow: Float32[np.ndarray, "h w 2"], *, to: str | None = None
+) -> None:
+    """Writes a whole file of flow or none, and for "png" the text file before it.
+
+    Args:
+        path: Ends in the suffix of the format.
+        flow: Not empty. `encode_flow_file` says what each format keeps of it.
+        to: "flo", "pfm", "npz", "png" (the authors') or "kitti"; by the suffix where it
+            is None, and .png is the authors' then.
+
+    Raises:
+        InputError: It cannot be written, or the suffix is not one of `SUFFIXES`.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or (to and suffix != SUFFIX_OF[to]):
+        expected = SUFFIX_OF[to] if to else ", ".join(SUFFIXES)
+        raise InputError(f"{path}: expected a name that ends in {expected}.")
+    if suffix == ".png" and to != "kitti":
+        picture, text = to_picture(flow)
+        write_file(path.with_name(path.stem + MAGNITUDES), text.encode())
+        write_file(path, encode_png(picture))
+    else:
+        write_file(path, ENCODERS[to or suffix[1:]](flow))
+
+
+def encode_flo(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
+    """A Middlebury .flo file; lossless."""
+    height, width = flow.shape[:2]
+    return b"PIEH" + struct.pack("<2i", width, height) + flow.astype("<f4").tobytes()
+
+
+def encode_pfm(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
+    """A .pfm file as in FlyingThings3D, the third channel zero; lossless."""
+    height, width = flow.shape[:2]
+    rows = np.pad(flow[::-1], ((0, 0), (0, 0), (0, 1))).astype("<f4")
+    return b"PF\n%d %d\n-1.0\n" % (width, height) + rows.tobytes()
+
+
+def encode_kitti(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
+    """A 16-bit PNG as in KITTI: rounded to 1/64 pixel, clipped to [-512, 512)."""
+    steps = np.clip(np.rint(flow * 64.0) + 2**15, 0, 2**16 - 1)
+    valid = np.ones((*flow.shape[:2], 1))
+    return encode_deep_png(np.concatenate([steps, valid], axis=-1).astype(np.uint16))
+
+
+def encode_npz(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
+    """An .npz file with the array "flow"; lossless, with a checksum."""
+    file = io.BytesIO()
+    np.savez(file, flow=flow)
+    return file.getvalue()
+
+
+def _read_bytes(path):
+    try:
+        if not path.is_file():  # Reading a pipe would wait for ever.
+            raise InputError(f"{path}: there is no such file.")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{path}: has {size} bytes, expected at most {MAX_BYTES} "
+                "(flow.files.MAX_BYTES)."
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}.") from None
+
+
+def _check_pixels(path, height, width):
+    if not (height > 0 and width > 0 and height * width <= MAX_PIXELS):
+        swapped = width % 2**16 == height % 2**16 == 0 and width and height
+        raise InputError(
+            f"{path}: its header says {width}x{height} pixels (width x height), "
+            f"expected at least one and at most {MAX_PIXELS} in all "
+            f"(images.MAX_PIXELS).{' The wrong byte order?' if swapped else ''}"
+        )
+
+
+def _check_length(path, found, expected, height, width):
+    if found != expected:
+        raise InputError(
+            f"{path}: has {found} bytes of flow, but its header says {width}x{height} "
+            f"pixels (width x height), which are {expected}: cut off, or not what its "
+            "name says."
+        )
+
+
+def _check_size(path, size, frame_size):
+    if frame_size is None or size == tuple(frame_size):
+        return
+    height, width = size
+    hint = " Transposed?" if size == tuple(frame_size)[::-1] else ""
+    raise InputError(
+        f"{path}: is flow of {width}x{height} pixels (width x height), expected the "
+        f"frame's {frame_size[1]}x{frame_size[0]}.{hint}"
+    )
+
+
+def _check_magnitude(path, flow):
+    limit = IMPLAUSIBLE_DIAGONALS * math.hypot(*flow.shape[:2])
+    long = np.count_nonzero(_is_longer(flow, limit))
+    if long > IMPLAUSIBLE_SHARE * flow.shape[0] * flow.shape[1]:
+        raise InputError(
+            f"{path}: {long} pixels move by more than {IMPLAUSIBLE_DIAGONALS} "
+            "diagonals of the image; expected flow in pixels per frame. Another byte "
+            "order, or another quantity?"
+        )
+
+
+def _is_longer(flow, limit):
+    """Where x or y exceeds a limit or is NaN; four times quicker than by `max`."""
+    within = np.abs(flow) <= limit
+    return ~(within[..., 0] & within[..., 1])
+
+
+def _read_flo(path, data):
+    if len(data) < 12 or data[:4] != b"PIEH":
+        raise InputError(
+            f"{path}: is not a .flo file: begins with {data[:4]!r}, expected b'PIEH' "
+            "and a width and a height."
+        )
+    width, height = struct.unpack_from("<2i", data, 4)
+    _check_pixels(path, height, width)
+    _check_length(path, len(data) - 12, 8 * height * width, height, width)
+    values = np.frombuffer(data, "<f4", offset=12)
+    return values.reshape(height, width, 2).astype(np.float32), None
+
+
+def _read_pfm(path, data):
+    header = re.match(
+        rb"PF\s{1,9}(\d{1,9})\s{1,9}(\d{1,9})\s{1,9}([-+.\deE]{1,40})\s", data
+    )
+    scale = 0.0
+    if header:
+        try:
+            scale = float(header[3])
+        except ValueError:
+            header = None
+    if not header or not scale or not math.isfinite(scale):
+        raise InputError(
+            f"{path}: is not a .pfm file of flow: begins with {data[:16]!r}, expected "
+            'b"PF" (three channels), a width, a height and a scale that is not zero.'
+        )
+    width, height = int(header[1]), int(header[2])
+    _check_pixels(path, height, width)
+    _check_length(path, len(data) - header.end(), 12 * height * width, height, width)
+    order = "<f4" if scale < 0 else ">f4"
+    values = np.frombuffer(data, order, offset=header.end())
+    rows = values.reshape(height, width, 3)[::-1, :, :2]
+    return np.ascontiguousarray(rows, np.float32), None
+
+
+def _read_npz(path, data):
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            member = archive.getinfo("flow.npy")
+            if member.file_size > MAX_BYTES * 2:  # float64
+                raise InputError(f"{path}: its array has {member.file_size} bytes.")
+            with archive.open(member) as file:
+                shape, fortran, dtype = _npy_header(file)
+                if len(shape) != 3 or shape[2] != 2 or dtype.kind != "f":
+                    raise InputError(
+                        f'{path}: its array "flow" is {dtype}{list(shape)}, expected '
+                        "floats [height, width, 2]."
+                    )
+                height, width, _ = shape
+                _check_pixels(path, height, width)
+                size = dtype.itemsize * 2 * height * width
+                content = file.read(size + 1)
+                _check_length(path, len(content), size, height, width)
+    except InputError:
+        raise
+    except KeyError:
+        raise InputError(f'{path}: has no array "flow".') from None
+    except Exception as error:  # Of zipfile, zlib and NumPy, on damaged files.
+        kind = type(error).__name__
+        raise InputError(f"{path}: is a damaged .npz file: {kind}: {error}.") from None
+    values = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+    with np.errstate(over="ignore"):  # To infinity, which is unknown.
+        return np.ascontiguousarray(values.astype(np.float32)), None
+
+
+def _npy_header(file):
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def _read_png(path, data):
+    header = png_header(data, source=str(path))
+    _check_pixels(path, header.height, header.width)
+    if header.bits == 16:
+        steps = decode_deep_png(data, source=str(path))
+        flow = (steps[..., :2].astype(np.float32) - 2**15) / 64
+        return flow, steps[..., 2] > 0
+    if (header.bits, header.colour) != (8, RGB):
+        raise InputError(
+            f"{path}: is a PNG of {header.bits} bits, colour type {header.colour}; "
+            "expected RGB (2) of 8 bits (the authors' flow) or 16 (KITTI's)."
+        )
+    picture = read_rgb(data, source=str(path))
+    return from_picture(picture, *_read_magnitudes(path)), None
+
+
+def _read_magnitudes(path):
+    """The least and the greatest magnitude in an authors' PNG."""
+    beside = path.with_name(path.stem + MAGNITUDES)
+    try:
+        words = _read_bytes(beside)[:1000].split()
+    except InputError as error:
+        raise InputError(
+            f"{path}: is an 8-bit PNG, in which flow needs the file {beside.name} "
+            f'beside it, with the magnitudes "least greatest": {error}'
+        ) from None
+    try:
+        least, greatest = (float(word) for word in words)
+    except ValueError:
+        least, greatest = math.nan, math.nan
+    if not 0 <= least <= greatest <= UNKNOWN:
+        raise InputError(
+            f"{beside}: holds {b' '.join(words)[:60]!r}, expected two numbers, the "
+            "least and the greatest magnitude in pixels."
+        )
+    return least, greatest
+
+
+READERS = {
+    ".flo": _read_flo,
+    ".pfm": _read_pfm,
+    ".png": _read_png,
+    ".npz": _read_npz,
+}
+ENCODERS = {
+    "flo": encode_flo,
+    "pfm": encode_pfm,
+    "kitti": encode_kitti,
+    "npz": encode_npz,
+}
+SUFFIX_OF = {
+    "flo": ".flo",
+    "pfm": ".pfm",
+    "kitti": ".png",
+    "png": ".png",
+    "npz": ".npz",
+}
