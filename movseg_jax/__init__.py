@@ -8,46 +8,88 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from movseg_jax.config import AugmentConfig as AugmentConfig
     from movseg_jax.config import Config as Config
     from movseg_jax.config import Convention as Convention
+    from movseg_jax.config import DataConfig as DataConfig
     from movseg_jax.config import ModelConfig as ModelConfig
+    from movseg_jax.config import SourceConfig as SourceConfig
     from movseg_jax.config import TrunkConfig as TrunkConfig
     from movseg_jax.config import load_config as load_config
     from movseg_jax.convert import Converted as Converted
     from movseg_jax.convert import convert_weights as convert_weights
+    from movseg_jax.data.example import Example as Example
+    from movseg_jax.data.example import Source as Source
+    from movseg_jax.data.loader import Loader as Loader
+    from movseg_jax.data.selection import with_flow as with_flow
+    from movseg_jax.data.sources import open_source as open_source
     from movseg_jax.detector import Detector as Detector
     from movseg_jax.errors import InputError as InputError
     from movseg_jax.flow.encoding import encode_flow as encode_flow
+    from movseg_jax.flow.estimators import estimate_flows as estimate_flows
+    from movseg_jax.flow.estimators import get_estimator as get_estimator
+    from movseg_jax.flow.files import read_flow as read_flow
+    from movseg_jax.flow.files import write_flow as write_flow
+    from movseg_jax.flow.folder import FlowFolder as FlowFolder
+    from movseg_jax.flow.pictures import flow_picture as flow_picture
     from movseg_jax.preprocessing import preprocess as preprocess
     from movseg_jax.preprocessing import stack as stack
+    from movseg_jax.types import Batch as Batch
     from movseg_jax.types import Detections as Detections
     from movseg_jax.types import Inputs as Inputs
+    from movseg_jax.types import Objects as Objects
     from movseg_jax.types import Outputs as Outputs
     from movseg_jax.types import Proposals as Proposals
+    from movseg_jax.video.reading import Frame as Frame
+    from movseg_jax.video.reading import VideoInfo as VideoInfo
+    from movseg_jax.video.reading import probe as probe
+    from movseg_jax.video.reading import read_frames as read_frames
+    from movseg_jax.video.writing import VideoWriter as VideoWriter
     from movseg_jax.weights.files import Weights as Weights
     from movseg_jax.weights.files import load_weights as load_weights
     from movseg_jax.weights.files import save_weights as save_weights
 
 _MODULES = {
+    "AugmentConfig": "config",
+    "Batch": "types",
     "Config": "config",
     "Convention": "config",
     "Converted": "convert",
+    "DataConfig": "config",
     "Detections": "types",
     "Detector": "detector",
+    "Example": "data.example",
+    "FlowFolder": "flow.folder",
+    "Frame": "video.reading",
     "InputError": "errors",
     "Inputs": "types",
+    "Loader": "data.loader",
     "ModelConfig": "config",
+    "Objects": "types",
     "Outputs": "types",
     "Proposals": "types",
+    "Source": "data.example",
+    "SourceConfig": "config",
     "TrunkConfig": "config",
+    "VideoInfo": "video.reading",
+    "VideoWriter": "video.writing",
     "Weights": "weights.files",
     "convert_weights": "convert",
     "encode_flow": "flow.encoding",
+    "estimate_flows": "flow.estimators",
+    "flow_picture": "flow.pictures",
+    "get_estimator": "flow.estimators",
     "load_config": "config",
     "load_weights": "weights.files",
+    "open_source": "data.sources",
     "preprocess": "preprocessing",
+    "probe": "video.reading",
+    "read_flow": "flow.files",
+    "read_frames": "video.reading",
     "save_weights": "weights.files",
     "stack": "preprocessing",
+    "with_flow": "data.selection",
+    "write_flow": "flow.files",
 }
 
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -86,6 +86,9 @@ def convert_weights(
     if family.contents != "trunk" or family.convention.startswith("detectron"):
         fields |= {"convention": family.convention}
     if family.contents != "trunk":
+        # Models of Detectron.pytorch that see flow are the paper's authors'.
+        if "motion" in trunks and family.convention == "detectron":
+            fields |= {"flow_encoding": "paper"}
         fields |= _take_heads(source)
         for name in trunks:
             _take_fpn(source, name, bodies[name] if is_joint else "", fields)

@@ -61,8 +61,8 @@ def run(out: Path, weights: Path | None = None) -> str:
     from movseg_jax.detector import Detector
 
     frame, flow = render()
-    motion = encode_flow(flow)
     config, params, origin = _model(weights)
+    motion = encode_flow(flow, config.flow_encoding)
     inputs = stack([preprocess(frame, motion, config)])
     detector = Detector(config)
     if params is None:

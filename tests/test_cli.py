@@ -13,6 +13,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from movseg_jax import cli, demo
+from movseg_jax.data.sources import open_source
+from movseg_jax.flow.files import read_flow
 from movseg_jax.weights.files import load_weights
 from tests.oracles import hashed_weights, unpack_shapes
 
@@ -112,3 +114,52 @@ def test_a_home_that_cannot_be_written_to_is_no_error(monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     cli.prepare_jax()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def make_frames(folder, count=4):
+    """A texture that moves 3 pixels to the right."""
+    folder.mkdir(parents=True)
+    texture = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+    texture = np.asarray(Image.fromarray(texture).resize((160, 96)))
+    for i in range(count):
+        Image.fromarray(np.roll(texture, 3 * i, axis=1)).save(folder / f"{i:05d}.png")
+
+
+def test_flow_of_a_folder_is_written_and_not_written_twice(tmp_path):
+    make_frames(tmp_path / "frames")
+    result = movseg("flow", tmp_path / "frames", "--out", tmp_path / "flow")
+    assert result.returncode == 0, result.stderr
+    assert "wrote the flow of 3" in result.stdout
+    flow = read_flow(tmp_path / "flow" / "00001.flo")
+    np.testing.assert_allclose(np.median(flow, axis=(0, 1)), [3, 0], atol=0.1)
+    again = movseg("flow", tmp_path / "frames", "--out", tmp_path / "flow", "--quiet")
+    assert "3 were there already" in again.stdout and not again.stderr
+    other = movseg(
+        "flow", tmp_path / "frames", "--out", tmp_path / "flow", "--to", "picture"
+    )
+    assert other.returncode == 2 and "other settings" in other.stderr
+
+
+def test_a_data_set_is_checked_prepared_and_read(tmp_path):
+    make_frames(tmp_path / "set" / "JPEGImages" / "a")
+    masks = tmp_path / "set" / "Annotations" / "a"
+    masks.mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(np.eye(96, 160, i, np.uint8)).save(masks / f"{i:05d}.png")
+    folders = ("--manual-dir", tmp_path / "set", "--data-dir", tmp_path / "data")
+    result = movseg("data", "prepare", "folder", *folders, "--flow", "dis", "--quiet")
+    assert result.returncode == 0, result.stderr
+    source = open_source("folder", "all", tmp_path / "data")
+    assert len(source) == 4 and list(source.has_flow) == [True] * 3 + [False]
+    checked = movseg("data", "check", "folder", *folders[:2], "--split", "all")
+    assert checked.returncode == 0 and "nothing is wrong" in checked.stdout
+    (masks / "00002.png").write_bytes(b"no image")
+    checked = movseg("data", "check", "folder", *folders[:2], "--split", "all")
+    assert checked.returncode == 2 and "00002.png" in checked.stderr
+
+
+def test_the_data_sets_are_listed_with_their_options():
+    result = movseg("data", "list")
+    assert "davis2016: " in result.stdout and "resolution=480p" in result.stdout
+    wrong = movseg("data", "check", "davis", "--manual-dir", ".")
+    assert wrong.returncode == 2 and "Did you mean" in wrong.stderr

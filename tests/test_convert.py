@@ -385,6 +385,7 @@ def test_the_two_stream_model_of_the_paper(convs, fusion, written):
     assert_fits(params, config)
     assert config.fusion == fusion and not config.static_branch
     assert (config.rpn_features, config.mask_features) == ("fused", "appearance")
+    assert config.flow_encoding == "paper"  # As its authors trained it.
 
 
 def test_the_static_branch_has_the_heads_of_the_appearance_model(written):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import cv2
 import numpy as np
@@ -88,6 +89,15 @@ def test_overwriting_leaves_nothing_of_the_other_format(tmp_path):
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["00000.flo", "00001.flo", "00002.flo", "flow.json"]
     assert json.loads((tmp_path / "flow.json").read_text())["to"] == "flo"
+
+
+def test_overwriting_replaces_files_of_the_same_moment_or_the_future(tmp_path):
+    write(video(), tmp_path)
+    future = time.time_ns() + 10**12
+    for path in tmp_path.glob("*.flo"):
+        os.utime(path, ns=(future, future))
+    assert write(video(), tmp_path, overwrite=True) == FlowCounts(4, 3, 0)
+    assert write(video(), tmp_path) == FlowCounts(4, 0, 3)
 
 
 def test_overwriting_can_be_stopped_and_goes_on(tmp_path):

@@ -164,6 +164,8 @@ def test_a_name_must_have_the_suffix_of_its_format(tmp_path):
         write_flow(tmp_path / "a.png", some_flow(), to="flo")
     with pytest.raises(InputError, match="expected a name"):
         write_flow(tmp_path / "a.jpg", some_flow())
+    with pytest.raises(InputError, match="no format 'exr'; expected one of flo"):
+        write_flow(tmp_path / "a.exr", some_flow(), to="exr")
 
 
 # Unknown and implausible flow ----------------------------------------------------

@@ -131,7 +131,7 @@ def expect(root: Path, *candidates: str) -> Path:
     for candidate in candidates:
         if (root / candidate).exists():
             return root / candidate
-    expected = " or ".join(str(root / candidate) for candidate in candidates)
+    expected = " or ".join(str(root / c) for c in dict.fromkeys(candidates))
     raise InputError(f"{expected}: not found. {_nearest(root, candidates)}")
 
 

@@ -1,6 +1,7 @@
 """Flow of a whole video written to a folder, resumable: `movseg flow`."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from movseg_jax.paths import inside
 from movseg_jax.writing import write_file
 
 SETTINGS = "flow.json"
+ENDINGS = (*SUFFIXES, ".txt")  # Of the files that runs leave.
 OUTPUTS = (*SUFFIX_OF, "picture")
 
 
@@ -103,7 +105,12 @@ def _prepare(out, settings, overwrite):
                 "expected an empty folder, or --overwrite."
             )
         write_file(file, json.dumps(settings, indent=2).encode() + b"\n")
-        return file.stat().st_mtime_ns
+        since = file.stat().st_mtime_ns
+        for path in others:
+            # Clocks of files tick every few milliseconds, and may be wrong.
+            if path != file and path.suffix in ENDINGS and _is_newer(path, since):
+                os.utime(path, ns=(since - 1, since - 1))
+        return since
     except OSError as error:
         raise InputError(f"{out}: cannot be used as a folder: {error}.") from None
 
@@ -151,7 +158,7 @@ def _write(frames, out, to, algorithm, since):
                         f"frames {last_name!r} and {name!r}: {error}"
                     ) from None
                 _write_one(made[-1], flow, to)
-                _remove_older(out, last_name, since)
+                _remove_older(out, last_name, made, since)
                 count = count._replace(written=count.written + 1)
         yield count
         previous = name, frame
@@ -178,9 +185,9 @@ def _is_newer(path, since):
         return False
 
 
-def _remove_older(out, name, since):
+def _remove_older(out, name, made, since):
     """Removes what an earlier run wrote of a frame in other formats."""
     for ending in (MAGNITUDES, *SUFFIXES):
         path = out / f"{name}{ending}"
-        if path.is_file() and not _is_newer(path, since):
+        if path not in made and path.is_file() and not _is_newer(path, since):
             path.unlink(missing_ok=True)

@@ -90,13 +90,18 @@ def write_flow(
 
     Args:
         path: Ends in the suffix of the format.
-        flow: Not empty. `encode_flow_file` says what each format keeps of it.
+        flow: Not empty. `encode_flo` and the others say what each format keeps.
         to: "flo", "pfm", "npz", "png" (the authors') or "kitti"; by the suffix where it
             is None, and .png is the authors' then.
 
     Raises:
-        InputError: It cannot be written, or the suffix is not one of `SUFFIXES`.
+        InputError: It cannot be written, there is no such format, or the suffix is not
+            the format's.
     """
+    if to is not None and to not in SUFFIX_OF:
+        raise InputError(
+            f"there is no format {to!r}; expected one of {', '.join(SUFFIX_OF)}."
+        )
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES or (to and suffix != SUFFIX_OF[to]):
         expected = SUFFIX_OF[to] if to else ", ".join(SUFFIXES)
