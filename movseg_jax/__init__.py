@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from movseg_jax.data.loader import Loader as Loader
     from movseg_jax.data.selection import with_flow as with_flow
     from movseg_jax.data.sources import open_source as open_source
+    from movseg_jax.data.synthetic.config import SceneConfig as SceneConfig
+    from movseg_jax.data.synthetic.render import render_clip as render_clip
+    from movseg_jax.data.synthetic.render import render_frame as render_frame
+    from movseg_jax.data.synthetic.source import SyntheticSource as SyntheticSource
+    from movseg_jax.data.synthetic.staging import make_scene as make_scene
     from movseg_jax.detector import Detector as Detector
     from movseg_jax.errors import InputError as InputError
     from movseg_jax.flow.encoding import encode_flow as encode_flow
@@ -68,8 +73,10 @@ _MODULES = {
     "Objects": "types",
     "Outputs": "types",
     "Proposals": "types",
+    "SceneConfig": "data.synthetic.config",
     "Source": "data.example",
     "SourceConfig": "config",
+    "SyntheticSource": "data.synthetic.source",
     "TrunkConfig": "config",
     "VideoInfo": "video.reading",
     "VideoWriter": "video.writing",
@@ -81,11 +88,14 @@ _MODULES = {
     "get_estimator": "flow.estimators",
     "load_config": "config",
     "load_weights": "weights.files",
+    "make_scene": "data.synthetic.staging",
     "open_source": "data.sources",
     "preprocess": "preprocessing",
     "probe": "video.reading",
     "read_flow": "flow.files",
     "read_frames": "video.reading",
+    "render_clip": "data.synthetic.render",
+    "render_frame": "data.synthetic.render",
     "save_weights": "weights.files",
     "stack": "preprocessing",
     "with_flow": "data.selection",

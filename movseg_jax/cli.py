@@ -146,9 +146,8 @@ class Synth:
     backgrounds: Path | None = None
     """Folder of photographs to paint the scenes with; procedural without."""
     cutouts: Path | None = None
-    """JSON of COCO's instances, whose objects become things of the scenes."""
-    cutout_images: Path | None = None
-    """Folder of that JSON's images; beside the JSON's folder without."""
+    """COCO's JSON of instances, whose objects become things of the scenes; its images
+    are beside it, as COCO has them."""
     workers: int = 0
     """Processes; 0 is one for each CPU."""
     overwrite: bool = False
@@ -160,7 +159,26 @@ class Synth:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        raise NotImplementedError
+        from tqdm import tqdm
+
+        from movseg_jax.data.synthetic.clips import write_clips
+        from movseg_jax.data.synthetic.library import read_library
+
+        library = None
+        if self.backgrounds or self.cutouts:
+            library = read_library(self.backgrounds, self.cutouts)
+        with tqdm(total=self.clips, unit="clip", disable=self.quiet) as bar:
+            written = write_clips(
+                self.out,
+                self.clips,
+                self.seed,
+                self.scene,
+                library,
+                overwrite=self.overwrite,
+                workers=self.workers or os.cpu_count() or 1,
+                progress=lambda done, total: bar.update(done - bar.n),
+            )
+        return f"{self.clips} clips, of which {written} are new: {self.out}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,7 +358,7 @@ def _parse(argv):
                 prog="movseg",
                 description="Segment and track anything that moves in a video.",
                 args=argv,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+                config=(tyro.conf.OmitSubcommandPrefixes,),
             )
     except SystemExit as exit:
         if not exit.code:

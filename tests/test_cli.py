@@ -163,3 +163,15 @@ def test_the_data_sets_are_listed_with_their_options():
     assert "davis2016: " in result.stdout and "resolution=480p" in result.stdout
     wrong = movseg("data", "check", "davis", "--manual-dir", ".")
     assert wrong.returncode == 2 and "Did you mean" in wrong.stderr
+
+
+def test_clips_are_rendered_once_and_can_be_read(tmp_path):
+    size = ("--scene.size", "48", "64", "--scene.frames", "3")
+    result = movseg("synth", "--out", tmp_path / "s", "--clips", "2", *size, "--quiet")
+    assert result.returncode == 0, result.stderr
+    source = open_source("rendered", "all", tmp_path / "s")
+    assert len(source) == 6 and source[0].flow is not None
+    more = movseg("synth", "--out", tmp_path / "s", "--clips", "3", *size, "--quiet")
+    assert "3 clips, of which 1 are new" in more.stdout
+    other = movseg("synth", "--out", tmp_path / "s", "--seed", "1", *size)
+    assert other.returncode == 2 and "another seed" in other.stderr

@@ -10,14 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from movseg_jax.data.synthetic import (
-    Library,
-    SceneConfig,
-    make_scene,
-    read_library,
-    render_frame,
-    write_clips,
-)
+from movseg_jax.data.synthetic.clips import write_clips
+from movseg_jax.data.synthetic.config import SceneConfig
+from movseg_jax.data.synthetic.library import Library, read_library
+from movseg_jax.data.synthetic.render import render_frame
+from movseg_jax.data.synthetic.staging import make_scene
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import read_flow
 from movseg_jax.images import encode_jpeg, read_ids, read_rgb
@@ -72,7 +69,7 @@ def test_written_clips_are_the_rendered_ones(tmp_path):
         flow = tmp_path / f"out/Flow/{name}.flo"
         assert flow.exists() == (t < 2)
         if t < 2:
-            assert_array_equal(read_flow(flow, (48, 80)), rendered.flow)
+            assert_array_equal(read_flow(flow, frame_size=(48, 80)), rendered.flow)
             hidden = read_ids(tmp_path / f"out/Occlusions/{name}.png")
             assert_array_equal(hidden > 0, rendered.occluded)
 
@@ -136,7 +133,7 @@ def test_clips_of_photographs_and_cutouts_are_exact_too(annotated):
     rgba = library.cutout(np.random.default_rng(0))
     assert rgba is not None and rgba[30, 30, 3] == 255 and rgba[0, 0, 3] < 128
     config = dataclasses.replace(
-        CONFIG, photographs=1, cutouts=1, nothing_moves=0, noise=0
+        CONFIG, photographs=1.0, cutouts=1.0, nothing_moves=0.0, noise=0.0
     )
     for index in range(3):
         scene = make_scene(config, 0, index, library)
@@ -167,7 +164,7 @@ def test_folders_without_pictures_are_input_errors(tmp_path, annotated):
     (tmp_path / "train" / "a.jpg").write_bytes(b"no picture")
     library = read_library(tmp_path / "train", file)
     with pytest.raises(InputError, match=r"a\.jpg"):
-        make_scene(dataclasses.replace(CONFIG, photographs=1), 0, 0, library)
+        make_scene(dataclasses.replace(CONFIG, photographs=1.0), 0, 0, library)
     (tmp_path / "train" / "a.jpg").unlink()
     with pytest.raises(InputError, match="is in none of"):
         read_library(None, file)
@@ -240,7 +237,7 @@ def test_real_photographs_and_cutouts_give_clips():
         SHARED / "coco_subset" / "annotations" / "instances_train.json",
     )
     assert isinstance(library, Library) and len(library.backgrounds) == 500
-    config = SceneConfig(size=(96, 160), frames=2, photographs=1, cutouts=1)
+    config = SceneConfig(size=(96, 160), frames=2, photographs=1.0, cutouts=1.0)
     for index in range(3):
         rendered = render_frame(make_scene(config, 0, index, library), 0)
         assert rendered.image.std() > 5
