@@ -1,6 +1,7 @@
 """Times reading data, for each source one JSON line; none of it needs an accelerator.
 
     python scripts/benchmark_data.py [--source NAME SPLIT FOLDER ...] [options]
+    python scripts/benchmark_data.py --render CLIPS
 
 Without `--source`, it reads 32 frames of 480x854 pixels from memory: JPEGs, which are
 decoded as usual, with flow and three objects each, which are not. A line says
@@ -11,6 +12,9 @@ decoded as usual, with flow and three objects each, which are not. A line says
   of the steps had to wait for their batch for more than a tenth of that. The device is
   a pause, so the workers have the cores for themselves; and
 - how many steps a second the loader gives when nobody lets it wait.
+
+With `--render`, it renders that many clips of `SceneConfig`'s defaults instead, and
+says how many frames a second one core makes.
 
 Compare lines only where "cores", "size", "batch_size" and "augment" are equal.
 """
@@ -31,6 +35,9 @@ from movseg_jax.data.example import Example
 from movseg_jax.data.loader import Loader
 from movseg_jax.data.selection import with_flow
 from movseg_jax.data.sources import open_source
+from movseg_jax.data.synthetic.config import SceneConfig
+from movseg_jax.data.synthetic.render import render_clip
+from movseg_jax.data.synthetic.staging import make_scene
 from movseg_jax.images import read_rgb
 
 AUGMENTATIONS = {
@@ -153,6 +160,22 @@ def feed(make_loader, arguments) -> dict:
     }
 
 
+def render(clips) -> dict:
+    """Renders whole clips, what drawing their scenes takes included."""
+    cv2.setNumThreads(1)
+    config, frames = SceneConfig(), 0
+    list(render_clip(make_scene(config, 0, clips)))  # Imports and first calls.
+    start = time.perf_counter()
+    for index in range(clips):
+        frames += len(list(render_clip(make_scene(config, 0, index))))
+    seconds = time.perf_counter() - start
+    return {
+        "size": list(config.size),
+        "clips": clips,
+        "frames_per_second_and_core": frames / seconds,
+    }
+
+
 def main():
     """Runs what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -167,7 +190,11 @@ def main():
     parser.add_argument("--augment", choices=AUGMENTATIONS, default="flip")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--step-ms", type=float, default=100.0)
+    parser.add_argument("--render", type=int, metavar="CLIPS", default=0)
     arguments = parser.parse_args()
+    if arguments.render:
+        print(json.dumps(render(arguments.render)))
+        return
     sources = [open_source(*named) for named in arguments.source] or [Memory()]
     for source in sources:
         line = benchmark(source, arguments)
