@@ -92,7 +92,7 @@ class Flow:
     estimator: Literal["dis", "farneback"] = "dis"
     """OpenCV's Dense Inverse Search, or Farneback's method."""
     working_side: int | None = None
-    """Shorter side to compute at, in pixels; less is faster. None is the frame's."""
+    """Longer side to compute at, in pixels; less is faster. None is the frame's."""
     max_frames: int | None = None
     """Frames to read at most; a camera would go on for ever."""
     overwrite: bool = False
@@ -105,15 +105,20 @@ class Flow:
         from tqdm import tqdm
 
         from movseg_jax.flow.export import FlowCounts, write_flows
-        from movseg_jax.video.reading import probe, read_frames
+        from movseg_jax.video.reading import fingerprint, probe, read_frames
 
+        if self.max_frames is not None and self.max_frames < 2:
+            raise InputError(
+                f"--max-frames {self.max_frames}: flow is from a frame to the next; "
+                "expected at least 2."
+            )
         is_camera = self.video.isdecimal() and not Path(self.video).exists()
         total = None if is_camera else probe(self.video).frame_count
         frames = read_frames(self.video, max_frames=self.max_frames)
         counts = write_flows(
             ((frame.name, frame.image) for frame in frames),
             self.out,
-            source=self.video,
+            source=fingerprint(self.video),
             to=self.to,
             estimator=self.estimator,
             working_side=self.working_side,
@@ -212,7 +217,10 @@ class Prepare:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        from movseg_jax.data.building import prepare
+        options = _read_options(self.name, self.options)
+        if "flow" in options:
+            raise InputError("--options flow=...: expected as --flow.")
+        from movseg_jax.data.building import prepare  # Slow to import.
 
         folders = prepare(
             self.name,
@@ -224,7 +232,7 @@ class Prepare:
             workers=self.workers,
             overwrite=self.overwrite,
             progress=not self.quiet,
-            **_read_options(self.options),
+            **options,
         )
         return "\n".join(f"Prepared {folder}" for folder in folders)
 
@@ -243,7 +251,7 @@ class Check:
     split: str = "train"
     """Which split."""
     thorough: bool = False
-    """Read every annotation, not only the headers of files."""
+    """Read every annotation and flow, not only the headers of images."""
     options: tuple[str, ...] = ()
     """Of the data set, such as resolution=270p."""
 
@@ -256,22 +264,31 @@ class Check:
             self.split,
             self.manual_dir,
             thorough=self.thorough,
-            **_read_options(self.options),
+            **_read_options(self.name, self.options),
         )
         if problems:
             raise InputError("\n".join(problems))
         return f"{self.manual_dir}: {self.name}, {self.split}: nothing is wrong."
 
 
-def _read_options(options: Sequence[str]) -> dict[str, Any]:
-    """Options of a data set from "key=value"; numbers and truth values as such."""
-    plain = {"true": True, "false": False}
+def _read_options(name: str, options: Sequence[str]) -> dict[str, Any]:
+    """Options of a data set from "key=value"; its reader knows what the values say."""
+    from movseg_jax.data.sources import option_names
+
+    known = option_names(name)
     read = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(f"--options: {option!r} is not of the form key=value.")
-        read[key] = plain.get(value, int(value) if value.isdecimal() else value)
+        if key not in known:
+            raise InputError(
+                f"--options: {name} has no option {key!r}; expected one of "
+                f"{', '.join(known)}."
+            )
+        if key in read:
+            raise InputError(f"--options: {key} is given twice.")
+        read[key] = value
     return read
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageFile
 
 from movseg_jax.errors import InputError
 
@@ -64,13 +64,15 @@ def read_ids(
 
     Of a palette image these are the palette's indices, not its colours; of one with
     several channels, which must agree, the first; of one with a bit per pixel, 0 and 1.
+    A grey value is the number that is stored, however few levels the file has.
 
     Raises:
-        InputError: As `read_rgb`, or the image is in colour.
+        InputError: As `read_rgb`, or the image is in colour, or has several channels of
+            16 bits.
     """
     with _opened(file, source) as (image, _):
         where = source or str(file)
-        ids = np.asarray(image)
+        ids = _stored_values(image, where)
         colours = ids[..., :3] if image.mode in ("RGB", "RGBA") else ids[..., :1]
         grey = image.mode in ("1", "L", "P", "LA", "PA", "I", "RGB", "RGBA")
         grey = grey or image.mode.startswith("I;16")
@@ -162,6 +164,40 @@ def _fast_jpeg(image: Image.Image, stream: io.BytesIO | io.BufferedReader):
     return rgb
 
 
+def _stored_values(image: ImageFile.ImageFile, where: str) -> np.ndarray:
+    """The pixels as the file has them, where Pillow stretches them to 8 or 16 bits."""
+    # What is not loaded yet tells how the bytes become pixels.
+    tile = image.tile[0] if image.tile else None
+    args = tile.args if tile else None
+    way, *others = args if isinstance(args, tuple) and args else (args,)
+    way = str(way)  # Such as "L;4R": mode, bits, their order.
+    top = None  # Of a PGM or PPM that is stretched, the "maxval" of its header.
+    if tile is not None and tile.codec_name in ("ppm", "ppm_plain") and others:
+        top = int(others[0])
+    if image.mode in ("RGB", "RGBA", "LA") and (";16" in way or (top or 0) > 255):
+        raise InputError(
+            f"{where}: has several channels of 16 bits; expected a palette image "
+            "or a grey one, whose values are the objects' numbers."
+        )
+    if tile is not None and top is not None:
+        deep = image.mode == "I"
+        if tile.codec_name == "ppm":  # Its bytes, unchanged.
+            way = "I;16B" if deep else way
+            tile = tile._replace(codec_name="raw", args=(way, 0, 1))
+        else:  # Stretched by 1.
+            tile = tile._replace(args=(way, 65535 if deep else 255))
+        image.tile = [tile]
+    values = np.asarray(image)
+    if top is not None and values.max(initial=0) > top:
+        raise InputError(
+            f"{where}: holds the number {values.max()}, but its header says that "
+            f"{top} is the greatest."
+        )
+    if image.mode == "L" and way.startswith(("L;2", "L;4")):
+        return values // (85 if way[2] == "2" else 17)
+    return values
+
+
 def _to_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode == "F":
         raise InputError(f"{where}: has floating-point pixels, expected 8 or 16 bits.")
@@ -178,7 +214,7 @@ def _to_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
 @contextlib.contextmanager
 def _opened(
     file: Path | bytes, source: str | None
-) -> Iterator[tuple[Image.Image, io.BytesIO | io.BufferedReader]]:
+) -> Iterator[tuple[ImageFile.ImageFile, io.BytesIO | io.BufferedReader]]:
     """An image whose header was checked; what fails in the block is an InputError."""
     where = source or str(file if isinstance(file, Path) else "image")
     try:

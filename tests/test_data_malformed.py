@@ -1,6 +1,9 @@
 """What others wrote, damaged in every way: an `InputError` that names the file."""
 
 import json
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from movseg_jax import images
-from movseg_jax.data import listings, selection
+from movseg_jax.data import building, listings, objects, selection
 from movseg_jax.data.definition import read_definition
 from movseg_jax.data.flyingthings3d import read_index
 from movseg_jax.data.sources import open_layout, open_source
@@ -273,6 +276,93 @@ def test_damaged_indices_are_an_input_error_or_indices(tmp_path, data):
         assert str(file) in str(error)
     else:
         assert index.size and (index >= 0).all()
+
+
+# Files that are made to be slow, endless or large --------------------------------
+
+
+def test_long_words_are_refused_at_once(tmp_path):
+    word = "1" * 200_000 + "x"
+    definition = DEFINITION.replace("0 1 1\n1 0 1", word)
+    index = b"Pf 1 1 " + word.encode()
+    start = time.perf_counter()
+    for name, data, read in (
+        ("Def.dat", definition, read_definition), ("x.pfm", index, read_index),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=name):
+            read(layouts.write(tmp_path / name, data))
+    assert time.perf_counter() - start < 2  # A minute if it were quadratic.
+
+
+@pytest.mark.parametrize("number", ["1.", "-1.5", ".5", "0", "1" * 40])
+def test_penalties_are_numbers_of_all_spellings(tmp_path, number):
+    text = DEFINITION.replace("0 1 1\n", f"0 {number} 1\n")
+    assert read_definition(layouts.write(tmp_path / "Def.dat", text)).frame_count == 5
+
+
+@pytest.mark.parametrize("number", ["-", ".", "1.2.3", "1" * 41, "1e3"])
+def test_penalties_are_nothing_but_numbers(tmp_path, number):
+    text = DEFINITION.replace("0 1 1\n", f"0 {number} 1\n")
+    with pytest.raises(InputError, match="expected a row of the confusion"):
+        read_definition(layouts.write(tmp_path / "Def.dat", text))
+
+
+def test_a_definition_that_is_too_long_names_its_limit(tmp_path):
+    file = layouts.write(tmp_path / "Def.dat", b" " * (2**22 + 1))
+    with pytest.raises(InputError, match=r"4194305 bytes.*definition.MAX_BYTES"):
+        read_definition(file)
+
+
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        for read in (listings.read_names, listings.read_json, read_index):
+            with pytest.raises(InputError, match=f"{name}: is not a file"):
+                read(tmp_path / name)
+
+
+def test_files_that_have_no_size_are_read_to_their_limit():
+    file = Path("/proc/self/maps")
+    if not file.exists():
+        pytest.skip("needs /proc")
+    with pytest.raises(InputError, match="has 10 bytes, expected at most 9"):
+        listings.read_text(file, 9)
+
+
+@pytest.mark.parametrize("name", ["coco", "prepared"])
+def test_more_masks_than_memory_are_refused_before_they_are_decoded(
+    tmp_path, monkeypatch, name
+):
+    layouts.coco(tmp_path)
+    example = open_source("coco", "val", tmp_path)[0]
+    text = objects.to_json(objects.stack(
+        example.masks, layouts.SIZE, source="x", ids=example.ids.tolist()
+    ))  # fmt: skip
+    monkeypatch.setattr(objects, "MAX_MASK_BYTES", 2 * 12 * 20)
+    monkeypatch.setattr(objects.masks, "decode", lambda _: pytest.fail("decoded"))
+    with pytest.raises(InputError, match=r"3 masks of 12x20.*objects.MAX_MASK_BYTES"):
+        if name == "coco":
+            open_source("coco", "val", tmp_path)[0]
+        else:
+            objects.from_json(text, layouts.SIZE, source="x")
+
+
+@pytest.mark.parametrize("height", [10**400, 2**26], ids=["no float", "large"])
+def test_images_of_coco_that_are_too_large_are_refused(tmp_path, height):
+    layouts.coco(tmp_path)
+    data = layouts.coco_json()
+    data["images"][1]["height"] = height
+    layouts.write(tmp_path / "annotations/instances_val2017.json", json.dumps(data))
+    with pytest.raises(InputError, match=r"image 25 has more than .*MAX_PIXELS"):
+        open_source("coco", "val", tmp_path)
+
+
+def test_a_system_without_locks_says_so(tmp_path, monkeypatch):
+    layouts.folder(tmp_path)
+    monkeypatch.setattr(building, "fcntl", None)  # As on Windows.
+    with pytest.raises(InputError, match="cannot lock files"):
+        building.prepare("folder", tmp_path, tmp_path / "out", progress=False)
 
 
 # Selections --------------------------------------------------------------------------

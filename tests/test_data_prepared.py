@@ -420,6 +420,13 @@ def test_flow_survives_to_half_a_step_or_is_clipped(seed, magnitude):
     assert_allclose(again, np.clip(flow, -512, 512 - 1 / 64), atol=1 / 128, rtol=0)
 
 
+def test_flow_of_another_size_is_refused_before_it_is_unpacked(monkeypatch):
+    monkeypatch.setattr(prepared, "decode_deep_png", pytest.fail)
+    data = encode_kitti(np.zeros((5, 7, 2), np.float32))
+    with pytest.raises(InputError, match="x: is of 5x7 pixels"):
+        prepared.decode_flow(data, (5, 8), source="x")
+
+
 def test_the_list_of_data_sets_names_their_options():
     text = describe_layouts()
     assert "resolution=480p: text" in text

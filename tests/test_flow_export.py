@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from movseg_jax import cli
 from movseg_jax.errors import InputError
 from movseg_jax.flow import export
 from movseg_jax.flow.estimators import get_estimator
@@ -16,7 +17,8 @@ from movseg_jax.flow.export import FlowCounts, write_flows
 from movseg_jax.flow.files import read_flow
 from movseg_jax.flow.folder import FlowFolder
 from movseg_jax.flow.pictures import flow_picture
-from movseg_jax.images import read_rgb
+from movseg_jax.images import encode_png, read_rgb
+from movseg_jax.video.reading import fingerprint
 
 
 def video(count=4):
@@ -55,10 +57,11 @@ def test_progress_is_told_after_each_frame(tmp_path):
     assert counts == [FlowCounts(1, 0, 0), FlowCounts(2, 1, 0), FlowCounts(3, 2, 0)]
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_videos_without_flow_write_their_settings_only(tmp_path, count):
-    write(video(count), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["flow.json"]
+@pytest.mark.parametrize("count, told", [(0, "no frames"), (1, "one frame")])
+def test_videos_without_flow_are_refused_and_nothing_is_written(tmp_path, count, told):
+    with pytest.raises(InputError, match=rf"a\.mp4: has {told}, .* least 2"):
+        write(video(count), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("to", ["flo", "png"])
@@ -91,6 +94,72 @@ def test_overwriting_leaves_nothing_of_the_other_format(tmp_path):
     assert json.loads((tmp_path / "flow.json").read_text())["to"] == "flo"
 
 
+@pytest.mark.parametrize("to", ["flo", "png"])
+def test_overwriting_by_a_shorter_video_leaves_none_of_the_longer(tmp_path, to):
+    write(video(5), tmp_path, to=to)
+    (tmp_path / "notes.txt").write_text("mine")
+    run = write_flows(video(3), tmp_path, source="b", overwrite=True)
+    next(run), next(run)
+    run.close()  # And goes on:
+    assert list(write_flows(video(3), tmp_path, source="b"))[-1] == (3, 1, 1)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["00000.flo", "00001.flo", "flow.json", "notes.txt"]
+
+
+def test_overwriting_removes_no_pictures_that_no_run_wrote(tmp_path):
+    (tmp_path / "figure.png").write_text("mine")
+    for _ in range(2):
+        write(video(), tmp_path, to="png", overwrite=True)
+    assert (tmp_path / "figure.png").read_text() == "mine"
+
+
+def test_files_that_were_emptied_are_written_again(tmp_path):
+    write(video(), tmp_path)
+    expected = read_flow(tmp_path / "00001.flo")
+    (tmp_path / "00001.flo").write_bytes(b"")
+    assert write(video(), tmp_path) == FlowCounts(4, 1, 2)
+    assert_array_equal(read_flow(tmp_path / "00001.flo"), expected)
+
+
+def test_a_video_that_changed_has_another_fingerprint(tmp_path):
+    frames, clip = tmp_path / "frames", tmp_path / "a.mp4"
+    frames.mkdir()
+    for name, frame in video(3):
+        (frames / f"{name}.png").write_bytes(encode_png(frame))
+    clip.write_bytes(b"one")
+    sources = [clip, frames, frames / "*.png", frames / "00001.png"]
+    for source in sources:
+        before = fingerprint(source)
+        assert fingerprint(os.path.relpath(source)) == before
+        changed = clip if source == clip else frames / "00001.png"
+        os.utime(changed, ns=(0, changed.stat().st_mtime_ns + 1))
+        assert fingerprint(source) != before
+    assert len({*map(fingerprint, sources)}) == 4
+    assert fingerprint("7") != fingerprint(7)
+    with pytest.raises(InputError, match="no such file"):
+        fingerprint(tmp_path / "b.mp4")
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1])
+def test_the_command_needs_two_frames(tmp_path, count):
+    with pytest.raises(InputError, match=f"--max-frames {count}: .* at least 2"):
+        cli.Flow("missing.mp4", tmp_path, max_frames=count).run()
+
+
+def test_the_command_knows_other_frames_of_the_same_name(tmp_path):
+    frames, out = tmp_path / "frames", tmp_path / "out"
+    frames.mkdir()
+    for name, frame in video(3):
+        (frames / f"{name}.png").write_bytes(encode_png(frame))
+    command = cli.Flow(str(frames), out, quiet=True)
+    assert "flow of 2" in command.run() and "2 were there" in command.run()
+    (frames / "00001.png").write_bytes(encode_png(video(4)[3][1]))
+    with pytest.raises(InputError, match=r"other settings .source was"):
+        command.run()
+    with pytest.raises(InputError, match=r"00001\.png .*has one frame,"):
+        cli.Flow(str(frames / "00001.png"), tmp_path / "new", quiet=True).run()
+
+
 def test_overwriting_replaces_files_of_the_same_moment_or_the_future(tmp_path):
     write(video(), tmp_path)
     future = time.time_ns() + 10**12
@@ -115,7 +184,7 @@ def test_overwriting_can_be_stopped_and_goes_on(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / ".DS_Store").touch()
-    write(video(0), tmp_path / "new")
+    write(video(2), tmp_path / "new")
     (tmp_path / "00000.flo").write_text("mine")
     with pytest.raises(InputError, match=r"not empty and has no flow\.json"):
         write(video(), tmp_path)

@@ -208,9 +208,9 @@ def test_the_size_of_the_frame_is_checked(tmp_path, to):
 # Damaged files -------------------------------------------------------------------
 
 
-def archive(content, name="flow.npy"):
+def archive(content, name="flow.npy", to=zipfile.ZIP_DEFLATED):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as opened:
+    with zipfile.ZipFile(file, "w", to) as opened:
         opened.writestr(name, content)
     return file.getvalue()
 
@@ -259,6 +259,14 @@ DAMAGED = {
         "MAX_PIXELS",
     ),
     "npz negative": ("a.npz", archive(npy({**FLOATS, "shape": (-2, 3, 2)})), "a.npz"),
+    "npz truth": ("a.npz", archive(npy({**FLOATS, "shape": (True, True, 2)})), "float"),
+    "npz truth in two": (
+        "a.npz",
+        archive(npy({**FLOATS, "shape": (2, True)})),
+        "float",
+    ),
+    "npz bzip2": ("a.npz", archive(npy(FLOATS), to=zipfile.ZIP_BZIP2), "by method 12"),
+    "npz lzma": ("a.npz", archive(npy(FLOATS), to=zipfile.ZIP_LZMA), "by method 14"),
     "npz text in header": ("a.npz", archive(npy("__import__('os')")), "damaged .npz"),
     "npz version": ("a.npz", archive(b"\x93NUMPY\x09\0" + bytes(99)), "damaged .npz"),
     "png text": ("a.png", b"no picture", "is not a PNG"),

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import zlib
 
 import cv2
@@ -141,6 +142,54 @@ def test_ids_are_read_from_grey_images_of_all_depths():
         images.read_ids(encoded(np.uint16([[0, 256]])), source="a")
     with pytest.raises(InputError, match="in colour"):
         images.read_ids(encoded(np.float32([[0.5]]), "TIFF"), source="a")
+
+
+@pytest.mark.parametrize(
+    "header, dtype", [(b"P5\n4 1\n%d\n", ">u1"), (b"P2\n4 1\n%d\n", None)]
+)
+@pytest.mark.parametrize("top", [3, 7, 100, 254, 255, 256, 1000, 65535])
+def test_ids_of_a_pgm_are_the_numbers_in_it_whatever_its_greatest(header, dtype, top):
+    ids = [0, 1, 2, min(top, 255)]
+    values = np.array(ids, ">u2" if top > 255 else ">u1").tobytes()
+    values = values if dtype else " ".join(map(str, ids)).encode()
+    read = images.read_ids(header % top + values, source="x")
+    assert read.tolist() == [ids]
+
+
+def test_ids_of_a_pgm_or_ppm_that_cannot_be_are_refused():
+    with pytest.raises(InputError, match=r"the number 3, but .* 2 is the greatest"):
+        images.read_ids(b"P5\n2 1\n2\n\1\3", source="x")
+    with pytest.raises(InputError, match="from 256 to 256"):
+        images.read_ids(b"P5\n1 1\n999\n\1\0", source="x")
+    with pytest.raises(InputError, match="several channels of 16 bits"):
+        images.read_ids(b"P6\n1 1\n999\n" + b"\0\1" * 3, source="x")
+    for data in (b"P5\n2 1\n3\n\1", b"P2\n2 1\n3\n1"):
+        with pytest.raises(InputError, match=r"^x: (cannot be read|is a damaged)"):
+            images.read_ids(data, source="x")
+    assert images.read_ids(b"P6\n1 1\n3\n\2\2\2", source="x").tolist() == [[2]]
+    assert images.read_ids(b"P1\n2 1\n0 1", source="x").tolist() == [[1, 0]]
+
+
+def deep_or_shallow_png(bits, colour, row):
+    header = struct.pack(">2I5B", 4, 1, bits, colour, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c))
+        for k, c in chunks
+    )
+
+
+def test_ids_of_shallow_grey_images_are_the_numbers_in_them():
+    two = deep_or_shallow_png(2, 0, bytes([0b00011011]))
+    assert images.read_ids(two, source="x").tolist() == [[0, 1, 2, 3]]
+    four = deep_or_shallow_png(4, 0, bytes([0x01, 0x2F]))
+    assert images.read_ids(four, source="x").tolist() == [[0, 1, 2, 15]]
+    sixteen = deep_or_shallow_png(16, 0, bytes([0, 0, 0, 1, 0, 2, 0, 255]))
+    assert images.read_ids(sixteen, source="x").tolist() == [[0, 1, 2, 255]]
+    for colour, channels in ((2, 3), (4, 2), (6, 4)):
+        row = np.repeat(np.arange(4, dtype=">u2"), channels).tobytes()
+        with pytest.raises(InputError, match="several channels of 16 bits"):
+            images.read_ids(deep_or_shallow_png(16, colour, row), source="x")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])

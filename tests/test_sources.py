@@ -16,7 +16,7 @@ from movseg_jax import images
 from movseg_jax.data import fbms, selection
 from movseg_jax.data.building import prepare
 from movseg_jax.data.checking import check
-from movseg_jax.data.sources import LAYOUTS, open_source
+from movseg_jax.data.sources import LAYOUTS, open_layout, open_source
 from movseg_jax.errors import InputError
 from tests import layouts
 
@@ -310,8 +310,9 @@ def test_object_indices_tell_moving_things_apart(tmp_path):
     (tmp_path / "motion_labels" / below).write_bytes(label)
     options = {"object_index": True}
     source = open_source("flyingthings3d", "test", tmp_path, **options)
-    assert source[0].ids.tolist() == []  # 15 pixels are a sliver.
-    assert source[1].ids.tolist() == []
+    assert source[0].ignore.tolist() == [True]  # 15 pixels are a sliver: it moves, too.
+    assert_array_equal(source[0].masks[0], layouts.truth(0) == 2)
+    assert source[1].ignore.tolist() == [True]
     other = layouts.frame(0)
     big = np.zeros(layouts.SIZE, np.uint8)
     big[:9] = 255
@@ -535,6 +536,181 @@ def test_a_json_that_is_too_large_names_the_option(tmp_path):
     layouts.coco(tmp_path)
     with pytest.raises(InputError, match="max_json_bytes"):
         open_source("coco", "val", tmp_path, max_json_bytes=100)
+
+
+# Flow that does not fit -----------------------------------------------------------
+
+
+def flow_folder(root, stems):
+    layouts.write_flow_folder(root / "a clip", [*stems, ""])
+    layouts.write_flow_folder(root / "b", [f"{i:05d}" for i in range(4)])
+    return root
+
+
+@pytest.mark.parametrize("stems, message", [
+    (["frame_0", "frame_1"], "00000.jpg: has no flow.*/frame_0.flo to frame_1.flo"),
+    (["00000", "00002"], "00001.jpg: has no flow, and is not the last"),
+    (["00001", "00002", "00003"], "00003.jpg: is the last .*numbered from 1[?]"),
+    ([], "00000.jpg: has no flow.* Found none"),
+])  # fmt: skip
+def test_flow_whose_names_do_not_fit_is_refused(tmp_path, stems, message):
+    layouts.folder(tmp_path)
+    flow = flow_folder(tmp_path / "estimated", stems)
+    with pytest.raises(InputError, match=message):
+        open_source("folder", "all", tmp_path, flow=flow)
+    (problem,) = check("folder", "all", tmp_path, flow=flow)
+    assert re.search(message, problem)
+
+
+def test_flow_of_the_last_frame_is_left_out_and_hidden_files_do_not_matter(tmp_path):
+    layouts.folder(tmp_path)
+    flow = flow_folder(tmp_path / "estimated", [f"{i:05d}" for i in range(4)])
+    layouts.write(flow / "a clip" / "._00001.png", b"junk")
+    source = open_source("folder", "all", tmp_path, flow=flow)
+    assert source.has_flow == [True, True, True, False, True, True]
+
+
+def test_two_flow_files_of_one_frame_are_refused(tmp_path):
+    layouts.folder(tmp_path)
+    layouts.write_flow_folder(tmp_path / "Flow/b", ["00000", ""], ".png")
+    with pytest.raises(InputError, match=r"00000.png: is the same frame as 00000.flo"):
+        open_source("folder", "all", tmp_path)
+
+
+def test_the_thorough_checker_reads_flow(tmp_path):
+    layouts.folder(tmp_path)
+    file = tmp_path / "Flow/b/00002.flo"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert check("folder", "all", tmp_path) == []
+    (problem,) = check("folder", "all", tmp_path, thorough=True)
+    assert problem.startswith(f"{file}: ")
+
+
+def test_flow_for_a_prepared_folder_is_refused(tmp_path):
+    layouts.folder(tmp_path / "set")
+    prepare("folder", tmp_path / "set", tmp_path, progress=False)
+    with pytest.raises(InputError, match=r"is prepared, with .* has no effect"):
+        open_source("folder", "all", tmp_path, flow=tmp_path / "set/Flow")
+    assert any(open_source("folder", "all", tmp_path, flow=None).has_flow)
+
+
+# What 255 means -------------------------------------------------------------------
+
+
+def binary(root, layout, folder):
+    layout(root)
+    for file in (root / folder).glob("*/*.png"):
+        ids = images.read_ids(file)
+        file.write_bytes(images.encode_ids(np.where(ids, 255, 0).astype(np.uint8)))
+
+
+@pytest.mark.parametrize("name, layout, folder, count", [
+    ("davis2017", layouts.davis2017, "Annotations/480p", 2),
+    ("youtube_vos", layouts.youtube_vos, "train/Annotations", 2),
+])  # fmt: skip
+def test_masks_of_0_and_255_are_no_numbered_objects(
+    tmp_path, name, layout, folder, count
+):
+    binary(tmp_path, layout, folder)
+    source = open_source(name, "train", tmp_path)
+    with pytest.raises(InputError, match=r"no other values than 0 and 255.*davis2016"):
+        source[1]
+    problems = check(name, "train", tmp_path, thorough=True)
+    assert sum("no other values" in problem for problem in problems) == count
+
+
+@pytest.mark.parametrize("name", ["davis2016", "davis2016 instances", "folder"])
+def test_a_frame_of_void_only_is_void_where_others_have_numbers(tmp_path, name):
+    if name == "folder":
+        layouts.folder(tmp_path)
+        annotations, options = tmp_path / "Annotations/a clip", {}
+    else:
+        layouts.davis2017(tmp_path, [("train", ("bear",))])
+        layouts.write(tmp_path / "ImageSets/480p/train.txt", "bear")
+        annotations = tmp_path / "Annotations/480p/bear"
+        options = {"instances": "instances" in name}
+    void = np.where(layouts.truth(1) == 2, 255, 0).astype(np.uint8)
+    (annotations / "00001.png").write_bytes(images.encode_ids(void))
+    name = name.split()[0]
+    split = "all" if name == "folder" else "train"
+    example = open_source(name, split, tmp_path, **options)[1]
+    assert example.ids.tolist() == [255] and example.ignore.tolist() == [True]
+    assert_array_equal(example.masks[0], void > 0)
+
+
+def test_two_annotations_of_one_frame_are_refused(tmp_path):
+    layouts.folder(tmp_path)
+    annotations = tmp_path / "Annotations/b"
+    shutil.copy(annotations / "00002.png", annotations / "00002.bmp")
+    with pytest.raises(InputError, match=r"00002.png: is the same frame as 00002.bmp"):
+        open_source("folder", "all", tmp_path)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("moves", [100, 255])
+def test_void_of_flyingthings3d_is_ignored_with_or_without_indices(
+    tmp_path, moves, indexed
+):
+    layouts.flyingthings3d(tmp_path, [("TEST", "C")])
+    labels = np.full(layouts.SIZE, moves, np.uint8)  # No 0 anywhere.
+    if moves == 100:
+        labels[:, 15:] = 255
+    file = tmp_path / "motion_labels/TEST/C/0000/left/0006.png"
+    file.write_bytes(images.encode_png(labels))
+    example = open_source(
+        "flyingthings3d", "test", tmp_path, object_index=indexed
+    )[0]  # fmt: skip
+    void = labels == 255 if moves == 100 else labels == 0
+    expected = void | (layouts.truth(0) > 0) if indexed else void  # Two slivers.
+    assert len(set(example.ids.tolist())) == len(example.ids)
+    assert_array_equal(example.masks.any(axis=0), np.ones(layouts.SIZE, bool))
+    ignored = example.masks[example.ignore].any(axis=0)
+    assert_array_equal(ignored, expected)
+
+
+def test_frames_of_fbms_3d_have_a_number_each(tmp_path):
+    layouts.fbms(tmp_path)
+    video = tmp_path / "TestSet/tennis"
+    shutil.copy(video / "tennis454.jpg", video / "cover.jpg")
+    truth = video / "GroundTruth"
+    shutil.copy(truth / "454_gt.png", truth / "mask_gt.png")
+    with pytest.raises(InputError, match=r"mask_gt.png: no frame .* has its number"):
+        open_source("fbms_3d", "test", tmp_path)
+    (truth / "mask_gt.png").unlink()
+    assert len(open_source("fbms_3d", "test", tmp_path)) == 2
+    shutil.copy(video / "tennis454.jpg", video / "a0454.jpg")
+    with pytest.raises(InputError, match=r"number 454 of a0454.jpg"):
+        open_source("fbms_3d", "test", tmp_path)
+
+
+# Options as text ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, key, text, value", [
+    ("coco", "empty", "False", False),
+    ("coco", "max_json_bytes", "1000", 1000),
+    ("coco", "unlabelled", "ignore", "ignore"),
+    ("davis2016", "instances", "True", True),
+    ("davis2016", "instances", "a/b", Path("a/b")),
+    ("davis2016", "resolution", "270", "270"),
+    ("davis2016", "resolution", "True", "True"),
+    ("davis2016", "flow", "None", None),
+    ("flyingthings3d", "flow", "true", "true"),
+    ("flyingthings3d", "flow", "x", Path("x")),
+])  # fmt: skip
+def test_options_may_be_text(name, key, text, value):
+    layout = open_layout(name, "train", "x", **{key: text})
+    assert getattr(layout, key) == value and type(getattr(layout, key)) is type(value)
+
+
+@pytest.mark.parametrize("name, key, text, expected", [
+    ("coco", "empty", "1", "expected True or False"),
+    ("coco", "max_json_bytes", "1e3", "expected a number"),
+    ("coco", "unlabelled", "no", "expected 'background' or 'ignore'"),
+])  # fmt: skip
+def test_text_that_is_no_value_of_an_option_lists_the_values(name, key, text, expected):
+    with pytest.raises(InputError, match=rf"option {key} is '{text}', {expected}"):
+        open_layout(name, "train", "x", **{key: text})
 
 
 # Real data ---------------------------------------------------------------------------

@@ -755,13 +755,10 @@ def fuzz(seed, count, folder):
 
 
 def run_fuzz(seed, count, folder):
-    def limit():
-        resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
-
     command = [sys.executable, __file__, "fuzz", str(seed), str(count), str(folder)]
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, preexec_fn=limit,
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        command, capture_output=True, text=True, timeout=300, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-200:] + result.stderr[-2000:]
     outcomes = result.stdout.splitlines()[-1]
@@ -779,4 +776,5 @@ def test_many_mutated_files_give_frames_or_input_errors(seed, tmp_path):
 
 
 if __name__ == "__main__" and sys.argv[1:2] == ["fuzz"]:
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
     fuzz(int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]))

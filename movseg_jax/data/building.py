@@ -8,7 +8,6 @@ A data set appears under its name when all of it is on the disk, and not before.
 import collections
 import contextlib
 import dataclasses
-import fcntl
 import importlib.metadata
 import logging
 import os
@@ -40,6 +39,11 @@ from movseg_jax.flow.cache import cached
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.files import encode_kitti
 from movseg_jax.images import read_rgb
+
+try:
+    import fcntl
+except ImportError:  # Windows has none.
+    fcntl = None
 
 VERSION = f"{FORMAT}.0.0"
 LOOKAHEAD = 4  # Records in memory for each worker.
@@ -318,6 +322,11 @@ def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
 
     What a killed run left is removed; what another run is writing is not.
     """
+    if fcntl is None:
+        raise InputError(
+            f"{folder}: cannot be written on this system, which cannot lock files; "
+            "prepare data sets on Linux or macOS."
+        )
     if folder.exists() and not overwrite:
         raise InputError(f"{folder}: is prepared already; set overwrite to replace it.")
     temporary = folder.parent / "writing"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from movseg_jax.data.coco import Coco
-from movseg_jax.data.frames import Frame
+from movseg_jax.data.frames import Frame, read_frame_flow
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size
@@ -29,7 +29,7 @@ def check(
         name: A key of `sources.LAYOUTS`.
         split: Of the data set.
         root: Its folder.
-        thorough: Reads every annotation, and not only the headers of images.
+        thorough: Reads every annotation and flow, and not only the headers of images.
         max_problems: The list ends after so many, and says so.
         options: Of the data set's reader.
 
@@ -42,6 +42,8 @@ def check(
     layout = open_layout(name, split, root, **options)
     problems: list[str] = []
     for problem in _problems(layout, thorough):
+        if problem in problems:
+            continue  # What is wrong with a video is found at each of its frames.
         if len(problems) == max_problems:
             problems.append(f"... and more; this list ends after {max_problems}.")
             break
@@ -102,5 +104,7 @@ def _frame_problems(frame: Frame, thorough: bool) -> Iterator[str]:
     if thorough:
         try:
             frame.annotation.read(frame.size)
+            if frame.flow:
+                read_frame_flow(frame)
         except InputError as error:
             yield str(error)

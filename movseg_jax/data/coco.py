@@ -21,6 +21,7 @@ from movseg_jax.data.frames import Frame
 from movseg_jax.data.listings import MAX_JSON_BYTES, expect, read_json
 from movseg_jax.data.objects import MAX_OBJECTS, Objects, Size, ignore_unlabelled, stack
 from movseg_jax.errors import InputError
+from movseg_jax.images import MAX_PIXELS
 from movseg_jax.paths import inside
 
 
@@ -47,15 +48,18 @@ class CocoObjects:
     def read(self, size: Size) -> Objects:
         """See `frames.Annotation`; objects are numbered from 1."""
         rows = json.loads(self.text)
-        decoded = []
-        for identifier, _, _, segmentation in rows:
-            where = f"{self.source}: annotation {identifier}"
-            decoded.append(
-                masks.decode(masks.from_json(segmentation, size, source=where))
+        decoded = (
+            masks.decode(
+                masks.from_json(
+                    segmentation, size, source=f"{self.source}: annotation {identifier}"
+                )
             )
+            for identifier, _, _, segmentation in rows
+        )
         objects = stack(
             decoded,
             size,
+            source=f"{self.source}: annotation {rows[0][0]}, ..." if rows else "",
             ids=range(1, len(rows) + 1),
             classes=[row[1] for row in rows],
             ignore=[bool(row[2]) for row in rows],
@@ -150,6 +154,11 @@ class Coco:
                 yield f"{source}: {image['file_name']!r} is listed twice."
             if min(image["height"], image["width"]) < 1:
                 yield f"{source}: image {image['id']} has no pixels."
+            if image["height"] * image["width"] > MAX_PIXELS:
+                yield (
+                    f"{source}: image {image['id']} has more than {MAX_PIXELS} pixels "
+                    "(images.MAX_PIXELS)."
+                )
             known.add(image["id"])
             names.add(_name(image))
         yield from self._annotation_problems(annotations, known)

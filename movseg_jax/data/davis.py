@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from movseg_jax.data.frames import Frame, IdImage, list_flow, list_video, video_frames
+from movseg_jax.data.frames import Frame, id_images, list_flow, list_video, video_frames
 from movseg_jax.data.listings import expect, packaged_names, read_names
 from movseg_jax.data.objects import Convention
 from movseg_jax.paths import list_images
@@ -123,8 +123,6 @@ def _frames(
     folder = f"{layout.resolution}/{sequence}"
     images = list_video(expect(layout.root, f"JPEGImages/{folder}"))
     annotated = expect(annotations_root, f"Annotations/{folder}")
-    annotations = {
-        file.stem: IdImage(file, convention) for file in list_images(annotated)
-    }
-    flow = list_flow(layout.flow and layout.flow / sequence)
+    annotations = id_images(list_images(annotated), convention)
+    flow = list_flow(layout.flow, sequence)
     return video_frames(sequence, images, annotations, flow)

@@ -15,6 +15,8 @@ from movseg_jax.errors import InputError
 MAX_REGIONS = 1_000
 MAX_FRAMES = 1_000_000
 MAX_BYTES = 2**22
+NUMBER = r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+MAX_DIGITS = 40  # Of a penalty, with its sign and point.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,7 @@ def read_definition(file: Path) -> Definition:
     Raises:
         InputError: It cannot be read, or is malformed; names the line.
     """
-    lines = _Lines(read_text(file, MAX_BYTES), file)
+    lines = _Lines(read_text(file, MAX_BYTES, "definition.MAX_BYTES"), file)
     if not lines.peek().lower().startswith("total number of regions"):
         lines.next("a header")
     lines.label("Total number of regions")
@@ -114,7 +116,9 @@ def _skip_numbers(lines: _Lines, count: int) -> None:
     while count > 0:
         line = lines.next("the confusion penalty matrix")
         words = line.split()
-        if not all(re.fullmatch(r"-?[0-9]*\.?[0-9]+", word) for word in words):
+        if not all(
+            len(word) <= MAX_DIGITS and re.fullmatch(NUMBER, word) for word in words
+        ):
             raise lines.error(line, "a row of the confusion penalty matrix")
         count -= len(words)
     if count:

@@ -16,6 +16,7 @@ labels, GroundTruth/<n>_gt.png, are of Bideau and Learned-Miller, ECCV 2016.
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ class LabelledFrame:
         if self.labels.suffix.lower() == ".pgm":
             return np.ones(size, np.float32)
         file = self.labels.with_suffix(".pgm")
-        weights = read_ids(file)
+        weights = read_rgb(file)[..., 0]  # Whose largest value is always 255.
         check_size(file, (weights.shape[0], weights.shape[1]), size)
         return weights.astype(np.float32) / np.float32(255)
 
@@ -105,13 +106,13 @@ class LabelledFrame:
         check_size(self.labels, (regions.shape[0], regions.shape[1]), size)
         present = [int(i) for i in np.unique(regions) if i > 0]
         unlisted = regions == UNLISTED
-        object_masks = [regions == i for i in present]
         ignore = [False] * len(present)
+        object_masks = (regions == i for i in tuple(present))
         if unlisted.any():
             present.append(len(self.colours))
-            object_masks.append(unlisted)
+            object_masks = itertools.chain(object_masks, [unlisted])
             ignore.append(True)
-        return stack(object_masks, size, ids=present, ignore=ignore)
+        return stack(object_masks, size, source=self.labels, ids=present, ignore=ignore)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +245,7 @@ class Fbms:
     def frames(self, sequence: str) -> list[Frame]:
         """The labelled frames of one sequence."""
         images, annotations = self._annotated(self._folder() / sequence)
-        flow = list_flow(self.flow and self.flow / sequence)
+        flow = list_flow(self.flow, sequence)
         return video_frames(sequence, images, annotations, flow)
 
     def _folder(self) -> Path:
@@ -278,7 +279,9 @@ class RegionImage:
                 "have its own value in the first channel."
             )
         present = [int(i) for i in np.unique(regions) if i > 0]
-        return stack([regions == i for i in present], size, ids=present)
+        return stack(
+            (regions == i for i in present), size, source=self.file, ids=present
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,13 +310,31 @@ class Fbms3d(Fbms):
 
     def _annotated(self, folder: Path) -> tuple[Sequence[Path], dict[str, Annotation]]:
         images = _list_frames(folder)
-        by_number = {frame_number(image.stem): image for image in images}
-        annotations: dict[str, Annotation] = {}
-        for file in sorted((folder / "GroundTruth").glob("*_gt.png")):
-            image = by_number.get(frame_number(file.stem))
-            if image is None:
+        by_number = _by_number(images)
+        labels = sorted((folder / "GroundTruth").glob("*_gt.png"))
+        for file in labels:
+            if frame_number(file.stem) not in by_number:
                 raise InputError(
                     f"{file}: no frame in {folder} has its number at the name's end."
                 )
-            annotations[image.stem] = RegionImage(file)
-        return images, annotations
+        return images, {
+            by_number[number].stem: RegionImage(file)
+            for number, file in _by_number(labels).items()
+        }
+
+
+def _by_number(files: Sequence[Path]) -> dict[int, Path]:
+    """Files by the number at their name's end; those without one are left out.
+
+    Raises:
+        InputError: Two have the same.
+    """
+    found: dict[int, Path] = {}
+    for file in files:
+        number = frame_number(file.stem)
+        if number is not None and found.setdefault(number, file) is not file:
+            raise InputError(
+                f"{file}: has the number {number} of {found[number].name}; expected "
+                "each once at the end of a name."
+            )
+    return found

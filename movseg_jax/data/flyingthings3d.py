@@ -17,6 +17,8 @@ flow, and scene flow estimation", CVPR 2016.
 """
 
 import dataclasses
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,15 +32,15 @@ from movseg_jax.data.frames import (
     Frame,
     IdImage,
     check_size,
+    id_images,
     list_flow,
     list_video,
-    read_bytes,
     video_frames,
 )
-from movseg_jax.data.listings import expect, list_folders
-from movseg_jax.data.objects import MAX_OBJECTS, VOID, Objects, Size, stack
+from movseg_jax.data.listings import expect, list_folders, read_bytes
+from movseg_jax.data.objects import MAX_OBJECTS, Objects, Size, stack
 from movseg_jax.errors import InputError
-from movseg_jax.images import MAX_PIXELS, read_ids
+from movseg_jax.images import MAX_BYTES, MAX_PIXELS
 from movseg_jax.paths import list_images
 
 MIN_PIXELS = 20  # Of a moving object; smaller pieces are slivers of hidden ones.
@@ -92,24 +94,23 @@ class FlyingThings3d:
         below = f"{self.split.upper()}/{sequence}"
         images = list_video(expect(self.root, f"frames_{self.render}pass/{below}/left"))
         annotated = expect(self.root, f"{self.labels}/{below}/left")
-        annotations: dict[str, Annotation] = {
-            file.stem: IdImage(file, "auto") for file in list_images(annotated)
-        }
+        labels = id_images(list_images(annotated), "auto")
+        annotations: dict[str, Annotation] = {**labels}
         if self.object_index:
             index = expect(self.root, f"object_index/{below}/left")
             annotations = {
-                stem: MovingIndices(annotations[stem].files[0], index / f"{stem}.pfm")
-                for stem in annotations
+                stem: MovingIndices(labels[stem], index / f"{stem}.pfm")
+                for stem in labels
             }
         return video_frames(sequence, images, annotations, self._flow(sequence))
 
-    def _flow(self, sequence: str) -> dict[str, Path]:
+    def _flow(self, sequence: str) -> dict[str, Path] | None:
         if self.flow is None:
-            return {}
+            return None
         if isinstance(self.flow, Path):
-            return list_flow(self.flow / sequence)
+            return list_flow(self.flow, sequence)
         below = f"{self.split.upper()}/{sequence}/into_future/left"
-        files = list_flow(expect(self.root, f"optical_flow/{below}"))
+        files = list_flow(expect(self.root, f"optical_flow/{below}")) or {}
         name = r"OpticalFlowIntoFuture_(\d+)_L"
         found = {re.fullmatch(name, stem): file for stem, file in files.items()}
         return {match[1]: file for match, file in found.items() if match}
@@ -119,22 +120,25 @@ class FlyingThings3d:
 class MovingIndices:
     """A label of what moves, and the index of the object at every pixel."""
 
-    label: Path
+    label: IdImage
     index: Path
 
     @property
     def files(self) -> Sequence[Path]:
         """Both."""
-        return (self.label, self.index)
+        return (*self.label.files, self.index)
 
     def read(self, size: Size) -> Objects:
-        """See `frames.Annotation`. Objects that hardly move into view are left out."""
-        moving = read_ids(self.label)
+        """See `frames.Annotation`.
+
+        What is too small to be an object moves all the same, so it is to be ignored, as
+        the labels' void is.
+        """
+        labels = self.label.read(size)
+        chosen = labels.masks[~labels.ignore].any(axis=0)
+        void = labels.masks[labels.ignore].any(axis=0)
         index = read_index(self.index)
-        for file, array in ((self.label, moving), (self.index, index)):
-            check_size(file, (array.shape[0], array.shape[1]), size)
-        void = moving == VOID if (np.unique(moving)[1:] != VOID).any() else moving < 0
-        chosen = (moving != 0) & ~void
+        check_size(self.index, (index.shape[0], index.shape[1]), size)
         values, counts = np.unique(index[chosen], return_counts=True)
         present = [int(value) for value in values[counts >= MIN_PIXELS]]
         if len(present) > MAX_OBJECTS:
@@ -142,9 +146,17 @@ class MovingIndices:
                 f"{self.index}: has {len(present)} objects, expected at most "
                 f"{MAX_OBJECTS} (objects.MAX_OBJECTS)."
             )
-        found = [chosen & (index == value) for value in present]
-        # An index may be 0, an id may not.
-        return stack(found, size, ids=[value + 1 for value in present])
+        found = (chosen & (index == value) for value in present)
+        ids = [value + 1 for value in present]  # An index may be 0, an id may not.
+        ignored = void | chosen & ~np.isin(index, present)
+        rest = [ignored] if ignored.any() else []
+        return stack(
+            itertools.chain(found, rest),
+            size,
+            source=self.index,
+            ids=[*ids, *([max(ids, default=0) + 1] if rest else [])],
+            ignore=[False] * len(ids) + [True] * len(rest),
+        )
 
 
 def read_index(file: Path) -> Int32[np.ndarray, "h w"]:
@@ -153,9 +165,11 @@ def read_index(file: Path) -> Int32[np.ndarray, "h w"]:
     Raises:
         InputError: It is missing, cut off or something else.
     """
-    data = read_bytes(file)
-    header = re.match(rb"Pf\s+(\d{1,6})\s+(\d{1,6})\s+(-?\d+\.?\d*)\s", data)
-    if not header:
+    data = read_bytes(file, MAX_BYTES, "images.MAX_BYTES")
+    header = re.match(
+        rb"Pf\s{1,9}(\d{1,6})\s{1,9}(\d{1,6})\s{1,9}([-+.\deE]{1,40})\s", data
+    )
+    if not header or not _is_scale(header[3]):
         raise InputError(f"{file}: is not a PFM file of one channel (Pf).")
     width, height = int(header[1]), int(header[2])
     if not 0 < width * height <= MAX_PIXELS:
@@ -174,3 +188,11 @@ def read_index(file: Path) -> Int32[np.ndarray, "h w"]:
         raise InputError(f"{file}: holds values that are no indices of objects.")
     # PFM stores the lowest row first.
     return values.astype(np.int32).reshape(height, width)[::-1].copy()
+
+
+def _is_scale(text: bytes) -> bool:
+    try:
+        scale = float(text)
+    except ValueError:
+        return False
+    return scale != 0 and math.isfinite(scale)

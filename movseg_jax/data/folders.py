@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from movseg_jax.data.frames import (
-    Annotation,
     Frame,
     IdImage,
+    id_images,
     list_flow,
     list_video,
     video_frames,
@@ -82,15 +82,8 @@ class Folder:
         else:
             images = list_video(expect(self.root, f"JPEGImages/{sequence}"))
             annotated = expect(self.root, f"Annotations/{sequence}")
-        annotations = {
-            file.stem: self.annotation(sequence, file)
-            for file in list_images(annotated)
-        }
+        annotations = id_images(list_images(annotated), "auto")
         return video_frames(sequence, images, annotations, self._flow(sequence))
-
-    def annotation(self, sequence: str, file: Path) -> Annotation:
-        """How an annotation's image is read."""
-        return IdImage(file, "auto")
 
     def _single(self) -> tuple[Path, Path] | None:
         """The folders of frames and masks, if they hold one video's files."""
@@ -100,14 +93,13 @@ class Folder:
                 return frames, annotated
         return None
 
-    def _flow(self, sequence: str) -> dict[str, Path]:
+    def _flow(self, sequence: str) -> dict[str, Path] | None:
         folder = self.flow or self.root / "Flow"
         if self.flow is None and not folder.is_dir():
-            return {}
-        below = folder / sequence
-        if self._single() is not None and not below.is_dir():
+            return None
+        if self._single() is not None and not (folder / sequence).is_dir():
             return list_flow(folder)
-        return list_flow(below)
+        return list_flow(folder, sequence)
 
 
 @dataclasses.dataclass(frozen=True)

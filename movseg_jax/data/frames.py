@@ -12,13 +12,21 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from movseg_jax.data.example import Example
-from movseg_jax.data.objects import Convention, Objects, Size, from_ids
+from movseg_jax.data.listings import read_bytes
+from movseg_jax.data.objects import (
+    VOID,
+    Convention,
+    Objects,
+    Size,
+    from_ids,
+    present_ids,
+)
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import SUFFIXES, read_flow
-from movseg_jax.images import image_size, read_ids, read_rgb
+from movseg_jax.images import MAX_BYTES, image_size, read_ids, read_rgb
 from movseg_jax.paths import list_images
 
 
@@ -41,16 +49,36 @@ class Annotation(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class IdVideo:
+    """The annotations of one video, which say together what the value 255 means."""
+
+    files: tuple[Path, ...]
+
+    @functools.cached_property
+    def is_binary(self) -> bool:
+        """Whether no image holds another value than 0 and 255; reads until one does.
+
+        Raises:
+            InputError: A file is damaged.
+        """
+        return all({VOID}.issuperset(present_ids(read_ids(f))) for f in self.files)
+
+
+@dataclasses.dataclass(frozen=True)
 class IdImage:
     """An annotation in which a pixel's value is its object.
 
     Attributes:
         file: A palette or grey image.
         convention: What the value 255 means.
+        video: The annotations of its video. If this image holds but 0 and 255, they
+            decide: 255 is void if another image has objects' numbers. Without them,
+            `convention` is taken for this image alone.
     """
 
     file: Path
     convention: Convention = "instances"
+    video: IdVideo | None = None
 
     @property
     def files(self) -> Sequence[Path]:
@@ -61,7 +89,32 @@ class IdImage:
         """See `Annotation`."""
         ids = read_ids(self.file)
         check_size(self.file, (ids.shape[0], ids.shape[1]), size)
-        return from_ids(ids, self.convention)
+        return from_ids(ids, self._convention(ids), source=self.file)
+
+    def _convention(self, ids: UInt8[np.ndarray, "h w"]) -> Convention:
+        if self.video is None or present_ids(ids) != [VOID]:
+            return self.convention
+        if not self.video.is_binary:
+            return "instances"
+        if self.convention == "instances":
+            raise InputError(
+                f"{self.file.parent}: these annotations hold no other values than 0 "
+                f"and {VOID}, expected objects' numbers, of which {VOID} is none but a "
+                'region to ignore. For masks of one object take the data set "folder" '
+                'or, of DAVIS, "davis2016".'
+            )
+        return "one"
+
+
+def id_images(files: Sequence[Path], convention: Convention) -> dict[str, IdImage]:
+    """The annotations of one video by their frame's stem.
+
+    Raises:
+        InputError: Two files are of one frame.
+    """
+    video = IdVideo(tuple(files))
+    found = _by_stem(files)
+    return {stem: IdImage(file, convention, video) for stem, file in found.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +212,7 @@ class FrameSource:
         Raises:
             InputError: It cannot be read.
         """
-        return read_bytes(self.frames[index].image)
+        return read_bytes(self.frames[index].image, MAX_BYTES, "images.MAX_BYTES")
 
     def next_image(self, index: int) -> Path | None:
         """The next frame of the video on disk, annotated or not."""
@@ -197,18 +250,6 @@ def read_frame_flow(frame: Frame) -> Float32[np.ndarray, "h w 2"]:
     return read_flow(frame.flow, frame_size=frame.size, unknown=unknown)
 
 
-def read_bytes(file: Path) -> bytes:
-    """A whole file.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error}.") from None
-
-
 def check_size(file: Path, size: Size, expected: Size) -> None:
     """Refuses a file of a frame that is not of the frame's size.
 
@@ -231,24 +272,34 @@ def list_video(folder: Path) -> list[Path]:
     images = list_images(folder)
     if not images:
         raise InputError(f"{folder}: holds no images; expected a video's frames.")
-    seen: dict[str, Path] = {}
-    for image in images:
-        other = seen.setdefault(image.stem, image)
-        if other is not image:
-            raise InputError(
-                f"{image}: is the same frame as {other.name}; remove one of them."
-            )
+    _by_stem(images)
     return images
 
 
-def list_flow(folder: Path | None) -> dict[str, Path]:
-    """Flow files of a video by the stem of their frame; none without a folder.
+def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in files:
+        other = found.setdefault(file.stem, file)
+        if other is not file:
+            raise InputError(
+                f"{file}: is the same frame as {other.name}; remove one of them."
+            )
+    return found
+
+
+def list_flow(folder: Path | None, sequence: str = "") -> dict[str, Path] | None:
+    """Flow files of a video by the stem of their frame; None without a folder.
+
+    Args:
+        folder: Of flow, where some is given.
+        sequence: The folder in it; "" is itself.
 
     Raises:
-        InputError: The folder is missing.
+        InputError: The folder is missing, or two files are of one frame.
     """
     if folder is None:
-        return {}
+        return None
+    folder = folder / sequence
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
@@ -256,14 +307,20 @@ def list_flow(folder: Path | None) -> dict[str, Path]:
             f"{folder}: cannot be read as a folder of flow: {error}. Expected "
             f"<flow folder>/<sequence>/<frame>{{{','.join(SUFFIXES)}}}."
         ) from None
-    return {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
+    return _by_stem(
+        [
+            file
+            for file in files
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        ]
+    )
 
 
 def video_frames(
     sequence: str,
     images: Sequence[Path],
     annotations: Mapping[str, Annotation],
-    flow: Mapping[str, Path],
+    flow: Mapping[str, Path] | None,
 ) -> list[Frame]:
     """The annotated frames of a video.
 
@@ -271,10 +328,12 @@ def video_frames(
         sequence: Its name.
         images: Of all frames, in order.
         annotations: By the frame's stem; the other frames are only the next of others.
-        flow: Files by the frame's stem; of the last frame it is left out.
+        flow: Files by the frame's stem, of all annotated frames but the video's last,
+            of which it is left out; None if there is no flow.
 
     Raises:
-        InputError: An annotation has no frame, or the first frame cannot be read.
+        InputError: An annotation has no frame or no flow, flow is numbered otherwise
+            than frames, or the first frame cannot be read.
     """
     following = dict(itertools.pairwise(images))
     missing = annotations.keys() - {image.stem for image in images}
@@ -286,6 +345,8 @@ def video_frames(
             f"{shown}: is an annotation without a frame, expected {folder / stem} "
             f"with the ending of an image ({len(missing)} such)."
         )
+    if flow is not None:
+        _check_flow(images, annotations, flow)
     size = image_size(images[0])
     return [
         Frame(
@@ -294,9 +355,38 @@ def video_frames(
             image=image,
             annotation=annotations[image.stem],
             size=size,
-            flow=flow.get(image.stem) if image in following else None,
+            flow=flow.get(image.stem) if flow and image in following else None,
             next_image=following.get(image),
         )
         for image in images
         if image.stem in annotations
     ]
+
+
+def _check_flow(
+    images: Sequence[Path],
+    annotations: Mapping[str, Annotation],
+    flow: Mapping[str, Path],
+) -> None:
+    """Refuses flow whose names do not fit the frames', which would be lost or shifted.
+
+    Raises:
+        InputError: See `video_frames`.
+    """
+    shifted = images[-1].stem in flow and images[0].stem not in flow
+    without = [i.stem not in flow and i.stem in annotations for i in images[:-1]]
+    if not shifted and not any(without):
+        return
+    files = sorted(flow.values())
+    found = f"{files[0]} to {files[-1].name}" if files else "none"
+    if shifted:
+        raise InputError(
+            f"{images[-1]}: is the last frame and has flow, but the first, "
+            f"{images[0].name}, has none; expected a file for each frame but the last, "
+            f"named as the frame. Found {found}: numbered from 1?"
+        )
+    raise InputError(
+        f"{images[without.index(True)]}: has no flow, and is not the last frame; "
+        "expected a file for each annotated frame but the last, named as the frame. "
+        f"Found {found}."
+    )

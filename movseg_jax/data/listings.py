@@ -7,6 +7,7 @@ capped, and a message says what was looked for and the nearest thing found.
 import importlib.resources
 import itertools
 import json
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,22 +20,49 @@ MAX_JSON_BYTES = 2**30  # Of annotations; COCO's have 470 MB.
 MAX_SEARCHED = 500  # Folders searched for what is not where it should be.
 
 
-def read_text(file: Path, max_bytes: int = MAX_LIST_BYTES) -> str:
-    """A text file in UTF-8, however its lines end.
+def read_bytes(file: Path, max_bytes: int, limit: str) -> bytes:
+    """A whole file.
+
+    Args:
+        file: To read.
+        max_bytes: That it may have.
+        limit: The constant or option that says so, for the message.
 
     Raises:
-        InputError: It cannot be read, is too large or no text.
+        InputError: It cannot be read, is too large, or a pipe or device.
     """
     try:
-        size = file.stat().st_size
-        if size > max_bytes:
-            raise InputError(
-                f"{file}: has {size} bytes, expected at most {max_bytes} "
-                "(listings.MAX_LIST_BYTES or the option max_json_bytes)."
-            )
-        return file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # Reading a pipe may never end.
+            raise InputError(f"{file}: is not a file.")
+        data = b""
+        if status.st_size <= max_bytes:
+            with file.open("rb") as stream:
+                data = stream.read(max_bytes + 1)  # It may be growing.
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name.
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{file}: cannot be read: {error}.") from None
+    size = max(status.st_size, len(data))
+    if size > max_bytes:
+        raise InputError(
+            f"{file}: has {size} bytes, expected at most {max_bytes} ({limit})."
+        )
+    return data
+
+
+def read_text(
+    file: Path,
+    max_bytes: int = MAX_LIST_BYTES,
+    limit: str = "listings.MAX_LIST_BYTES",
+) -> str:
+    """A text file in UTF-8, however its lines end; see `read_bytes`.
+
+    Raises:
+        InputError: As `read_bytes`, or it is no text.
+    """
+    try:
+        return read_bytes(file, max_bytes, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: is no text in UTF-8: {error}.") from None
 
@@ -46,7 +74,11 @@ def read_json(file: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
         InputError: As `read_text`, or it is no such JSON.
     """
     try:
-        value = json.loads(read_text(file, max_bytes))
+        value = json.loads(
+            read_text(
+                file, max_bytes, "listings.MAX_JSON_BYTES or the option max_json_bytes"
+            )
+        )
     except (ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise

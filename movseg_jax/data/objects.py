@@ -5,8 +5,10 @@ as JSON. Prepared data sets hold the latter, so `from_json(to_json(x)) == x`.
 """
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,11 +20,13 @@ from movseg_jax.errors import InputError
 Size = tuple[int, int]  # (height, width) in pixels.
 # What the value 255 of an annotation means. "instances": void, a region to ignore.
 # "auto": the same, unless the image holds nothing but 0 and 255, as DAVIS 2016's do:
-# then it is the object. "one": every other value than 0 is of one object.
+# then it is the object. "one": every other value than 0 is of one object, 255 only if
+# there is no other. `frames.IdImage` looks at the whole video for that.
 Convention = Literal["instances", "auto", "one"]
 
 VOID = 255
 MAX_OBJECTS = 2_000  # Of a frame; LVIS has up to 300.
+MAX_MASK_BYTES = 2**31  # Of all masks of a frame; 250 of a frame of 4K video.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +41,10 @@ class Objects:
 
 
 def stack(
-    object_masks: Sequence[Bool[np.ndarray, "h w"]],
+    object_masks: Iterable[Bool[np.ndarray, "h w"]],
     size: Size,
     *,
+    source: Path | str,
     ids: Sequence[int],
     classes: Sequence[int] | None = None,
     ignore: Sequence[bool] | None = None,
@@ -48,16 +53,27 @@ def stack(
     """`Objects` from one mask each; none of them is fine.
 
     Args:
-        object_masks: Of the objects.
+        object_masks: Of the objects; if it makes them when asked for, only one is held
+            beside the result.
         size: Of the frame.
+        source: Names the file in messages.
         ids: Of the objects.
         classes: All 0 if None.
         ignore: All False if None.
         moving: All True if None.
+
+    Raises:
+        InputError: The masks would have more than `MAX_MASK_BYTES`.
     """
-    count = len(object_masks)
+    count = len(ids)
+    if count * size[0] * size[1] > MAX_MASK_BYTES:
+        raise InputError(
+            f"{source}: has {count} masks of {size[0]}x{size[1]} pixels (height x "
+            f"width), expected at most {MAX_MASK_BYTES} bytes of masks in all "
+            "(objects.MAX_MASK_BYTES)."
+        )
     stacked = np.zeros((count, *size), bool)
-    for i, mask in enumerate(object_masks):
+    for i, mask in zip(range(count), object_masks, strict=True):
         stacked[i] = mask
     return Objects(
         masks=stacked,
@@ -69,29 +85,42 @@ def stack(
 
 
 def from_ids(
-    ids: UInt8[np.ndarray, "h w"], convention: Convention = "instances"
+    ids: UInt8[np.ndarray, "h w"],
+    convention: Convention = "instances",
+    *,
+    source: Path | str,
 ) -> Objects:
     """Objects of an annotation in which a pixel's value is its object, 0 background.
 
     Objects come in the order of their numbers, a void region last.
+
+    Raises:
+        InputError: As `stack`.
     """
-    values = np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
-    values = [int(value) for value in values if value]
+    values = present_ids(ids)
     if convention == "one" or (convention == "auto" and values == [VOID]):
         void = [VOID] if VOID in values and len(values) > 1 else []
-        mask = (ids != 0) & (ids != VOID) if void else ids != 0
-        numbered = [(1, mask)] if values else []
+        chosen = (ids != 0) & (ids != VOID) if void else ids != 0
+        numbers = [1] if values else []
+        found = [chosen] * len(numbers)
     else:
         void = [VOID] if VOID in values else []
-        numbered = [(value, ids == value) for value in values if value not in void]
-    numbered += [(value, ids == value) for value in void]
+        numbers = [value for value in values if value not in void]
+        found = (ids == value for value in numbers)
     height, width = ids.shape
     return stack(
-        [mask for _, mask in numbered],
+        itertools.chain(found, (ids == value for value in void)),
         (height, width),
-        ids=[value for value, _ in numbered],
-        ignore=[i >= len(numbered) - len(void) for i in range(len(numbered))],
+        source=source,
+        ids=[*numbers, *void],
+        ignore=[False] * len(numbers) + [True] * len(void),
     )
+
+
+def present_ids(ids: UInt8[np.ndarray, "h w"]) -> list[int]:
+    """The values of an annotation but 0, in order."""
+    values = np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
+    return [int(value) for value in values if value]
 
 
 def ignore_unlabelled(objects: Objects) -> Objects:
@@ -151,17 +180,18 @@ def from_json(text: str | bytes, size: Size, *, source: str) -> Objects:
                     f"{source}: {key!r} of object {i} is missing or not "
                     f"{kind.__name__}."
                 )
-    decoded = [
+    decoded = (
         masks.decode(
             masks.from_json(
                 row.get("segmentation"), size, source=f"{source}: object {i}"
             )
         )
         for i, row in enumerate(rows)
-    ]
+    )
     return stack(
         decoded,
         size,
+        source=source,
         ids=[row["id"] for row in rows],
         classes=[row["class"] for row in rows],
         ignore=[row["ignore"] for row in rows],

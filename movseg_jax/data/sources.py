@@ -7,6 +7,7 @@ data set, write one and put it there.
 
 import dataclasses
 import difflib
+import re
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,8 +81,8 @@ def open_source(name: str, split: str, root: Path | str, **options: Any) -> Sour
         split: Of the data set, such as "train".
         root: Its folder, or one that `prepare` wrote.
         options: Of the data set's reader, such as resolution="270p"; see its class.
-            `flow` is a folder <sequence>/<frame>.flo (.png, .npz, .pfm), which no
-            prepared folder needs.
+            `flow` is a folder <sequence>/<frame>.flo (.png, .npz, .pfm); a prepared
+            folder has its own and takes none.
 
     Raises:
         InputError: There is no such data set, split or option, or the folder is neither
@@ -91,7 +92,17 @@ def open_source(name: str, split: str, root: Path | str, **options: Any) -> Sour
     defaults = plain_options(layout)
     given = {key: value for key, value in defaults.items() if key in options}
     prepared = find_prepared(name, split, Path(root), given=given, options=defaults)
-    return layout_source(name, layout) if prepared is None else prepared
+    if prepared is None:
+        return layout_source(name, layout)
+    flow, own = options.get("flow"), prepared.metadata.get("flow")
+    if flow is not None and not (isinstance(flow, str) and flow == own):
+        shown = f"flow={own!r}" if own else "no flow"
+        raise InputError(
+            f"{prepared.folder}: is prepared, with {shown}, so that the option flow="
+            f"{str(flow)!r:.120} has no effect. Leave it out, or hand in the folder of "
+            "the original layout, or prepare it anew with that flow."
+        )
+    return prepared
 
 
 def layout_class(name: str) -> type:
@@ -127,29 +138,39 @@ def layout_source(name: str, layout: Layout) -> FrameSource:
 def open_layout(name: str, split: str, root: Path | str, **options: Any) -> Layout:
     """The reader of a data set's original layout; reads nothing yet.
 
+    Options may be text, as of a command line: "True", "1000", a folder, "None".
+
     Raises:
         InputError: There is no such data set, split or option.
     """
     kind = layout_class(name)
-    types = _option_types(kind)
+    hints = _option_types(kind)
     for key, value in options.items():
-        if key not in types:
+        if key not in hints:
             raise InputError(
                 f"{name} has no option {key!r}; expected one of "
-                f"{', '.join(sorted(types))}."
+                f"{', '.join(sorted(hints)) or 'none'}."
             )
-        if isinstance(value, str) and not _is_of(value, types[key]):
-            options[key] = value = Path(value)  # If it is a path: a command line's.
-        if not _is_of(value, types[key]):
+        options[key] = _from_text(value, hints[key]) if type(value) is str else value
+        if not _is_of(options[key], hints[key]):
             raise InputError(
                 f"{name}: the option {key} is {str(value)!r:.120}, expected "
-                f"{_show_type(types[key])}."
+                f"{_show_type(hints[key])}."
             )
     if split not in kind.splits and not getattr(kind, "any_split", False):
         raise InputError(
             f"{name} has no split {split!r}; expected one of {', '.join(kind.splits)}."
         )
     return kind(root=Path(root), split=split, **options)
+
+
+def option_names(name: str) -> Sequence[str]:
+    """The options of a data set's reader.
+
+    Raises:
+        InputError: There is no such data set.
+    """
+    return sorted(_option_types(layout_class(name)))
 
 
 def describe_layouts() -> str:
@@ -172,6 +193,23 @@ def _option_types(kind: type) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     fields = [field.name for field in dataclasses.fields(kind)]
     return {key: hints[key] for key in fields if key not in ("root", "split")}
+
+
+def _from_text(text: str, hint: Any) -> Any:
+    """What text says of a type, or of the first of several that it can be of."""
+    if typing.get_origin(hint) is typing.Literal:
+        parts = [hint]
+    else:
+        parts = list(typing.get_args(hint)) or [hint]
+    literals = [p for p in parts if typing.get_origin(p) is typing.Literal]
+    if any(text in typing.get_args(part) for part in literals):
+        return text
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words and type(words[text.lower()]) in parts:
+        return words[text.lower()]
+    if int in parts and re.fullmatch(r"-?[0-9]{1,18}", text):
+        return int(text)
+    return Path(text) if Path in parts else text
 
 
 def _is_of(value: Any, hint: Any) -> bool:

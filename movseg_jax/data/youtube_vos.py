@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from movseg_jax.data.frames import Frame, IdImage, list_flow, list_video, video_frames
+from movseg_jax.data.frames import Frame, id_images, list_flow, list_video, video_frames
 from movseg_jax.data.listings import (
     check_name,
     expect,
@@ -103,8 +103,8 @@ def _frames(layout: YoutubeVos, sequence: str, split: str) -> list[Frame]:
         )
     images = list_video(expect(layout.root, f"{frames_folder}/JPEGImages/{sequence}"))
     annotated = expect(layout.root, f"{split}/Annotations/{sequence}")
-    annotations = {file.stem: IdImage(file) for file in list_images(annotated)}
+    annotations = id_images(list_images(annotated), "instances")
     if not annotations:
         raise InputError(f"{annotated}: holds no annotations.")
-    flow = list_flow(layout.flow and layout.flow / sequence)
+    flow = list_flow(layout.flow, sequence)
     return video_frames(sequence, images, annotations, flow)

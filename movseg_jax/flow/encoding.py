@@ -81,7 +81,8 @@ def from_picture(
 
     A byte stands for the middle of its values, so that `to_picture` returns the same
     bytes, but the greatest magnitude for itself, and the least for a little more,
-    where it still has an angle.
+    where it still has an angle. Where several pixels have the greatest magnitude,
+    rounding tells them apart, and `to_picture` gives 254 to some of them.
     """
     byte = picture[..., 1].astype(np.float64)
     middle = np.where(byte == 0, 1e-4, byte + 0.5)

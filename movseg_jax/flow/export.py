@@ -1,5 +1,6 @@
 """Flow of a whole video written to a folder, resumable: `movseg flow`."""
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from movseg_jax.paths import inside
 from movseg_jax.writing import write_file
 
 SETTINGS = "flow.json"
+OWN = "all_flow_is_ours"  # There: no --overwrite took a folder of other files over.
 ENDINGS = (*SUFFIXES, ".txt")  # Of the files that runs leave.
 OUTPUTS = (*SUFFIX_OF, "picture")
 
@@ -55,20 +57,21 @@ def write_flows(
         frames: The stem of a file name, and uint8 RGB of one size.
         out: The folder; made if missing.
         source: Where the frames are from; a setting, as another video's flow must not
-            be taken for this one's.
+            be taken for this one's. See `video.reading.fingerprint`.
         to: A format of `files.write_flow`, "png" being the authors' with a text file
             for each; or "picture", in Middlebury's colours, for people.
         estimator: See `estimators.get_estimator`.
         working_side: See there.
-        overwrite: Write everything anew, whatever the folder holds.
+        overwrite: Write everything anew, whatever the folder holds. Flow that an
+            earlier run wrote there is gone after the last frame.
 
     Yields:
         The counts, after each frame.
 
     Raises:
-        InputError: The folder holds something else and `overwrite` is off; a name is
-            no plain file name or comes twice, frames are not of one size, or a file
-            cannot be written.
+        InputError: There are fewer than two frames; the folder holds something else
+            and `overwrite` is off; a name is no plain file name or comes twice, frames
+            are not of one size, or a file cannot be written.
     """
     if to not in OUTPUTS:
         raise InputError(
@@ -82,8 +85,16 @@ def write_flows(
         "working_side": working_side,
         "opencv": cv2.__version__,
     }
+    frames = iter(frames)
+    first = list(itertools.islice(frames, 2))
+    if len(first) < 2:
+        raise InputError(
+            f"{source}: has {'one frame' if first else 'no frames'}, and flow is from "
+            "a frame to the next; expected at least 2."
+        )
     since = _prepare(out, settings, overwrite)
-    yield from _write(frames, out, to, algorithm, since)
+    yield from _write(itertools.chain(first, frames), out, to, algorithm, since)
+    _remove_leftovers(out, since)
 
 
 def _prepare(out, settings, overwrite):
@@ -104,7 +115,9 @@ def _prepare(out, settings, overwrite):
                 f"{out}: is not empty and has no {SETTINGS} of an earlier run; "
                 "expected an empty folder, or --overwrite."
             )
-        write_file(file, json.dumps(settings, indent=2).encode() + b"\n")
+        own = not others or (file in others and _is_own(out))
+        text = json.dumps({**settings, OWN: own}, indent=2) + "\n"
+        write_file(file, text.encode())
         since = file.stat().st_mtime_ns
         for path in others:
             # Clocks of files tick every few milliseconds, and may be wrong.
@@ -115,12 +128,16 @@ def _prepare(out, settings, overwrite):
         raise InputError(f"{out}: cannot be used as a folder: {error}.") from None
 
 
-def _check_settings(file, settings):
+def _read_settings(file):
     try:
         with file.open("rb") as opened:
-            found = json.loads(opened.read(2**16))
+            return json.loads(opened.read(2**16))
     except (ValueError, RecursionError):
-        found = None
+        return None
+
+
+def _check_settings(file, settings):
+    found = _read_settings(file)
     if not isinstance(found, dict):
         raise InputError(f"{file}: is damaged; expected --overwrite or another folder.")
     differences = [
@@ -148,7 +165,7 @@ def _write(frames, out, to, algorithm, since):
         if previous is not None:
             last_name, last_frame = previous
             made = _files(out, last_name, to)
-            if all(_is_newer(path, since) for path in made):
+            if all(_is_written(path, since) for path in made):
                 count = count._replace(skipped=count.skipped + 1)
             else:
                 try:
@@ -178,11 +195,38 @@ def _write_one(path, flow, to):
         write_flow(path, flow, to=to)
 
 
+def _is_written(path, since):
+    """Whether this run's settings made a file; disks that fail leave empty ones."""
+    try:
+        return _is_newer(path, since) and path.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def _is_newer(path, since):
     try:
         return path.stat().st_mtime_ns >= since
     except OSError:
         return False
+
+
+def _is_own(out):
+    """Whether all flow in a folder is of earlier runs."""
+    found = _read_settings(out / SETTINGS)
+    return isinstance(found, dict) and found.get(OWN) is True
+
+
+def _remove_leftovers(out, since):
+    """Removes what an earlier run wrote of frames that this video does not have."""
+    try:
+        if not _is_own(out):
+            return
+        for path in [*out.iterdir()]:
+            flow = path.name.endswith((MAGNITUDES, *SUFFIXES)) and path.is_file()
+            if flow and path.name[:1] != "." and not _is_newer(path, since):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be used as a folder: {error}.") from None
 
 
 def _remove_older(out, name, made, since):

@@ -246,9 +246,16 @@ def _read_npz(path, data):
             member = archive.getinfo("flow.npy")
             if member.file_size > MAX_BYTES * 2:  # float64
                 raise InputError(f"{path}: its array has {member.file_size} bytes.")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # Of the others, `zipfile` unpacks all that a block holds at once.
+                raise InputError(
+                    f"{path}: is compressed by method {member.compress_type}, expected "
+                    "none or deflate, as NumPy writes."
+                )
             with archive.open(member) as file:
                 shape, fortran, dtype = _npy_header(file)
-                if len(shape) != 3 or shape[2] != 2 or dtype.kind != "f":
+                whole = all(type(side) is int for side in shape)  # NumPy takes True.
+                if not whole or shape[2:] != (2,) or dtype.kind != "f":
                     raise InputError(
                         f'{path}: its array "flow" is {dtype}{list(shape)}, expected '
                         "floats [height, width, 2]."
@@ -271,10 +278,12 @@ def _read_npz(path, data):
 
 
 def _npy_header(file):
+    # Later versions are for long headers, which a plain array has not, and a damaged
+    # file's may claim any length.
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+    if version != (1, 0):
+        raise ValueError(f"its array is of version {version} of NPY, not 1.0")
+    return np.lib.format.read_array_header_1_0(file)
 
 
 def _read_png(path, data):

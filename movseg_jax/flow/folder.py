@@ -58,16 +58,17 @@ class FlowFolder:
         Args:
             stem: Of the frame's name.
             frame_size: Height and width of the frame, which the flow must have.
-            last: Whether it is a video's last frame, which may do without: None then.
+            last: Whether it is a video's last frame: None then, whatever the folder
+                holds, as a longer video's flow may have been left in it.
 
         Raises:
             InputError: There is none, or as `files.read_flow`.
         """
+        if last:
+            return None
         path = self._paths.get(stem)
         if path is not None:
             return read_flow(path, frame_size=frame_size)
-        if last:
-            return None
         have = sorted(self._paths)
         raise InputError(
             f"{self.folder}: has no flow of the frame {stem!r}, which is not the last; "

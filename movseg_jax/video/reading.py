@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import glob
+import hashlib
 import itertools
 import time
 from collections.abc import Generator, Iterator
@@ -116,6 +117,32 @@ def probe(source: str | Path | int) -> VideoInfo:
         names = tuple(path.stem for path in found)
         return VideoInfo(kind, size, frame_count=len(found), names=names)
     return VideoInfo(kind, size)
+
+
+def fingerprint(source: str | Path | int) -> str:
+    """Tells a video from another of the same name, without reading it.
+
+    Of a file the path, size and time of change are in it, of images a hash of these;
+    a camera's is always another.
+
+    Raises:
+        InputError: There is nothing to read.
+    """
+    kind, found = _find(source)
+    if kind == "camera":
+        return f"camera {source} at {time.time_ns()}"
+    try:
+        states = [
+            (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
+            for path in found
+        ]
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error}.") from None
+    if kind == "file":
+        ((path, size, changed),) = states
+        return f"{path} ({size} bytes, of {changed})"
+    digest = hashlib.sha256(repr(states).encode()).hexdigest()
+    return f"{Path(str(source)).resolve()} ({len(found)} images, {digest[:16]})"
 
 
 def _first(frames: Generator[Frame, None, None], count: int | None) -> Iterator[Frame]:

@@ -47,7 +47,7 @@ def write_clips(
     *,
     overwrite: bool = False,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> int:
     """Writes the first clips of a seed; those that are there already are kept.
 
