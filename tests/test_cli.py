@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +29,13 @@ def movseg(*arguments, **environment):
 
 
 def test_help_is_instant():
-    seconds = []
+    seconds = []  # Of processors, which other tests do not take away.
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         result = movseg("--help")
-        seconds.append(time.perf_counter() - start)
+        after = os.times()
+        spent = (after.children_user, after.children_system)
+        seconds.append(sum(spent) - before.children_user - before.children_system)
         assert result.returncode == 0
         assert "demo" in result.stdout and "convert" in result.stdout
     assert min(seconds) < 0.5
