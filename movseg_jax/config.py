@@ -226,6 +226,7 @@ class DataConfig:
     """What to train on, and how it is read; sizes are the model's to say."""
 
     sources: tuple[SourceConfig, ...] = ()
+    validation: SourceConfig | None = None  # To evaluate on: `train.evaluate_every`.
     augment: AugmentConfig = AugmentConfig()
     batch_size: int = 16  # Images of a step, over all hosts.
     # (height, width) in pixels that inputs are padded to, multiples of 32. Every batch
@@ -253,11 +254,85 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TargetConfig:
+    """How anchors and RoIs are matched to objects and drawn, per image."""
+
+    anchors: int = 256  # Drawn for the RPN.
+    anchor_positive_fraction: float = 0.5  # Of them, at most.
+    anchor_positive_iou: float = 0.7  # At least.
+    anchor_negative_iou: float = 0.3  # Below.
+    anchor_border: float = 0.0  # Pixels an anchor may stick out of the image.
+    pre_nms: int = 2000  # Instead of the model's, while training.
+    proposals: int = 2000  # Likewise.
+    rois: int = 512  # Drawn for the heads.
+    roi_positive_fraction: float = 0.25  # Of them, at most.
+    roi_positive_iou: float = 0.5  # At least; the others are negative.
+    max_ignored: float = 0.5  # Of a negative's area, at most, in ignore regions.
+
+    def __post_init__(self):
+        _check_fields(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Gradients to updates: see `train.optimizers`."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.02  # After the warm-up; for the whole batch.
+    warmup_steps: int = 500
+    warmup_factor: float = 1 / 3  # Of the learning rate, at step 0.
+    schedule: Literal["constant", "cosine"] = "constant"
+    drops: tuple[int, ...] = ()  # Steps at which the rate is multiplied ...
+    drop_factor: float = 0.1  # ... by this.
+    momentum: float = 0.9  # Of SGD; AdamW's b1.
+    beta2: float = 0.999  # Of AdamW.
+    weight_decay: float = 1e-4  # Of kernels.
+    bias_rate: float = 2.0  # Learning rate of biases, relative.
+    clip_norm: float = 0.0  # Of the whole gradient; 0 does not clip.
+
+    def __post_init__(self):
+        _check_fields(self, may_be_zero=("warmup_steps",))
+
+
+@dataclasses.dataclass(frozen=True)
+class StartConfig:
+    """Weights to start from: .safetensors files or the folders of training runs."""
+
+    weights: str = ""  # Of the whole model; "" is none. The others replace parts of it.
+    appearance: str = ""  # Trunk of that stream, and its heads as the static branch's.
+    motion: str = ""  # Trunk of that stream.
+    heads: Literal["appearance", "motion", "fresh"] = "appearance"  # Whose to take.
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One stage of training. Sizes are over all devices and hosts."""
+
+    steps: int = 90_000
+    frozen: tuple[str, ...] = ()  # Globs on parameter paths: see `train.freezing`.
+    start: StartConfig = StartConfig()
+    targets: TargetConfig = TargetConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    ema_decay: float = 0.0  # Of an average of the parameters; 0 keeps none.
+    microbatches: int = 1  # Parts of a device's batch, one after the other.
+    rematerialise: bool = False  # Recompute the trunks' activations: less memory.
+    parallel: Literal["auto", "pmap", "shard_map"] = "auto"
+    log_every: int = 20  # Steps.
+    save_every: int = 1000  # Steps.
+    keep: int = 2  # Latest checkpoints; the best one is kept as well.
+    evaluate_every: int = 0  # Steps; 0 never does.
+
+    def __post_init__(self):
+        _check_fields(self, may_be_zero=("evaluate_every",))
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that decides a run, besides the code and the data on disk."""
 
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
     seed: int = 0  # Of the parameters, the order of the data and its augmentations.
 
 

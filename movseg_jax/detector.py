@@ -51,16 +51,20 @@ class Detector(nn.Module):
         config: The architecture and all its constants.
         fuse: Fuses the streams' features: see `nn.fusion`. None takes the one that
             `config.fusion` names.
+        rematerialise: For gradients: see `nn.resnet.ResNet`.
     """
 
     config: ModelConfig
     fuse: Fusion | None = None
+    rematerialise: bool = False
 
     def setup(self):
         """Builds what `config` names."""
         config, dtype = self.config, _dtype(self.config)
         for stream in config.streams:
-            trunk = Trunk(getattr(config, stream), config.channels, dtype)
+            trunk = Trunk(
+                getattr(config, stream), config.channels, dtype, self.rematerialise
+            )
             setattr(self, stream, trunk)
         if len(config.streams) == 2:
             self.fusion = self.fuse or get_fusion(config.fusion, dtype)

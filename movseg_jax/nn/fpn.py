@@ -65,11 +65,13 @@ class Trunk(nn.Module):
     config: TrunkConfig
     channels: int = 256
     dtype: DTypeLike = jnp.float32
+    rematerialise: bool = False  # See `ResNet`.
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "b h w 3"], size: Size = None
     ) -> dict[int, Array]:
         """The pyramid of a batch of images (or encoded flow); see `ResNet`, `FPN`."""
-        features = ResNet(self.config, self.dtype, name="resnet")(image, size)
+        resnet = ResNet(self.config, self.dtype, self.rematerialise, name="resnet")
+        features = resnet(image, size)
         return FPN(self.channels, self.dtype, name="fpn")(features, size)

@@ -129,10 +129,18 @@ class PreactivationBottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet without its classifier; see `TrunkConfig` for what can be chosen."""
+    """A ResNet without its classifier.
+
+    Attributes:
+        config: What can be chosen.
+        dtype: Of the computation.
+        rematerialise: For gradients, keep the inputs of the blocks only and compute
+            the rest once more: less memory, a third more time.
+    """
 
     config: TrunkConfig
     dtype: DTypeLike = jnp.float32
+    rematerialise: bool = False
 
     @nn.compact
     def __call__(
@@ -167,6 +175,8 @@ class ResNet(nn.Module):
         return stages(x, size)
 
     def _blocks(self, block, level):
+        if self.rematerialise:
+            block = nn.remat(block)
         for i in range(BLOCKS[self.config.depth][level - 2]):
             yield block(
                 channels=self.config.width * 2**level,
