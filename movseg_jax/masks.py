@@ -216,10 +216,18 @@ def area(rle: Rle) -> int:
     return int(coco.area(_to_coco(rle)))
 
 
-def iou(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
+def iou(
+    a: Sequence[Rle], b: Sequence[Rle], *, crowd: Sequence[bool] | None = None
+) -> Float64[np.ndarray, "n m"]:
     """Intersection over union of every mask in `a` with every one in `b`.
 
     An empty mask has IoU 0 with every mask, itself included.
+
+    Args:
+        a: Masks.
+        b: Masks.
+        crowd: Which of `b` are regions of any number of objects, if any: overlap with
+            them is the intersection over the area of `a`'s mask, as COCO has it.
 
     Raises:
         InputError: The masks differ in size.
@@ -227,8 +235,8 @@ def iou(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
     _check_sizes_agree([*a, *b])
     if not a or not b:
         return np.zeros((len(a), len(b)))
-    crowd = [0] * len(b)
-    return np.asarray(coco.iou([*map(_to_coco, a)], [*map(_to_coco, b)], crowd))
+    flags = [0] * len(b) if crowd is None else [int(c) for c in crowd]
+    return np.asarray(coco.iou([*map(_to_coco, a)], [*map(_to_coco, b)], flags))
 
 
 def union(rles: Sequence[Rle]) -> Rle:

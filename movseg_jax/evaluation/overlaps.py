@@ -1,0 +1,185 @@
+"""Detections and objects of an image, checked, and how much they overlap."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float64
+
+from movseg_jax import masks
+from movseg_jax.errors import InputError
+from movseg_jax.masks import Rle
+
+KINDS = ("box", "mask")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageDetections:
+    """What was found in an image; nothing is padded.
+
+    Attributes:
+        scores: float [n].
+        classes: int [n], from 0.
+        boxes: float [n, 4], `[x0, y0, x1, y1]` in pixels, continuous. Needed to
+            evaluate boxes.
+        masks: n of them. Needed to evaluate masks.
+    """
+
+    scores: np.ndarray
+    classes: np.ndarray
+    boxes: np.ndarray | None = None
+    masks: Sequence[Rle] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageObjects:
+    """What is to be found in an image; nothing is padded.
+
+    Attributes:
+        classes: int [n], from 0.
+        ignore: bool [n], crowds and other regions where nothing is right or wrong. A
+            detection is in one if enough of its own area is.
+        boxes: As in `ImageDetections`.
+        masks: As in `ImageDetections`. Their areas are the objects' areas; without
+            masks, those of the boxes are.
+    """
+
+    classes: np.ndarray
+    ignore: np.ndarray
+    boxes: np.ndarray | None = None
+    masks: Sequence[Rle] | None = None
+
+
+Items = TypeVar("Items", ImageDetections, ImageObjects)
+
+
+def take(items: Items, rows: np.ndarray | slice) -> Items:
+    """The detections or objects in some rows only."""
+    taken: dict[str, Any] = {}
+    for field in dataclasses.fields(items):
+        values = getattr(items, field.name)
+        if isinstance(values, np.ndarray):
+            taken[field.name] = values[rows]
+        elif values is not None:
+            taken[field.name] = [values[i] for i in np.arange(len(values))[rows]]
+    return dataclasses.replace(items, **taken)
+
+
+# Areas and overlaps ----------------------------------------------------------------
+
+
+def kind_areas(
+    kind: str, items: ImageDetections | ImageObjects
+) -> Float64[np.ndarray, " n"]:
+    """Areas of the boxes or of the masks, in pixels."""
+    if kind == "mask":
+        return np.array([masks.area(rle) for rle in items.masks or ()], np.float64)
+    return _box_areas(np.asarray(items.boxes, np.float64))
+
+
+def object_areas(objects: ImageObjects) -> Float64[np.ndarray, " m"]:
+    """Areas of the objects in pixels: of their masks, or else of their boxes."""
+    return kind_areas("box" if objects.masks is None else "mask", objects)
+
+
+def pairwise_overlaps(
+    kind: str, detections: ImageDetections, objects: ImageObjects
+) -> Float64[np.ndarray, "n m"]:
+    """IoU with objects; with what is ignored, the part of the detection inside it."""
+    if kind == "mask":
+        found, true = detections.masks or [], objects.masks or []
+        return masks.iou(found, true, crowd=objects.ignore.tolist())
+    found = np.asarray(detections.boxes, np.float64)
+    true = np.asarray(objects.boxes, np.float64)
+    start = np.maximum(found[:, None, :2], true[None, :, :2])
+    end = np.minimum(found[:, None, 2:], true[None, :, 2:])
+    intersection = np.maximum(end - start, 0).prod(axis=2)
+    own = _box_areas(found)[:, None]
+    union = own + _box_areas(true)[None, :] - intersection
+    whole = np.where(objects.ignore[None, :], own, union)
+    # Boxes without area have no overlap, not even with themselves.
+    return intersection / np.where(intersection > 0, whole, 1)
+
+
+def _box_areas(boxes):
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+# Checks ----------------------------------------------------------------------------
+
+
+def check_image(
+    image_name: str,
+    detections: ImageDetections,
+    objects: ImageObjects,
+    *,
+    kinds: Sequence[str],
+    class_names: Sequence[str] | None,
+) -> None:
+    """Checks what is handed in of an image; without names, any class will do.
+
+    Raises:
+        InputError: Something that a kind needs is missing, malformed, or of another
+            length or size than the rest.
+    """
+    for what, items in (("detections", detections), ("objects", objects)):
+        where, n = f"{image_name}: {what}", items.classes.size
+        _check_array(f"{where}.classes", items.classes, (n,), "integers")
+        if class_names is not None:
+            _check_classes(where, items.classes, class_names)
+        for kind, given in (("box", items.boxes), ("mask", items.masks)):
+            if given is None and kind in kinds:
+                raise InputError(
+                    f"{where} have no {'boxes' if kind == 'box' else 'masks'}, which "
+                    f"the evaluator's kind {kind!r} needs; hand them in, or leave out "
+                    "that kind."
+                )
+        if items.boxes is not None:
+            _check_boxes(f"{where}.boxes", items.boxes, n)
+        if items.masks is not None and len(items.masks) != n:
+            raise InputError(
+                f"{where}.masks are {len(items.masks)}, expected {n}, one for each of "
+                "`classes`."
+            )
+    n, m = len(detections.classes), len(objects.classes)
+    _check_array(f"{image_name}: detections.scores", detections.scores, (n,), "floats")
+    _check_array(f"{image_name}: objects.ignore", objects.ignore, (m,), "booleans")
+    sizes = {rle.size for items in (detections, objects) for rle in items.masks or ()}
+    if len(sizes) > 1:
+        raise InputError(
+            f"{image_name}: the masks are of different sizes, {sorted(sizes)} (height, "
+            "width), expected that of the frame; paste detections at its size."
+        )
+
+
+def _check_array(where, array, shape, kind):
+    dtype_kinds = {"integers": "iu", "floats": "f", "booleans": "b"}[kind]
+    if array.shape != shape or array.dtype.kind not in dtype_kinds:
+        raise InputError(
+            f"{where} is {array.dtype} {list(array.shape)}, expected {kind} "
+            f"{list(shape)}, one for each of `classes`."
+        )
+    if kind == "floats" and not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise InputError(f"{where}[{row}] is {array[row]}, expected finite numbers.")
+
+
+def _check_boxes(where, boxes, n):
+    _check_array(where, boxes, (n, 4), "floats")
+    (wrong,) = np.nonzero((boxes[:, 2:] < boxes[:, :2]).any(axis=1))
+    if len(wrong):
+        raise InputError(
+            f"{where}[{wrong[0]}] is {boxes[wrong[0]]}, expected [x0, y0, x1, y1] with "
+            "x0 <= x1 and y0 <= y1."
+        )
+
+
+def _check_classes(where, classes, class_names):
+    (wrong,) = np.nonzero((classes < 0) | (classes >= len(class_names)))
+    if len(wrong):
+        raise InputError(
+            f"{where}.classes[{wrong[0]}] is {classes[wrong[0]]}, expected 0 to "
+            f"{len(class_names) - 1}, as there are names of classes; name them all by "
+            "`class_names`, or count all as one by `class_agnostic`."
+        )
