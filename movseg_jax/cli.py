@@ -1,11 +1,10 @@
-"""The command line: `movseg demo | convert | flow | synth | data`.
+"""The command line: `movseg demo | convert | flow | synth | data | train | plot`.
 
 Parses, calls one public function and reports; no logic of its own. Heavy modules are
 imported by the command that needs them, so that `movseg --help` is instant.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import io
 import os
@@ -19,6 +18,7 @@ import tyro
 
 from movseg_jax.data.synthetic.config import SceneConfig
 from movseg_jax.errors import InputError
+from movseg_jax.process import prepare_jax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,6 +304,66 @@ class List:
 
 
 @dataclasses.dataclass(frozen=True)
+class Train:
+    """Train a stage, or go on with it; stopped by SIGTERM it exits with status 75.
+
+    Any field of the config can be set: --train.steps 100, --data.batch-size 8.
+    `movseg train CONFIG --help` lists them.
+    """
+
+    config: tyro.conf.Positional[Path]
+    """A config file, such as configs/tiny.py."""
+    workdir: Path
+    """The run's folder; the same command goes on where it was stopped."""
+    data_dir: Path
+    """Where `movseg data prepare` wrote, or a folder <data set's name>/ for each."""
+    coordinator: str | None = None
+    """host:port of process 0, for several processes; SLURM and TPU pods need none."""
+    processes: int | None = None
+    """How many there are."""
+    process: int | None = None
+    """Which of them this is, from 0."""
+    quiet: bool = False
+    """Print no progress."""
+    settings: tyro.conf.Suppress[tuple[str, ...]] = ()
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from movseg_jax.train import parallel
+
+        config = _read_config(self.config, self.settings)
+
+        parallel.start_hosts(self.coordinator, self.processes, self.process)
+        from movseg_jax.train.loop import open_sources, train
+        from movseg_jax.train.stopping import STOPPED
+
+        sources, validation = open_sources(config, self.data_dir)
+        outcome = train(config, self.workdir, sources, validation, quiet=self.quiet)
+        if outcome.finished:
+            return outcome.report
+        print(outcome.report)
+        raise SystemExit(STOPPED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """Draw the curves of training runs: one page without network, or a PNG."""
+
+    workdirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of runs, to be drawn over one another."""
+    out: Path | None = None
+    """An .html or .png file; curves.html in the first folder without."""
+    overwrite: bool = False
+    """Replace the file if it exists."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from movseg_jax.train.plot import plot
+
+        return plot(self.workdirs, self.out, overwrite=self.overwrite)
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Prepare data sets for training, check them, or list which there are."""
 
@@ -314,43 +374,6 @@ class Data:
     def run(self) -> str:
         """Runs the command; returns what to print."""
         return self.command.run()
-
-
-def prepare_jax() -> None:
-    """Sets what makes JAX fast here, unless the user has; importing JAX comes after.
-
-    A compilation cache in the user's cache folder, which nobody else can write to (JAX
-    runs what it finds there), and `keep_memory`.
-    """
-    keep_memory()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    cache = cache / "movseg_jax" / "xla"
-    try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        cache.chmod(0o700)
-    except OSError:
-        return  # A read-only home: compile every time.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
-
-
-def keep_memory() -> None:
-    """Lets this process keep the memory that it frees, where the C library can.
-
-    Otherwise every call of a compiled function gets its temporary memory anew, page by
-    page, which on a CPU takes as long as some layers (docs/performance.md).
-    """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    mallopt = getattr(library, "mallopt", None)
-    if mallopt:
-        arena_max, mmap_max, trim_threshold, top_pad = -8, -4, -1, -2
-        for parameter, value in (
-            (arena_max, 1),
-            (mmap_max, 0),
-            (trim_threshold, 2**31 - 1),
-            (top_pad, 2**26),
-        ):
-            mallopt(parameter, value)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -367,15 +390,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv):
     """The command asked for; `--help` exits, a wrong argument is an `InputError`."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["train"] and "--help" in argv[2:]:
+        _read_config(Path(argv[1]), ["--help"])
+    commands = Demo | Convert | Flow | Synth | Data | Train | Plot
+    options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
+    if argv[:1] != ["train"]:
+        return _parse_arguments(commands, argv, **options)
+    command, settings = _parse_arguments(
+        commands, argv, return_unknown_args=True, **options
+    )
+    return dataclasses.replace(command, settings=tuple(settings))
+
+
+def _read_config(path, settings):
+    """A config file's config, with settings such as --train.steps 100."""
+    from movseg_jax.config import Config, load_config
+
+    return _parse_arguments(
+        Config,
+        list(settings),
+        default=load_config(path),
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def _parse_arguments(kind, arguments, **options):
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
             return tyro.cli(
-                Demo | Convert | Flow | Synth | Data,
+                kind,
                 prog="movseg",
                 description="Segment and track anything that moves in a video.",
-                args=argv,
-                config=(tyro.conf.OmitSubcommandPrefixes,),
+                args=arguments,
+                **options,
             )
     except SystemExit as exit:
         if not exit.code:

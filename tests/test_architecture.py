@@ -13,30 +13,31 @@ PACKAGE = ROOT / "movseg_jax"
 # Layers, lowest first. A module may import its own layer's folder and lower layers.
 LAYERS = [
     {"errors"},
-    {"config", "types", "masks", "writing", "paths", "images"},
+    {"config", "types", "masks", "writing", "paths", "images", "process"},
     {"ops", "weights"},
-    {"nn", "flow", "preprocessing", "video"},
-    {"decoding"},
+    {"nn", "flow", "preprocessing", "video", "targets", "evaluation", "viz"},
+    {"decoding", "losses"},
     {"detector", "convert", "data"},
-    {"demo"},
+    {"demo", "train"},
     {"cli"},
 ]
 # Which modules may import a library, at the top of the file or inside a function.
-DEVICE = {"ops", "nn", "decoding", "detector", "demo"}
+DEVICE = {"ops", "nn", "targets", "losses", "decoding", "detector", "demo", "train"}
 ONLY = {
     "jax": DEVICE,
     "flax": {"nn", "detector"},
-    "optax": set(),
-    "orbax": set(),
+    "optax": {"losses", "train"},
+    "orbax": {"train"},
     "absl": {"data"},
     "av": {"video"},
-    "cv2": {"data", "flow", "images", "masks", "preprocessing", "video"},
+    "cv2": {"data", "flow", "images", "masks", "preprocessing", "video", "viz"},
     "grain": {"data"},
     "pycocotools": {"masks"},
     "safetensors": {"weights"},
     "tyro": {"cli"},
     "tensorflow_datasets": {"data"},
-    "tqdm": {"cli", "data"},
+    "tqdm": {"cli", "data", "train"},
+    "tensorboardX": {"train"},
     "tensorflow": set(),
     "torch": set(),
     "pickle": set(),

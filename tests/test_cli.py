@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from movseg_jax import cli, demo
+from movseg_jax import demo, process
 from movseg_jax.data.sources import open_source
 from movseg_jax.flow.files import read_flow
 from movseg_jax.weights.files import load_weights
@@ -105,7 +105,7 @@ def test_convert_writes_weights_that_load(tmp_path):
 def test_what_the_user_sets_is_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-    cli.prepare_jax()
+    process.prepare_jax()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
 
 
@@ -113,7 +113,7 @@ def test_a_home_that_cannot_be_written_to_is_no_error(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    cli.prepare_jax()
+    process.prepare_jax()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 

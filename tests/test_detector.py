@@ -153,6 +153,7 @@ def gradient():
     return jax.jit(jax.grad(loss))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "boxes, valid",
     [

@@ -82,10 +82,11 @@ class Loader(Iterator[Batch]):
                 f"step {start_step}; hosts count from 0, and none is negative."
             )
         share = config.batch_size // host_count
-        rows = slice(host_index * share, (host_index + 1) * share)
+        self._rows = slice(host_index * share, (host_index + 1) * share)
+        self._sources = tuple(sources)
         self._order = order.training_order(sources, config, model, seed)
         self._batches = self._order.map(
-            _ReadBatch(tuple(sources), config, model, seed, rows)
+            _ReadBatch(self._sources, config, model, seed, self._rows)
         )
         self._config = config
         self._fingerprint = order.fingerprint(self._order, sources, config, model, seed)
@@ -97,6 +98,12 @@ class Loader(Iterator[Batch]):
     def step(self) -> int:
         """The number of the next batch."""
         return self._step
+
+    def names(self, step: int) -> list[str]:
+        """Which examples this host's rows of a step are, as "source[number]"."""
+        found: Any = self._order[step]
+        rows = found.rows[self._rows].tolist()
+        return [f"{self._sources[k].name}[{number}]" for k, number in rows]
 
     @property
     def damaged(self) -> list[str]:

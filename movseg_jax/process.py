@@ -1,0 +1,46 @@
+"""Settings of the process that make JAX faster; made by the command line.
+
+They are the process's, not the library's, so importing the package makes none of them.
+"""
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+
+def prepare_jax() -> None:
+    """Sets what makes JAX fast here, unless the user has; importing JAX comes after.
+
+    A compilation cache in the user's cache folder, which nobody else can write to (JAX
+    runs what it finds there), and `keep_memory`.
+    """
+    keep_memory()
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    cache = cache / "movseg_jax" / "xla"
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cache.chmod(0o700)
+    except OSError:
+        return  # A read-only home: compile every time.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+
+
+def keep_memory() -> None:
+    """Lets this process keep the memory that it frees, where the C library can.
+
+    Otherwise every call of a compiled function gets its temporary memory anew, page by
+    page, which on a CPU takes as long as some layers (docs/performance.md).
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    mallopt = getattr(library, "mallopt", None)
+    if mallopt:
+        arena_max, mmap_max, trim_threshold, top_pad = -8, -4, -1, -2
+        for parameter, value in (
+            (arena_max, 1),
+            (mmap_max, 0),
+            (trim_threshold, 2**31 - 1),
+            (top_pad, 2**26),
+        ):
+            mallopt(parameter, value)

@@ -1,0 +1,1 @@
+"""Training: data parallel, stage by stage, resumable to the bit."""

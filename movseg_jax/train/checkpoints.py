@@ -1,0 +1,357 @@
+"""Checkpoints of a run: written in the background, complete or not there, verified.
+
+The folder of a run has a folder for each step, named by its number: what Orbax wrote,
+below `arrays`, and a manifest of sha256 hashes. A step is first written to
+".<step>.<attempt>.unfinished" and gets its name when all of it is on the disk; before
+it is deleted, it becomes ".<step>.removed". So whatever has a number as its name was
+whole once, or is not from here. The folder has to be on a file system with atomic
+renames, which all processes of the run see.
+"""
+
+import functools
+import itertools
+import json
+import math
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from movseg_jax.errors import InputError
+from movseg_jax.train import arrays, manifest, parallel
+from movseg_jax.train.manifest import Manifest
+
+Tree = Any
+_ARRAYS = "arrays"
+_LEFT_BEHIND = re.compile(r"\.[0-9]+(\.[0-9]+\.unfinished|\.removed)")
+
+
+class CheckpointWarning(UserWarning):
+    """Something in the folder of checkpoints was left out; the message says why."""
+
+
+class Checkpoints:
+    """The checkpoints of a run; a context manager that finishes the last one.
+
+    Where a run has several processes, all of them call the same methods in the same
+    order; the first one writes.
+
+    Attributes:
+        folder: Of the run's checkpoints; made with the first one.
+        keep: Number of steps to keep: the last ones, and the best one besides.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        if keep < 1:
+            raise InputError(f"keep: {keep} checkpoints; expected at least 1.")
+        self.folder = Path(folder)
+        self.keep = keep
+        self._pool = ThreadPoolExecutor(1, "checkpoints")
+        self._saving: Future | None = None
+        self._attempt = 0
+        self._is_clean = False
+
+    def save(
+        self, step: int, state: Tree, extra: dict[str, Any], score: float | None = None
+    ) -> None:
+        """Copies the state to the host and returns; the rest is the background's.
+
+        Waits for the checkpoint before, if that is still being written. One with the
+        same step is replaced; anything else of that name is put aside.
+
+        Args:
+            step: Its number, not negative.
+            state: Arrays, equal on all devices; they may be donated right afterwards.
+            extra: What else the run has to remember, which JSON can hold.
+            score: Of this step, the larger the better; the best step is kept. One that
+                is not finite counts as none.
+
+        Raises:
+            InputError: It cannot be written, or the checkpoint before could not be.
+        """
+        self.wait()
+        if step < 0:
+            raise InputError(f"step: {step}; expected 0 or more.")
+        try:
+            extra = json.loads(json.dumps(extra))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"extra: JSON cannot hold it: {error}.") from None
+        if score is not None:
+            score = float(score) if math.isfinite(score) else None
+        copies = arrays.to_host(state)
+        self._attempt += 1
+        # Of this attempt only, since threads of one that failed may still write.
+        unfinished = self.folder / f".{step}.{self._attempt}.unfinished"
+        replaces = _in_all_processes(lambda: self._make_room(step, unfinished))
+        write = functools.partial(arrays.save, unfinished / _ARRAYS, copies)
+        if jax.process_count() > 1:
+            # Orbax starts with a collective: in the order of all others, so here.
+            write = functools.partial(_returned, write())
+        about = Manifest(step, score, extra, files={})
+        self._saving = self._pool.submit(
+            self._finish, write, unfinished, about, replaces
+        )
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is on the disk.
+
+        Raises:
+            InputError: It could not be written: the disk is full, for example.
+        """
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            _in_all_processes(saving.result)
+
+    def close(self) -> None:
+        """Waits and frees the thread; nothing can be saved afterwards."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if kind is None:
+            self.close()
+        else:  # Maybe in this process only: no waiting for others.
+            self._pool.shutdown()
+
+    def latest_good(self) -> int | None:
+        """The last step that is complete and unchanged, the same in all processes.
+
+        Warns of everything that looks like a later one and is not.
+        """
+        return self._first_process(lambda: self._first_good(self._candidates()))
+
+    def best_good(self) -> int | None:
+        """The step with the best score that is complete and unchanged, or None."""
+
+        def find():
+            scored = [own for own in self._own() if own.score is not None]
+            scored.sort(key=lambda own: (own.score, own.step), reverse=True)
+            return self._first_good(self._path(own.step) for own in scored)
+
+        return self._first_process(find)
+
+    def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
+        """The state and the extra of a step.
+
+        Args:
+            step: Its number.
+            like: A state of arrays or `jax.ShapeDtypeStruct`s. What is returned has
+                its structure, and its shardings where it says any; NumPy arrays give
+                NumPy arrays.
+
+        Raises:
+            InputError: The step is missing or damaged, or its arrays are not those of
+                `like`: it is of another model or optimizer.
+        """
+        self.wait()
+        path = self._path(step)
+        about = _in_all_processes(lambda: manifest.check(path))
+        stored, wanted = arrays.describe(path / _ARRAYS), arrays.flat(like)
+        arrays.check_same(path, stored, wanted)
+        loaded = arrays.load(path / _ARRAYS, stored)
+        leaves = arrays.place((loaded[name] for name in wanted), list(wanted.values()))
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), about.extra
+
+    def _first_process(self, find: Callable[[], int | None]) -> int | None:
+        """What it finds, in all processes."""
+        self.wait()
+        first = jax.process_index() == 0
+        return parallel.from_first(_in_all_processes(lambda: find() if first else None))
+
+    def _path(self, step: int) -> Path:
+        return self.folder / str(step)
+
+    def _make_room(self, step: int, unfinished: Path) -> bool:
+        """Makes the folder to write to; True if the step is there to be replaced."""
+        if jax.process_index() != 0:
+            return False
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._is_clean:
+                for path in self.folder.iterdir():
+                    if _LEFT_BEHIND.fullmatch(path.name):
+                        shutil.rmtree(path, ignore_errors=True)
+                self._is_clean = True
+            path = self._path(step)
+            replaces = step in (own.step for own in self._own())
+            if _exists(path) and not replaces:
+                aside = self._free_name(f"not-a-checkpoint-{step}")
+                path.rename(aside)
+                _warn(f"{path}: not a checkpoint; it is called {aside.name} now.")
+            unfinished.mkdir()
+        except OSError as error:
+            raise self._failure(step, error) from error
+        return replaces
+
+    def _free_name(self, name: str) -> Path:
+        names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+        return next(p for p in map(self.folder.joinpath, names) if not _exists(p))
+
+    def _finish(
+        self, write: Callable, unfinished: Path, about: Manifest, replaces: bool
+    ) -> None:
+        """Runs in the background: from arrays to a checkpoint."""
+        first = jax.process_index() == 0
+        try:
+            write().result()
+            if not first:
+                return
+            manifest.write(unfinished, about.step, about.score, about.extra)
+            old = self._take_down(about.step) if replaces else None
+            unfinished.rename(self._path(about.step))
+            manifest.sync(self.folder)
+            if old:
+                shutil.rmtree(old, ignore_errors=True)
+            self._remove_old(about.step)
+        except Exception as error:  # Orbax has no base class for its errors.
+            if first:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                self._is_clean = False
+            raise self._failure(about.step, error) from error
+
+    def _failure(self, step: int, error: Exception) -> InputError:
+        return InputError(
+            f"{self._path(step)}: the checkpoint cannot be written: {error}"
+        )
+
+    def _own(self) -> list[Manifest]:
+        """Of every step written here, in order, whether or not its files are whole."""
+        found = []
+        for path in self._paths():
+            try:
+                about = manifest.read(path)
+            except InputError:
+                continue
+            if path.name == str(about.step):
+                found.append(about)
+        return sorted(found, key=lambda about: about.step)
+
+    def _remove_old(self, latest: int) -> None:
+        """Later steps are of a run that was taken back; they are not counted."""
+        own = [about for about in self._own() if about.step <= latest]
+        scored = [about for about in own if about.score is not None]
+        best = max(scored, key=lambda about: (about.score, about.step), default=None)
+        for about in own[: -self.keep]:
+            if about is not best:
+                shutil.rmtree(self._take_down(about.step), ignore_errors=True)
+
+    def _take_down(self, step: int) -> Path:
+        """Takes a step's name away in one moment; then its files can be deleted."""
+        removed = self.folder / f".{step}.removed"
+        shutil.rmtree(removed, ignore_errors=True)
+        self._path(step).rename(removed)
+        manifest.sync(self.folder)
+        return removed
+
+    def _candidates(self) -> list[Path]:
+        """What looks like a step by its name, the last first."""
+        found = []
+        for path in self._paths():
+            match = re.match(r"\.?([0-9]+)(?:\.|$)", path.name)
+            if match and not path.name.endswith(".removed"):
+                found.append((int(match[1]), path))
+        return [path for _, path in sorted(found, reverse=True)]
+
+    def _paths(self) -> list[Path]:
+        try:
+            return list(self.folder.iterdir()) if self.folder.exists() else []
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be read: {error}.") from None
+
+    def _first_good(self, paths: Iterable[Path]) -> int | None:
+        for path in paths:
+            if _LEFT_BEHIND.fullmatch(path.name):
+                _warn(f"{path}: was not written to its end; it is skipped.")
+                continue
+            try:
+                about = manifest.check(path)
+                if path.name == str(about.step):
+                    return about.step
+                _warn(f"{path}: is a copy of step {about.step}; it is skipped.")
+            except InputError as error:
+                _warn(f"{error} It is skipped.")
+        return None
+
+
+def restore_params(
+    folder: Path,
+    step: int | None = None,
+    prefix: str | None = None,
+    average: bool = False,
+) -> dict[str, Any]:
+    """The parameters in a checkpoint, without the model or the optimizer's state.
+
+    Args:
+        folder: Of a run's checkpoints.
+        step: Its number; None is the last good one.
+        prefix: Only the part below this path, such as "appearance" or "motion/fpn".
+        average: Takes their moving average, where there is one: what was frozen has
+            none.
+
+    Returns:
+        Nested dicts of NumPy arrays, from below the prefix.
+
+    Raises:
+        InputError: There is no whole checkpoint, or nothing of that name in it.
+    """
+    checkpoints = Checkpoints(folder)
+    if step is None:
+        step = checkpoints.latest_good()
+    if step is None:
+        raise InputError(f"{folder}: has no whole checkpoint.")
+    path = Path(folder) / str(step)
+    _in_all_processes(lambda: manifest.check(path))
+    stored = arrays.describe(path / _ARRAYS)
+    if average and not any(name.startswith("average/") for name in stored):
+        raise InputError(
+            f"{path}: has no moving average: train with train.ema_decay > 0."
+        )
+    below = f"params/{prefix}/" if prefix else "params/"
+    chosen = {}
+    for name in stored:
+        if name.startswith(below):
+            of_average = name.replace("params", "average", 1)
+            chosen[name] = of_average if average and of_average in stored else name
+    if not chosen:
+        inside = {n.split("/")[1] for n in stored if n.startswith("params/")}
+        raise InputError(
+            f"{path}: has no parameters below {prefix!r}, only below "
+            f"{', '.join(sorted(inside))}."
+        )
+    loaded = arrays.load(path / _ARRAYS, {c: stored[c] for c in chosen.values()})
+    return arrays.nested({n.removeprefix(below): loaded[c] for n, c in chosen.items()})
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, CheckpointWarning, stacklevel=3)
+
+
+def _returned(value: Any) -> Any:
+    return value
+
+
+def _exists(path: Path) -> bool:
+    """Also of a link that leads nowhere."""
+    return path.exists() or path.is_symlink()
+
+
+def _in_all_processes(action: Callable[[], Any]) -> Any:
+    """What the action returns; if it fails in one process, it fails in all."""
+    result, failure = None, None
+    try:
+        result = action()
+    except InputError as error:
+        failure = error
+    if parallel.agree(failure is not None):
+        raise failure or InputError("Another process could not do it: see there.")
+    return result

@@ -1,0 +1,111 @@
+"""Evaluation while training: how well the detector finds a source's objects.
+
+Box and mask AP at an IoU of 0.5 of single frames (paper, section 5.1), and J of all
+confident detections taken together as the foreground (section 5.4.1).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from movseg_jax import masks
+from movseg_jax.config import Config
+from movseg_jax.data.example import Example, Source
+from movseg_jax.data.loader import evaluation_batches
+from movseg_jax.detector import Detector
+from movseg_jax.evaluation.average_precision import Evaluator
+from movseg_jax.evaluation.davis import region_similarity
+from movseg_jax.evaluation.overlaps import ImageDetections, ImageObjects
+from movseg_jax.types import Detections
+from movseg_jax.viz import draw_masks
+
+FOREGROUND_SCORE = 0.7  # Detections above it are foreground (paper, section 5.4.1).
+PICTURES = 4  # Frames of which to draw the detections.
+
+
+class Evaluation:
+    """Evaluates parameters, time and again, on the same frames.
+
+    Args:
+        source: Of the frames.
+        config: Of the run.
+    """
+
+    def __init__(self, source: Source, config: Config):
+        model = dataclasses.replace(config.model, static_branch=False)
+        self._source, self._config, self._model = source, config, model
+        self._detect = jax.jit(lambda params, inputs: _run(model, params, inputs))
+
+    def __call__(
+        self, params: Any
+    ) -> tuple[dict[str, float], dict[str, UInt8[np.ndarray, "h w 3"]]]:
+        """The measures by name, and pictures of detections by name of the frame."""
+        one_class = 1 in (self._model.classes, len(self._source.classes))
+        evaluator = Evaluator(
+            (0.5,), class_names=self._source.classes, class_agnostic=one_class
+        )
+        similarities, pictures = [], {}
+        params = jax.device_put(jax.device_get(params))
+        data = dataclasses.replace(self._config.data, workers=0)
+        total = len(self._source)
+        drawn = set(np.linspace(0, total - 1, PICTURES).astype(int).tolist())
+        for batch in evaluation_batches(self._source, data, self._model):
+            found = jax.device_get(self._detect(params, batch.inputs))
+            for row in np.flatnonzero(batch.valid):
+                number = int(batch.numbers[row])
+                example = self._source[number]
+                detections = _paste(found, row, example, self._model.convention)
+                evaluator.add(example.name, detections, _objects(example))
+                similarities.append(_similarity(detections, example))
+                if number in drawn:
+                    pictures[example.name] = _draw(detections, example)
+        measures = evaluator.summary()
+        names = ("box_ap50", "mask_ap50")
+        metrics = {name: measures[name] for name in names}
+        return metrics | {"j": float(np.mean(similarities or [np.nan]))}, pictures
+
+
+def _run(model, params, inputs) -> Detections:
+    outputs: Any = Detector(model).apply({"params": params}, inputs)
+    return outputs.moving
+
+
+def _paste(found: Detections, row, example: Example, convention) -> ImageDetections:
+    boxes, scores, classes, logits, valid = (part[row] for part in found)
+    rles = masks.paste_rles(
+        logits[valid],
+        boxes[valid],
+        example.image.shape[:2],
+        convention=convention,
+    )
+    return ImageDetections(scores[valid], classes[valid], boxes[valid], rles)
+
+
+def _objects(example: Example) -> ImageObjects:
+    return ImageObjects(
+        example.classes,
+        example.ignore,
+        masks.tight_boxes(example.masks),
+        [masks.encode(mask) for mask in example.masks],
+    )
+
+
+def _similarity(detections: ImageDetections, example: Example) -> float:
+    """J of the foreground; pixels that are to be ignored are background in both."""
+    counted = ~np.asarray(example.masks[example.ignore].any(axis=0))
+    truth = np.asarray(example.masks[~example.ignore].any(axis=0))
+    sure = _sure(detections)
+    found = masks.decode(masks.union(sure)) if sure else np.zeros_like(truth)
+    return region_similarity(found & counted, truth & counted)
+
+
+def _sure(detections: ImageDetections) -> list[masks.Rle]:
+    rles = zip(detections.masks or (), detections.scores, strict=True)
+    return [rle for rle, score in rles if score > FOREGROUND_SCORE]
+
+
+def _draw(detections: ImageDetections, example: Example):
+    return draw_masks(example.image, [masks.decode(m) for m in _sure(detections)])

@@ -1,0 +1,332 @@
+"""Training one stage: from a config and data to checkpoints, resumable to the bit.
+
+A run's folder holds `config.json`, `checkpoints/`, `log.jsonl` and, once it is
+finished, `weights.safetensors`. Starting a run again goes on where its last good
+checkpoint was saved; on a CPU the result is the same, bit for bit, as without the stop.
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from movseg_jax.config import Config, from_json, to_json
+from movseg_jax.data.example import Source
+from movseg_jax.data.loader import Loader
+from movseg_jax.data.selection import with_flow
+from movseg_jax.data.sources import open_source
+from movseg_jax.detector import Detector
+from movseg_jax.errors import InputError
+from movseg_jax.train import freezing, parallel
+from movseg_jax.train.checkpoints import Checkpoints, CheckpointWarning
+from movseg_jax.train.evaluating import Evaluation
+from movseg_jax.train.log import Log
+from movseg_jax.train.objective import detection_losses
+from movseg_jax.train.optimizers import make_optimizer, make_schedule
+from movseg_jax.train.start import parameter_shapes, start
+from movseg_jax.train.step import Step, TrainState
+from movseg_jax.train.stopping import StopRequest
+from movseg_jax.weights.files import save_weights
+from movseg_jax.writing import write_file
+
+CONFIG = "config.json"
+WEIGHTS = "weights.safetensors"
+
+
+class Outcome(NamedTuple):
+    """How a run ended.
+
+    Attributes:
+        finished: False if it was asked to stop, and can be started again.
+        report: For people.
+    """
+
+    finished: bool
+    report: str
+
+
+class Stage(NamedTuple):
+    """What a config's training consists of.
+
+    Attributes:
+        step: Runs a step on all devices: `(state, batch, key) -> (state, metrics)`.
+        make_state: From parameters to the state to begin with.
+        schedule: The learning rate at every step.
+    """
+
+    step: Callable
+    make_state: Callable[[Any], TrainState]
+    schedule: Callable
+
+
+def make_stage(config: Config) -> Stage:
+    """Wires model, losses, optimizer and devices together.
+
+    Raises:
+        InputError: What is frozen matches no parameter, or leaves nothing.
+    """
+    settings, targets = config.train, config.train.targets
+    model = dataclasses.replace(
+        config.model,
+        static_branch=False,
+        pre_nms=targets.pre_nms,
+        proposals=targets.proposals,
+    )
+    optimizer = make_optimizer(settings.optimizer, settings.steps)
+    # No loss trains the static branch: it is the appearance stage's.
+    frozen = (*settings.frozen, *(["static/*"] if config.model.static_branch else []))
+    mask = freezing.trains(parameter_shapes(config.model), frozen)
+    detector = Detector(model, rematerialise=settings.rematerialise)
+    step = Step(
+        functools.partial(detection_losses, detector=detector, config=targets),
+        optimizer,
+        mask,
+        ema_decay=settings.ema_decay,
+        microbatches=settings.microbatches,
+    )
+
+    def make_state(params):
+        trained, _ = freezing.split(params, mask)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(trained),
+            # A copy, since every buffer of the state is donated.
+            average=jax.tree.map(jnp.copy, trained) if settings.ema_decay else None,
+        )
+
+    schedule = make_schedule(settings.optimizer, settings.steps)
+    return Stage(parallel.data_parallel(step, settings.parallel), make_state, schedule)
+
+
+def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source | None]:
+    """The sources of a config's data, without frames that the model cannot train on.
+
+    Each is looked for among what `prepare` wrote to the folder, then in a folder of the
+    data set's name below it, in its own layout.
+
+    Raises:
+        InputError: One cannot be opened.
+    """
+
+    def open_one(wanted):
+        root = data_dir / wanted.name
+        source = open_source(
+            wanted.name,
+            wanted.split,
+            root if root.is_dir() else data_dir,
+            **dict(wanted.options),
+        )
+        return with_flow(source) if config.model.motion is not None else source
+
+    wanted = config.data.validation if config.train.evaluate_every else None
+    sources = [open_one(source) for source in config.data.sources]
+    return sources, None if wanted is None else open_one(wanted)
+
+
+def train(
+    config: Config,
+    workdir: Path,
+    sources: list[Source],
+    validation: Source | None = None,
+    *,
+    quiet: bool = False,
+) -> Outcome:
+    """Trains, or goes on training, until all steps are made or a signal comes.
+
+    Args:
+        config: Of the stage.
+        workdir: The run's folder; made if it is missing.
+        sources: What `config.data.sources` names, in that order.
+        validation: What to evaluate on every `config.train.evaluate_every` steps.
+        quiet: Print nothing.
+
+    Raises:
+        InputError: The folder is another config's, data or weights to start from cannot
+            be read, or a loss is not finite.
+    """
+    first = jax.process_index() == 0
+    if first:
+        claim(workdir, config)
+    parallel.barrier("claimed")
+    stage, steps = make_stage(config), config.train.steps
+    with (
+        Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints,
+        StopRequest() as stop,
+    ):
+        state, extra, report = _begin(config, stage, checkpoints)
+        done = int(state.step)
+        if done < steps:
+            with (
+                _open_loader(sources, config, extra) as loader,
+                _open_log(workdir, config, done, active=first, quiet=quiet) as log,
+            ):
+                for line in report:
+                    log.note(line)
+                evaluation = None
+                if validation is not None and config.train.evaluate_every and first:
+                    evaluation = Evaluation(validation, config)
+                run = _Run(config, stage, checkpoints, loader, log, evaluation)
+                state = run(state, stop)
+    now = int(state.step)
+    if now < steps:
+        return Outcome(False, f"{workdir}: stopped at step {now}; start it again.")
+    if first and not (now == done and (workdir / WEIGHTS).exists()):
+        _write_weights(workdir, config, state)
+    already = " already" if now == done else ""
+    return Outcome(True, f"{workdir}: finished{already}, {now} steps.")
+
+
+def _open_loader(sources, config, extra):
+    loader = Loader(
+        sources,
+        config.data,
+        config.model,
+        seed=config.seed,
+        host_index=jax.process_index(),
+        host_count=jax.process_count(),
+    )
+    if extra is not None:
+        loader.set_state(extra["loader"])
+    return loader
+
+
+def _open_log(workdir, config, step, **options):
+    size = config.data.batch_size
+    return Log(workdir, step, steps=config.train.steps, batch=size, **options)
+
+
+@dataclasses.dataclass
+class _Run:
+    """The steps of a run; what they use."""
+
+    config: Config
+    stage: Stage
+    checkpoints: Checkpoints
+    loader: Loader
+    log: Log
+    evaluation: Evaluation | None
+
+    def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
+        settings = self.config.train
+        key = jax.random.key(self.config.seed)
+        number, before = int(state.step), None
+        while number < settings.steps:
+            batch = next(self.loader)
+            state, metrics = self.stage.step(state, batch, key)
+            if before is not None:  # While the device computes.
+                self._check(number, before)
+            number, before = number + 1, metrics
+            self.log.advance(number)
+            last = number == settings.steps
+            stopping = parallel.agree(stop.requested)
+            if number % settings.log_every == 0 or last:
+                self._check(number, metrics)
+                rate = float(self.stage.schedule(number - 1))
+                self.log.write(
+                    number, jax.device_get(metrics) | {"learning_rate": rate}
+                )
+            score = None
+            if settings.evaluate_every and (
+                number % settings.evaluate_every == 0 or last
+            ):
+                score = self._evaluate(number, state)
+            due = number % settings.save_every == 0 or score is not None
+            if due or last or stopping:
+                self._check(number, metrics)
+                with self.log.pause():
+                    self.log.sync()
+                    extra = {"loader": self.loader.get_state()}
+                    self.checkpoints.save(number, state, extra, score)
+            if stopping:
+                break
+        return state
+
+    def _check(self, number, metrics):
+        """Stops where the loss of step `number` is not finite."""
+        if math.isfinite(float(metrics["loss"])):
+            return
+        losses = ", ".join(
+            f"{name} {float(value):g}" for name, value in metrics.items()
+        )
+        names = ", ".join(self.loader.names(number - 1))
+        raise InputError(
+            f"The loss of step {number} is not finite: {losses}. Its examples: "
+            f"{names}. Lower train.optimizer.learning_rate, lengthen its warm-up "
+            "or set its clip_norm; the run goes on from its last checkpoint."
+        )
+
+    def _evaluate(self, number, state):
+        if self.evaluation is None:
+            return None
+        with self.log.pause():
+            params = best_params(state)
+            metrics, pictures = self.evaluation(params)
+            self.log.write_evaluation(number, metrics)
+            self.log.write_pictures(number, pictures)
+        return metrics.get("mask_ap50")
+
+
+def claim(workdir: Path, config: Config) -> None:
+    """Makes a folder this config's.
+
+    Raises:
+        InputError: It is another's already; the message shows the difference.
+    """
+    file = workdir / CONFIG
+    text = to_json(config) + "\n"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        found = file.read_text() if file.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}.") from None
+    if found is None:
+        write_file(file, text.encode())
+    # Files of older versions lack fields whose defaults keep their meaning.
+    elif from_json(Config, found, str(file)) != config:
+        lines = difflib.unified_diff(
+            found.splitlines(), text.splitlines(), "there", "given", n=0, lineterm=""
+        )
+        changes = "\n".join(line for line in lines if line[0] in "+-")
+        raise InputError(
+            f"{workdir}: holds a run with another config. Use another folder, or the "
+            f"config it was started with. The difference:\n{changes}"
+        )
+
+
+def best_params(state: TrainState) -> Any:
+    """The parameters to use: the moving average where there is one."""
+    if state.average is None:
+        return state.params
+    return freezing.join(state.average, state.params)
+
+
+def _begin(config, stage, checkpoints):
+    """The state to begin or go on with, what was saved with it, and what to say."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CheckpointWarning)
+        latest = checkpoints.latest_good()
+    skipped = tuple(str(warning.message) for warning in caught)
+    if latest is None:
+        begun = start(config.model, config.train.start, config.seed)
+        state = stage.make_state(jax.tree.map(jnp.asarray, begun.params))
+        return parallel.replicate(state), None, skipped + begun.report
+    shapes = jax.eval_shape(stage.make_state, parameter_shapes(config.model))
+    like = parallel.replicated_shapes(shapes)
+    state, extra = checkpoints.restore(latest, like)
+    return state, extra, (*skipped, f"Goes on from step {latest}.")
+
+
+def _write_weights(workdir, config, state):
+    card = {
+        "trained": {"steps": int(state.step), "config": dataclasses.asdict(config)},
+    }
+    params = jax.device_get(best_params(state))
+    save_weights(workdir / WEIGHTS, params, config.model, card, overwrite=True)

@@ -1,0 +1,153 @@
+"""The losses of the detector on a batch: what `train.step` differentiates."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from movseg_jax import losses, targets
+from movseg_jax.config import ModelConfig, TargetConfig
+from movseg_jax.decoding import Selected
+from movseg_jax.detector import Detector
+from movseg_jax.losses import Term
+from movseg_jax.ops.anchors import level_anchors
+from movseg_jax.types import Batch, Proposals
+
+
+def detection_losses(
+    params, batch: Batch, keys: Array, *, detector: Detector, config: TargetConfig
+) -> dict[str, Term]:
+    """The five losses of Mask R-CNN, summed over the images of a batch.
+
+    Args:
+        params: Of the detector.
+        batch: Of any size.
+        keys: One for each image, for drawing anchors and RoIs.
+        detector: Its config says which features feed which head.
+        config: How anchors and RoIs are matched to objects and drawn.
+    """
+    terms: Any = detector.apply(
+        {"params": params},
+        method=functools.partial(_per_image, batch=batch, keys=keys, config=config),
+    )
+    return {name: Term(*(part.sum() for part in term)) for name, term in terms.items()}
+
+
+def _per_image(detector: Detector, *, batch: Batch, keys: Array, config: TargetConfig):
+    """The losses as `Term`s with an axis for the images."""
+    model, inputs, objects = detector.config, batch.inputs, batch.objects
+    anchor_key, roi_key = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    features = detector.features(inputs)
+    pyramid = features[model.rpn_features]
+    outputs = detector.rpn(pyramid)
+    padded_size = _padded_size(batch)
+    anchor_targets = jax.vmap(
+        functools.partial(
+            _anchor_targets, anchors=_anchors(pyramid, model), config=config
+        )
+    )(objects, inputs.size, padded_size, anchor_key)
+
+    proposals = detector.propose(outputs, pyramid, inputs)
+    rois = jax.vmap(functools.partial(_roi_targets, config=config))(
+        proposals, objects, padded_size, roi_key
+    )
+    class_logits, roi_deltas = detector.classify(
+        detector.box_head,
+        features[model.box_features],
+        Proposals(rois.rois, jnp.zeros_like(rois.valid, jnp.float32), rois.valid),
+        inputs,
+    )
+
+    # Positive RoIs come first; the mask head runs on no others.
+    most = int(config.rois * config.roi_positive_fraction)
+    positive, object = rois.positive[:, :most], rois.object[:, :most]
+    masked = Selected(
+        rois=rois.rois[:, :most],
+        boxes=rois.rois[:, :most],
+        scores=jnp.ones_like(positive, jnp.float32),
+        classes=jnp.maximum(rois.classes[:, :most] - 1, 0),
+        valid=positive,
+    )
+    mask_logits = detector.mask_logits(features[model.mask_features], masked, inputs)
+    mask_size = mask_logits.shape[-1]
+    masks = jax.vmap(functools.partial(targets.mask_targets, mask_size=mask_size))(
+        masked.rois, object, objects
+    )
+
+    logits, deltas = (
+        jnp.concatenate([outputs[level][i] for level in outputs], axis=1)
+        for i in range(2)
+    )
+    return {
+        "objectness": jax.vmap(losses.objectness_loss)(logits, anchor_targets),
+        "anchor_box": jax.vmap(losses.anchor_box_loss)(deltas, anchor_targets),
+        "class": jax.vmap(losses.class_loss)(class_logits, rois),
+        "roi_box": jax.vmap(losses.roi_box_loss)(roi_deltas, rois),
+        "mask": jax.vmap(losses.mask_loss)(mask_logits, masks, positive),
+    }
+
+
+def _anchors(pyramid, model: ModelConfig) -> np.ndarray:
+    """The anchors of all levels, in the order of the RPN's outputs."""
+    arithmetic = model.arithmetic
+    return np.concatenate(
+        [
+            level_anchors(
+                features.shape[1:3],
+                level,
+                size=model.anchor_size,
+                ratios=model.anchor_ratios,
+                offset=arithmetic.anchor_offset,
+                rounding=arithmetic.anchor_rounding,
+            )
+            for level, features in pyramid.items()
+        ]
+    )
+
+
+def _anchor_targets(objects, size, padded_size, key, *, anchors, config):
+    anchors = jnp.asarray(anchors)
+    border = config.anchor_border
+    inside = (anchors[:, :2] >= -border) & (
+        anchors[:, 2:] <= size[::-1][None, :] + border
+    )
+    return targets.anchor_targets(
+        anchors,
+        inside.all(axis=1),
+        _may_be_negative(anchors, objects, padded_size, config),
+        objects,
+        key,
+        samples=config.anchors,
+        positive_fraction=config.anchor_positive_fraction,
+        positive_iou=config.anchor_positive_iou,
+        negative_iou=config.anchor_negative_iou,
+    )
+
+
+def _roi_targets(proposals, objects, padded_size, key, *, config):
+    return targets.roi_targets(
+        proposals,
+        _may_be_negative(proposals.boxes, objects, padded_size, config),
+        objects,
+        key,
+        samples=config.rois,
+        positive_fraction=config.roi_positive_fraction,
+        positive_iou=config.roi_positive_iou,
+    )
+
+
+def _may_be_negative(boxes, objects, padded_size, config):
+    ignored = objects.ignored.astype(jnp.float32) / 255
+    fraction = targets.ignored_fraction(ignored, boxes, padded_size)
+    return fraction <= config.max_ignored
+
+
+def _padded_size(batch):
+    """Height and width of the padded input, for every image of a batch."""
+    inputs = batch.inputs
+    images = inputs.motion if inputs.image is None else inputs.image
+    size = jnp.array(images.shape[1:3], jnp.float32)
+    return jnp.broadcast_to(size, (len(images), 2))

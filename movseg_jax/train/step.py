@@ -1,0 +1,115 @@
+"""One step of gradient descent, as a pure function."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from movseg_jax.losses import Term
+from movseg_jax.train import parallel
+from movseg_jax.train.freezing import join, split
+
+Objective = Callable[[Any, Any, jax.Array], dict[str, Term]]
+
+
+class TrainState(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        step: Number of updates made, an int32 scalar.
+        params: Parameters of the detector, nested dicts as Flax returns them.
+        opt_state: State of the optax optimizer, for what trains.
+        average: Exponential moving average of what trains; None if not asked for.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+    average: Any = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # `pmap` hashes it.
+class Step:
+    """One update of the parameters; run it under `parallel.data_parallel`.
+
+    Attributes:
+        objective: `(params, batch, keys) -> {name: Term}`, keys one per image.
+        optimizer: For the parameters that train.
+        mask: True for those: see `freezing.trains`.
+        ema_decay: Of `TrainState.average`.
+        microbatches: Parts that a device's share of the batch is cut into, one after
+            the other, to save memory. The gradient is their mean.
+    """
+
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    mask: Any
+    ema_decay: float = 0.0
+    microbatches: int = 1
+
+    def __call__(
+        self, state: TrainState, batch: Any, key: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """Makes the step.
+
+        Args:
+            state: Where training stands.
+            batch: This device's share of the batch.
+            key: The run's; the step and the number of each image are folded in.
+
+        Returns:
+            The new state; and the mean of each loss over the whole batch, their sum
+            ("loss") and the norm of the gradient ("gradient_norm"), float32 scalars.
+        """
+        trained, frozen = split(state.params, self.mask)
+        keys = _image_keys(jax.random.fold_in(key, state.step), batch)
+        gradients, means = self._mean_gradients(trained, frozen, batch, keys)
+        gradients, means = parallel.total((gradients, means))
+
+        updates, opt_state = self.optimizer.update(gradients, state.opt_state, trained)
+        trained = optax.apply_updates(trained, updates)
+        average = state.average
+        if average is not None:
+            average = optax.incremental_update(trained, average, 1 - self.ema_decay)
+        metrics = means | {
+            "loss": sum(means.values()),
+            "gradient_norm": optax.tree.norm(gradients),
+        }
+        params = join(trained, frozen)
+        return TrainState(state.step + 1, params, opt_state, average), metrics
+
+    def _mean_gradients(self, trained, frozen, *batch_and_keys):
+        """The mean over microbatches of what `_gradients` gives."""
+        if self.microbatches == 1:  # XLA makes less of a loop.
+            return self._gradients(trained, frozen, *batch_and_keys)
+        parts = jax.tree.map(
+            lambda x: x.reshape(self.microbatches, -1, *x.shape[1:]), batch_and_keys
+        )
+        results = jax.lax.map(
+            lambda part: self._gradients(trained, frozen, *part), parts
+        )
+        return jax.tree.map(lambda x: x.mean(axis=0), results)
+
+    def _gradients(self, trained, frozen, batch, keys):
+        """This device's part of the gradients and of the mean losses."""
+
+        def share_of_loss(trained):
+            terms = self.objective(join(trained, frozen), batch, keys)
+            weights = parallel.total({name: t.weight for name, t in terms.items()})
+            means = {
+                name: term.sum / jnp.maximum(jax.lax.stop_gradient(weights[name]), 1)
+                for name, term in terms.items()
+            }
+            return sum(means.values()), means
+
+        return jax.grad(share_of_loss, has_aux=True)(trained)
+
+
+def _image_keys(key, batch):
+    """A key for each image, by its number in the whole batch: on whatever device."""
+    size = len(jax.tree.leaves(batch)[0])
+    first = parallel.device_index() * size
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(size))

@@ -1,0 +1,225 @@
+"""The config files: what they freeze exists, and stages start from one another."""
+
+import dataclasses
+import functools
+import itertools
+from pathlib import Path
+
+import jax
+import pytest
+
+from movseg_jax.config import Config, StartConfig, from_json, load_config, to_json
+from movseg_jax.data.sources import layout_class, open_layout
+from movseg_jax.train.freezing import paths, trains
+from movseg_jax.train.start import Part, find, parameter_shapes
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted(CONFIGS.rglob("*.py"))
+NAMES = [str(file.relative_to(CONFIGS).with_suffix("")) for file in FILES]
+STAGES = [n for n in NAMES if n != "tiny"]
+every_config = pytest.mark.parametrize("name", NAMES)
+every_stage = pytest.mark.parametrize("name", STAGES)
+# Rows that differ from a stage, or another row, in nothing or in their data only.
+SAME = {
+    "ablations/t1_flownet2": "motion_flyingthings3d_gt",
+    "ablations/t1_flownet2_from_groundtruth": "motion_flyingthings3d_estimated",
+    "ablations/t1_liteflownet_from_groundtruth": "motion_flyingthings3d_estimated",
+    "ablations/t2_class_specific": "appearance_coco_classes",
+    "ablations/t2_objectness": "appearance_coco",
+    "ablations/t4_davis": "ablations/t3_freeze_mask",
+    "ablations/t4_davis_from_ytvos_moving": "joint_davis",
+}
+
+# Shapes of twenty full models, ten seconds in all.
+pytestmark = pytest.mark.slow
+
+
+@functools.cache
+def load(name) -> Config:
+    return load_config(CONFIGS / f"{name}.py")
+
+
+@functools.cache
+def shapes_of(model):
+    return parameter_shapes(model)
+
+
+@functools.cache
+def read(source) -> Part:
+    """What a stage leaves behind, as shapes; ImageNet's trunk has no FPN."""
+    if source == "weights/resnet50.safetensors":
+        model = load("appearance_coco").model
+        resnet = shapes_of(model)["appearance"]["resnet"]
+        return Part(source, {"appearance": {"resnet": resnet}}, model)
+    model = load(source.removeprefix("runs/")).model
+    return Part(source, shapes_of(model), model)
+
+
+@functools.cache
+def origins(name):
+    """For each parameter, where it is from; and what was not used."""
+    config = load(name)
+    shapes = shapes_of(config.model)
+    found, unused = find(config.model, config.train.start, shapes, read)
+    every = paths(shapes)
+    return {p: found[p][1] if p in found else "fresh" for p in every}, unused
+
+
+def trained(name):
+    config = load(name)
+    mask = trains(shapes_of(config.model), config.train.frozen)
+    pairs = zip(paths(mask), jax.tree.leaves(mask), strict=True)
+    return {path for path, trains_it in pairs if trains_it}
+
+
+def parts(names):
+    return {name.split("/")[0] for name in names}
+
+
+@every_config
+def test_a_config_is_its_json(name):
+    config = load(name)
+    assert from_json(Config, to_json(config)) == config
+
+
+@every_config
+def test_what_is_frozen_exists_and_something_trains(name):
+    assert trained(name)
+
+
+@every_stage
+def test_its_data_sets_exist_with_these_options(name):
+    data = load(name).data
+    for source in (*data.sources, data.validation):
+        if source is not None:
+            options = dict(source.options)
+            open_layout(source.name, source.split, CONFIGS, **options)
+            assert source.split in layout_class(source.name).splits
+
+
+@every_stage
+def test_nothing_random_is_frozen(name):
+    from_where, _ = origins(name)
+    frozen = from_where.keys() - trained(name)
+    assert [path for path in frozen if from_where[path].startswith("fresh")] == []
+
+
+@every_stage
+def test_nothing_of_earlier_stages_is_lost(name):
+    _, unused = origins(name)
+    assert unused == []
+
+
+@every_stage
+def test_the_static_branch_stays_that_of_its_trunk(name):
+    """No loss is taken of it, and it is of the appearance trunk as it was."""
+    if load(name).model.static_branch:
+        assert not {"static", "appearance"} & parts(trained(name))
+
+
+@every_stage
+def test_the_docstring_says_how_to_run_it(name):
+    text = (CONFIGS / f"{name}.py").read_text()
+    assert f"movseg train configs/{name}.py \\\\\n" in text or (
+        f"movseg train configs/{name}.py --workdir" in text
+    )
+    run = f"--workdir runs/{name.removeprefix('ablations/')} "
+    assert run in text, run
+
+
+@every_stage
+def test_schedules_are_over_before_their_stage_is(name):
+    train = load(name).train
+    optimizer = train.optimizer
+    assert optimizer.warmup_steps < train.steps
+    assert all(optimizer.warmup_steps < drop < train.steps for drop in optimizer.drops)
+
+
+def test_streams_keep_the_norms_stem_and_second_stage_of_imagenet():
+    for stream, name in (
+        ("appearance", "appearance_coco"),
+        ("motion", "motion_flyingthings3d_gt"),
+    ):
+        from_where, _ = origins(name)
+        assert all(
+            (path not in trained(name))
+            == (
+                path.startswith(f"{stream}/resnet/")
+                and ("norm" in path or "/stem_" in path or "/stage2_" in path)
+            )
+            for path in from_where
+        )
+        given = {p for p in from_where if from_where[p].startswith("from")}
+        assert given == {p for p in from_where if p.startswith(f"{stream}/resnet/")}
+
+
+def test_the_joint_model_trains_fusion_rpn_and_box_head_only():
+    expected = {"fusion", "rpn", "box_head"}
+    for name in ("joint_ytvos", "joint_davis", "ablations/t3_freeze_mask"):
+        assert parts(trained(name)) == expected
+    from_where, _ = origins("joint_ytvos")
+    assert {
+        (path.split("/")[0], origin) for path, origin in from_where.items()
+    } == {
+        ("appearance", "from runs/appearance_coco"),
+        ("motion", "from runs/motion_flyingthings3d_estimated"),
+        ("fusion", "fresh"),
+        ("rpn", "from runs/appearance_coco"),
+        ("box_head", "from runs/appearance_coco"),
+        ("mask_head", "from runs/appearance_coco"),
+        ("static", "from runs/appearance_coco"),
+    }  # fmt: skip
+
+
+def test_each_row_of_table_3_freezes_one_part_more():
+    rows = ("joint_objectness", "freeze_appearance", "freeze_motion", "freeze_mask")
+    trainable = [trained(f"ablations/t3_{row}") for row in rows]
+    for (before, after), part in zip(
+        itertools.pairwise(trainable),
+        ("appearance", "motion", "mask_head"),
+        strict=True,
+    ):
+        assert after < before and parts(before - after) == {part}
+
+
+def test_the_class_specific_row_gets_fresh_outputs_for_its_one_class():
+    from_where, _ = origins("ablations/t3_joint_class_specific")
+    changed = {
+        path.rpartition("/")[0]
+        for path, origin in from_where.items()
+        if origin.startswith("fresh, since runs/appearance_coco_classes has")
+    }
+    assert changed == {"box_head/logits", "box_head/deltas", "mask_head/logits"}
+
+
+@pytest.mark.parametrize(("row", "stage"), SAME.items())
+def test_rows_that_repeat_another_are_equal_to_it(row, stage):
+    assert load(row) == load(stage)
+
+
+def test_the_other_rows_differ():
+    configs = {name: load(name) for name in STAGES if name not in SAME}
+    assert len(set(configs.values())) == len(configs)
+
+
+def test_coco_s_schedule_is_detectron_s():
+    train = load("appearance_coco").train
+    optimizer = train.optimizer
+    assert (load("appearance_coco").data.batch_size, train.steps) == (16, 90_000)
+    assert optimizer.drops == (60_000, 80_000)
+    assert dataclasses.astuple(optimizer)[:4] == ("sgd", 0.02, 500, 1 / 3)
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)
+
+
+def test_ablations_cover_the_tables():
+    rows = [name.split("/")[1][:2] for name in NAMES if "/" in name]
+    assert {table: rows.count(table) for table in sorted(set(rows))} == {
+        "t1": 3,
+        "t2": 2,
+        "t3": 5,
+        "t4": 3,
+    }
+
+
+def test_no_stage_starts_from_nothing():
+    assert all(load(name).train.start != StartConfig() for name in STAGES)

@@ -1,0 +1,220 @@
+"""Whole runs: stopped, killed, gone on with, refused."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from movseg_jax.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    SourceConfig,
+    TargetConfig,
+    TrainConfig,
+    TrunkConfig,
+)
+from movseg_jax.errors import InputError
+from movseg_jax.train.checkpoints import Checkpoints
+from movseg_jax.train.log import TIMINGS, read_log
+from movseg_jax.train.loop import WEIGHTS, best_params, claim, train
+from movseg_jax.train.step import TrainState
+from movseg_jax.weights.files import load_weights
+from tests.memory import MemorySource
+
+ROOT = Path(__file__).parents[1]
+STEPS = 8
+
+
+def make_config(**train):
+    trunk = TrunkConfig(depth=14, width=8, norm="group")
+    defaults = {
+        "steps": STEPS,
+        "log_every": 1,
+        "save_every": 3,
+        "frozen": ("*/stem_*",),
+    }
+    return Config(
+        model=ModelConfig(
+            appearance=trunk,
+            motion=trunk,
+            channels=8,
+            box_head_width=16,
+            short_side=64,
+            long_side=96,
+            anchor_size=4.0,
+            proposals=50,
+        ),
+        data=DataConfig(
+            sources=(SourceConfig("memory"),), batch_size=4, workers=0, max_objects=4
+        ),
+        train=TrainConfig(
+            targets=TargetConfig(
+                anchors=32, rois=32, pre_nms=50, proposals=50, anchor_border=1e4
+            ),
+            optimizer=OptimizerConfig(
+                learning_rate=0.01, warmup_steps=2, clip_norm=1.0
+            ),
+            **defaults | train,
+        ),
+    )
+
+
+class Signalling(MemorySource):
+    """Sends this process a signal when it has been read so often."""
+
+    def __init__(self, sizes, reads):
+        super().__init__(sizes)
+        self._left = reads
+
+    def __getitem__(self, index):
+        self._left -= 1
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().__getitem__(index)
+
+
+def make_source():
+    return MemorySource([(64, 96)] * 10)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Every run compiles the same programs."""
+    folder = str(tmp_path_factory.mktemp("xla"))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """A run that nothing disturbs."""
+    workdir = tmp_path_factory.mktemp("reference")
+    outcome = train(make_config(), workdir, [make_source()], quiet=True)
+    assert outcome.finished
+    return workdir
+
+
+def rows(workdir):
+    return [
+        {name: value for name, value in row.items() if name not in TIMINGS}
+        for row in read_log(workdir)
+    ]
+
+
+def assert_equal_runs(a, b):
+    assert rows(a) == rows(b)
+    assert [row["step"] for row in rows(a)] == list(range(1, STEPS + 1))
+    assert (a / WEIGHTS).read_bytes() == (b / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_run_stopped_by_sigterm_goes_on_as_if_it_had_not_been(reference, tmp_path):
+    stopping = Signalling([(64, 96)] * 10, reads=16)
+    outcome = train(make_config(), tmp_path, [stopping], quiet=True)
+    assert not outcome.finished
+    stopped = rows(tmp_path)[-1]["step"]
+    assert 0 < stopped < STEPS
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_good() == stopped
+    assert train(make_config(), tmp_path, [make_source()], quiet=True).finished
+    assert_equal_runs(tmp_path, reference)
+
+
+KILLED = """
+import sys
+import jax
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_compilation_cache_dir", sys.argv[2])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+from pathlib import Path
+from movseg_jax.train.loop import train
+from tests.test_train_loop import make_config, make_source
+train(make_config(), Path(sys.argv[1]), [make_source()], quiet=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_loses_only_steps_since_its_last_save(
+    reference, tmp_path, compilation_cache
+):
+    for after in (4, 7):
+        command = [sys.executable, "-c", KILLED, str(tmp_path), compilation_cache]
+        process = subprocess.Popen(command, cwd=ROOT)
+        log = tmp_path / "log.jsonl"
+        for _ in range(1200):
+            if log.exists() and len(log.read_bytes().splitlines()) >= after:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL
+    assert train(make_config(), tmp_path, [make_source()], quiet=True).finished
+    assert_equal_runs(tmp_path, reference)
+
+
+@pytest.mark.slow
+def test_a_finished_run_says_so_and_changes_nothing(reference):
+    before = (reference / WEIGHTS).read_bytes()
+    outcome = train(make_config(), reference, [make_source()], quiet=True)
+    assert outcome.finished and "already" in outcome.report
+    assert (reference / WEIGHTS).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_what_is_frozen_is_as_it_was_at_the_start(reference):
+    from movseg_jax.train.start import fresh
+
+    config = make_config()
+    begun, trained = fresh(config.model, config.seed), load_weights(reference / WEIGHTS)
+    for stream in ("appearance", "motion"):
+        a, b = (p[stream]["resnet"] for p in (begun, trained.params))
+        np.testing.assert_array_equal(
+            a["stem_conv"]["kernel"], b["stem_conv"]["kernel"]
+        )
+        other = "stage2_block0"
+        assert (a[other]["conv1"]["kernel"] != b[other]["conv1"]["kernel"]).any()
+    card = json.loads((reference / WEIGHTS).with_suffix(".json").read_text())["card"]
+    assert card["trained"]["steps"] == STEPS
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
+    config = make_config(steps=20)
+    optimizer = dataclasses.replace(
+        config.train.optimizer, learning_rate=1e20, clip_norm=0.0, warmup_steps=0
+    )
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, optimizer=optimizer)
+    )
+    message = r"(?s)loss of step \d+ is not finite: .*memory\[\d+\]"
+    with pytest.raises(InputError, match=message):
+        train(config, tmp_path, [make_source()], quiet=True)
+
+
+def test_another_config_is_refused_and_the_difference_shown(tmp_path):
+    claim(tmp_path, make_config())
+    claim(tmp_path, make_config())
+    with pytest.raises(InputError, match=r'(?s)another config.*-.*"log_every": 1'):
+        claim(tmp_path, make_config(log_every=7))
+
+
+def test_the_average_is_used_where_there_is_one():
+    import optax
+
+    params = {"a": 1, "b": 2}
+    state = TrainState(0, params, None, {"a": 10, "b": optax.MaskedNode()})
+    assert best_params(state) == {"a": 10, "b": 2}
+    assert best_params(state._replace(average=None)) == params
