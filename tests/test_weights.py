@@ -218,3 +218,9 @@ def test_the_name_has_to_be_that_of_weights(tmp_path):
         load_weights(tmp_path / "missing.safetensors")
     with pytest.raises(InputError, match="cannot be written"):
         save_weights(tmp_path / "no" / "w.safetensors", PARAMS, CONFIG, CARD)
+
+
+def test_a_parameter_beyond_float32_is_refused(tmp_path):
+    params = {"a": np.array([1e300])}
+    with pytest.raises(InputError, match="a is not finite"):
+        save_weights(tmp_path / "w.safetensors", params, ModelConfig(), {})

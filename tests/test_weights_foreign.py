@@ -388,6 +388,7 @@ MUTABLE = {
     )
 )
 @example(edits=[(0.0, b"", False)])
+@example(edits=[(0.400390625, b"H", False)])
 def test_a_mutated_file_is_an_error_or_reads_as_no_more_than_it_holds(
     kind, edits, tmp_path_factory
 ):
@@ -404,7 +405,8 @@ def test_a_mutated_file_is_an_error_or_reads_as_no_more_than_it_holds(
     else:
         for array in tensors.values():
             assert array.nbytes <= 20 * len(data)
-            np.isfinite(array.astype(np.float32, copy=False)).sum()
+            with np.errstate(over="ignore"):  # Any float64 may come of it.
+                np.isfinite(array.astype(np.float32, copy=False)).sum()
 
 
 @settings(max_examples=300, deadline=2000)

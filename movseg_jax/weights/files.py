@@ -164,7 +164,9 @@ def _checked(params: Mapping[str, Any], source: str) -> dict[str, np.ndarray]:
         # bfloat16 is of kind "V", void, for NumPy.
         if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
             raise InputError(f"{source}: {name} has dtype {array.dtype}, not floating.")
-        if not np.isfinite(array.astype(np.float32, copy=False)).all():
+        with np.errstate(over="ignore"):  # To infinity, which is refused.
+            as_loaded = array.astype(np.float32, copy=False)
+        if not np.isfinite(as_loaded).all():
             raise InputError(f"{source}: {name} is not finite; nothing was saved.")
         flat[name] = array
     return dict(sorted(flat.items()))
