@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from movseg_jax.nn.layers import Conv, UpConv
+from movseg_jax.nn.layers import Conv, UpConv, interleave
 from movseg_jax.nn.padding import Pyramid
 
 _normal = nn.initializers.normal
@@ -97,7 +97,8 @@ class MaskHead(nn.Module):
             x = nn.relu(conv(x))
         upconv = UpConv(channels, kernel_init=_msra, dtype=self.dtype, name="upconv")
         x = nn.relu(upconv(x))
-        logits = Conv(
+        make_logits = Conv(
             self.classes, (1, 1), kernel_init=_msra, dtype=jnp.float32, name="logits"
         )
-        return logits(x)
+        logits = make_logits(x.reshape(*x.shape[:2], -1, channels))
+        return interleave(logits.reshape(*x.shape[:4], self.classes))
