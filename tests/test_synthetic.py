@@ -146,6 +146,18 @@ def test_without_movers_there_are_no_objects():
     assert not any(rendered.ids.any() for rendered in render_clip(scene))
 
 
+def test_static_things_are_labelled_if_asked_for_and_nothing_else_changes():
+    _, plain = frame(0, 1)
+    scene, labelled = frame(0, 1, dataclasses.replace(PLAIN, label_static=True))
+    assert_array_equal(labelled.image, plain.image)
+    assert_array_equal(labelled.flow, plain.flow)
+    movers = plain.ids > 0
+    assert_array_equal(labelled.ids[movers], plain.ids[movers])
+    resting = np.unique(labelled.ids[~movers])[1:]
+    assert len(resting) and resting[0] > plain.ids.max()
+    assert not scene.truth.moving[resting - 1].any()
+
+
 def test_a_static_camera_leaves_the_background_where_it_is():
     config = dataclasses.replace(PLAIN, static_camera=1.0)
     for index in range(3):

@@ -4,6 +4,7 @@ JPEGImages/<clip>/00000.jpg    Annotations/<clip>/00000.png   palette, 0 backgro
 Flow/<clip>/00000.flo          Occlusions/<clip>/00000.png    to the next frame
 Depth/<clip>/00000.npz         Truth/<clip>.json              written last
 synthetic.json                 config and seed
+ImageSets/train.txt, val.txt   the clips; every tenth is for validation
 """
 
 import dataclasses
@@ -34,6 +35,7 @@ from movseg_jax.writing import write_file
 
 FORMAT = 1  # Of the folder; raised when clips of a seed change.
 SETTINGS = "synthetic.json"
+VALIDATION = 10  # Every clip of this number is for validation.
 FOLDERS = ("JPEGImages", "Annotations", "Flow", "Occlusions", "Depth")
 MAX_WORKERS = 512
 
@@ -85,7 +87,24 @@ def write_clips(
     for _ in _written(missing, min(workers, len(missing)), arguments):
         done += 1
         report(done, clips)
+    _write_lists(out)
     return len(missing)
+
+
+def _write_lists(out):
+    """Divides the clips there are, the same ones always, whatever their number."""
+    stems = [path.stem for path in sorted((out / "Truth").glob("clip*.json"))]
+    names = [stem for stem in stems if re.fullmatch(r"clip\d+", stem)]
+    validation = [n for n in names if int(n[4:]) % VALIDATION == VALIDATION - 1]
+    training = [name for name in names if name not in validation]
+    folder = out / "ImageSets"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error}.") from None
+    for split, clips in (("train", training), ("val", validation)):
+        lines = "".join(f"{name}\n" for name in clips)
+        write_file(folder / f"{split}.txt", lines.encode())
 
 
 def _written(missing, workers, arguments) -> Iterator[None]:

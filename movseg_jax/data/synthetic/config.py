@@ -27,6 +27,7 @@ class SceneConfig:
     speed: tuple[float, float] = (0.6, 20.0)  # Of objects: pixels per frame, log-even.
     pauses: float = 0.25  # Probability, of an object, that it starts or stops.
     moving_threshold: float = 0.3  # Pixels per frame; see `Scene.truth`.
+    label_static: bool = False  # Static things are objects too, which always rest.
     visible_pixels: int = 24  # Slivers of objects with fewer are to be ignored.
 
     # The camera.

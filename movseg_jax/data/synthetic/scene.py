@@ -46,7 +46,8 @@ class Thing:
         family: What it is.
         rig: Its pieces.
         path: Its motion.
-        number: Of the object, from 1; 0 is static and background.
+        number: Of the object, from 1; 0 is static and background: see
+            `SceneConfig.label_static`.
     """
 
     family: str
@@ -119,9 +120,9 @@ class Scene:
 
     @functools.cached_property
     def objects(self) -> tuple[Thing, ...]:
-        """What moves in some frame, by number."""
-        movers = (thing for thing in self.things if thing.number)
-        return tuple(sorted(movers, key=lambda thing: thing.number))
+        """What moves in some frame, by number; behind it what is labelled besides."""
+        numbered = (thing for thing in self.things if thing.number)
+        return tuple(sorted(numbered, key=lambda thing: thing.number))
 
     @functools.cached_property
     def truth(self) -> Truth:

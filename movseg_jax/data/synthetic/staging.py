@@ -114,8 +114,13 @@ class _Stage:
             place = scenery.landscape(rng, camera, self.mood, kind)
         else:
             place = scenery.room(rng, camera)
-        things = self._statics(camera, place) + self._movers(camera, place)
-        camera = self._moving(camera, [thing for thing in things if thing.number])
+        statics, movers = self._statics(camera, place), self._movers(camera, place)
+        camera = self._moving(camera, movers)
+        if config.label_static:
+            statics = [
+                dataclasses.replace(thing, number=number)
+                for number, thing in enumerate(statics, len(movers) + 1)
+            ]
         return Scene(
             config=config,
             seed=seed,
@@ -123,7 +128,7 @@ class _Stage:
             kind=place.kind,
             camera=camera,
             planes=place.planes,
-            things=tuple(things),
+            things=(*statics, *movers),
             light=self._light(place),
             effects=self._effects(),
         )
