@@ -8,6 +8,11 @@ from pathlib import Path
 
 from movseg_jax.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None
+
 
 def write_file(path: Path, data: bytes) -> None:
     """Writes a whole file or none, even if the machine stops at any moment.
@@ -41,6 +46,42 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes that ask for it from writing to a folder as well.
+
+    However this process ends, the lock is gone. Where the system or the file system
+    knows no locks, there is none.
+
+    Raises:
+        InputError: Another process has it, or the folder cannot be written to.
+    """
+    file = folder / ".lock"
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error}.") from None
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"{folder}: another process is writing there; wait for it to end, or use "
+            "another folder."
+        ) from None
+    except OSError:  # Some network file systems.
+        pass
 
 
 def _sync(path: Path) -> None:

@@ -15,6 +15,7 @@ from movseg_jax import masks
 from movseg_jax.config import Config
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.loader import evaluation_batches
+from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.detector import Detector
 from movseg_jax.evaluation.average_precision import Evaluator
 from movseg_jax.evaluation.davis import region_similarity
@@ -37,6 +38,8 @@ class Evaluation:
     def __init__(self, source: Source, config: Config):
         model = dataclasses.replace(config.model, static_branch=False)
         self._source, self._config, self._model = source, config, model
+        wanted = config.data.validation
+        self._ignore_resting = wanted is None or wanted.ignore_resting
         self._detect = jax.jit(lambda params, inputs: _run(model, params, inputs))
 
     def __call__(
@@ -57,6 +60,8 @@ class Evaluation:
             for row in np.flatnonzero(batch.valid):
                 number = int(batch.numbers[row])
                 example = self._source[number]
+                if self._ignore_resting:  # As in training.
+                    example = ignore_resting(example)
                 detections = _paste(found, row, example, self._model.convention)
                 evaluator.add(example.name, detections, _objects(example))
                 similarities.append(_similarity(detections, example))

@@ -5,6 +5,7 @@ finished, `weights.safetensors`. Starting a run again goes on where its last goo
 checkpoint was saved; on a CPU the result is the same, bit for bit, as without the stop.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -34,7 +35,7 @@ from movseg_jax.train.start import parameter_shapes, start
 from movseg_jax.train.step import Step, TrainState
 from movseg_jax.train.stopping import StopRequest
 from movseg_jax.weights.files import save_weights
-from movseg_jax.writing import write_file
+from movseg_jax.writing import locked, write_file
 
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
@@ -158,6 +159,7 @@ def train(
     parallel.barrier("claimed")
     stage, steps = make_stage(config), config.train.steps
     with (
+        locked(workdir) if first else contextlib.nullcontext(),
         Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints,
         StopRequest() as stop,
     ):

@@ -17,6 +17,7 @@ import numpy as np
 from movseg_jax.config import Config, ModelConfig, StartConfig, from_json
 from movseg_jax.detector import Detector
 from movseg_jax.errors import InputError
+from movseg_jax.train.arrays import flat, nested
 from movseg_jax.train.checkpoints import restore_params
 from movseg_jax.types import Inputs
 from movseg_jax.weights.files import load_weights
@@ -64,7 +65,7 @@ def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
         parameter_shapes(config),
         lambda name: read(name, config.fusion),
     )
-    known = dict(_flat(fresh(config, seed), ""))
+    known = flat(fresh(config, seed))
     counts: dict[str, dict[str, int]] = {}
     for path in known:
         origin = "fresh"
@@ -80,7 +81,7 @@ def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
     ]
     if unused:
         report.append(f"not used: {', '.join(unused)}")
-    return Start(_nested(known), tuple(report))
+    return Start(nested(known), tuple(report))
 
 
 def find(
@@ -137,7 +138,7 @@ def find(
         if stream == "appearance" and config.static_branch and "rpn" in part.params:
             for head in HEADS[:2]:
                 take(part, head, f"static/{head}")
-    return _fit(dict(_flat(shapes, "")), taken)
+    return _fit(flat(shapes), taken)
 
 
 def _take(taken, part, there, here):
@@ -147,8 +148,8 @@ def _take(taken, part, there, here):
         raise InputError(
             f"{part.name}: has no {there!r}, only {', '.join(part.params)}."
         )
-    for path, array in _flat(node, here):
-        taken[path] = (array, part.name)
+    for path, array in flat(node).items():
+        taken[f"{here}/{path}" if here else path] = (array, part.name)
 
 
 def _check_stream(part, own, config, stream):
@@ -248,25 +249,5 @@ def read(source: str, fusion: str | None = None) -> Part:
     return Part(source, params, config.model)
 
 
-def _flat(node, prefix):
-    """Pairs of path and array."""
-    if isinstance(node, Mapping):
-        for key in node:
-            yield from _flat(node[key], f"{prefix}/{key}" if prefix else key)
-    else:
-        yield prefix, node
-
-
 def _part(path):
     return "/".join(path.split("/")[:2])
-
-
-def _nested(flat):
-    params: dict[str, Any] = {}
-    for path, array in flat.items():
-        *groups, leaf = path.split("/")
-        node = params
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[leaf] = array
-    return params
