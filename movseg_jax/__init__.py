@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from movseg_jax.config import DataConfig as DataConfig
     from movseg_jax.config import ModelConfig as ModelConfig
     from movseg_jax.config import SourceConfig as SourceConfig
+    from movseg_jax.config import TrackConfig as TrackConfig
     from movseg_jax.config import TrunkConfig as TrunkConfig
     from movseg_jax.config import load_config as load_config
     from movseg_jax.convert import Converted as Converted
@@ -37,8 +38,23 @@ if TYPE_CHECKING:
     from movseg_jax.flow.files import write_flow as write_flow
     from movseg_jax.flow.folder import FlowFolder as FlowFolder
     from movseg_jax.flow.pictures import flow_picture as flow_picture
+    from movseg_jax.formats.conversion import read_tracks as read_tracks
+    from movseg_jax.formats.conversion import write_tracks as write_tracks
+    from movseg_jax.inputs import make_inputs as make_inputs
     from movseg_jax.preprocessing import preprocess as preprocess
     from movseg_jax.preprocessing import stack as stack
+    from movseg_jax.segment.detecting import detect_frames as detect_frames
+    from movseg_jax.segment.detector import TrainedDetector as TrainedDetector
+    from movseg_jax.segment.detector import load_detector as load_detector
+    from movseg_jax.segment.video import segment_video as segment_video
+    from movseg_jax.track import Linker as Linker
+    from movseg_jax.track import Links as Links
+    from movseg_jax.track import TrackedFrames as TrackedFrames
+    from movseg_jax.track import link as link
+    from movseg_jax.tracks import Detection as Detection
+    from movseg_jax.tracks import FrameDetections as FrameDetections
+    from movseg_jax.tracks import Sighting as Sighting
+    from movseg_jax.tracks import TrackedFrame as TrackedFrame
     from movseg_jax.types import Batch as Batch
     from movseg_jax.types import Detections as Detections
     from movseg_jax.types import Inputs as Inputs
@@ -50,6 +66,8 @@ if TYPE_CHECKING:
     from movseg_jax.video.reading import probe as probe
     from movseg_jax.video.reading import read_frames as read_frames
     from movseg_jax.video.writing import VideoWriter as VideoWriter
+    from movseg_jax.viz import draw_tracks as draw_tracks
+    from movseg_jax.viz import write_overlay as write_overlay
     from movseg_jax.weights.files import Weights as Weights
     from movseg_jax.weights.files import load_weights as load_weights
     from movseg_jax.weights.files import save_weights as save_weights
@@ -61,45 +79,63 @@ _MODULES = {
     "Convention": "config",
     "Converted": "convert",
     "DataConfig": "config",
+    "Detection": "tracks",
     "Detections": "types",
     "Detector": "detector",
     "Example": "data.example",
     "FlowFolder": "flow.folder",
     "Frame": "video.reading",
+    "FrameDetections": "tracks",
     "InputError": "errors",
     "Inputs": "types",
+    "Linker": "track",
+    "Links": "track",
     "Loader": "data.loader",
     "ModelConfig": "config",
     "Objects": "types",
     "Outputs": "types",
     "Proposals": "types",
     "SceneConfig": "data.synthetic.config",
+    "Sighting": "tracks",
     "Source": "data.example",
     "SourceConfig": "config",
     "SyntheticSource": "data.synthetic.source",
+    "TrackConfig": "config",
+    "TrackedFrame": "tracks",
+    "TrackedFrames": "track",
+    "TrainedDetector": "segment.detector",
     "TrunkConfig": "config",
     "VideoInfo": "video.reading",
     "VideoWriter": "video.writing",
     "Weights": "weights.files",
     "convert_weights": "convert",
+    "detect_frames": "segment.detecting",
+    "draw_tracks": "viz",
     "encode_flow": "flow.encoding",
     "estimate_flows": "flow.estimators",
     "flow_picture": "flow.pictures",
     "get_estimator": "flow.estimators",
+    "link": "track",
     "load_config": "config",
+    "load_detector": "segment.detector",
     "load_weights": "weights.files",
+    "make_inputs": "inputs",
     "make_scene": "data.synthetic.staging",
     "open_source": "data.sources",
     "preprocess": "preprocessing",
     "probe": "video.reading",
     "read_flow": "flow.files",
     "read_frames": "video.reading",
+    "read_tracks": "formats.conversion",
     "render_clip": "data.synthetic.render",
     "render_frame": "data.synthetic.render",
     "save_weights": "weights.files",
+    "segment_video": "segment.video",
     "stack": "preprocessing",
     "with_flow": "data.selection",
     "write_flow": "flow.files",
+    "write_overlay": "viz",
+    "write_tracks": "formats.conversion",
 }
 
 __all__ = sorted(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]

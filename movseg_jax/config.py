@@ -1,4 +1,4 @@
-"""Configuration: frozen dataclasses, their JSON, and config files.
+"""Configuration: frozen dataclasses, and config files. Their JSON is `config_json`'s.
 
 A config file is Python with one function, `get_config() -> Config`. It sets what its
 experiment changes; everything else has its default here, next to its meaning.
@@ -6,17 +6,14 @@ Nothing here imports JAX.
 """
 
 import dataclasses
-import json
 import math
 import runpy
-import types
 import typing
 from pathlib import Path
 from typing import Any, Literal
 
 from movseg_jax.errors import InputError
 
-T = typing.TypeVar("T")
 Features = Literal["appearance", "motion", "fused"]
 
 
@@ -327,6 +324,49 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrackConfig:
+    """How detections are linked to tracks: see `track`.
+
+    The defaults are the released code's; `as_published` is what the paper says.
+    """
+
+    continue_score: float = 0.7  # Only detections with more than this are linked.
+    start_score: float = 0.9  # Moving ones with more than this may start a track.
+    # Frames from a track's last detection to its next, at most; backwards, less.
+    max_gap: int = 10
+    min_iou: float = 0.1  # Of a detection and the track's nearest: more than this.
+    bidirectional: bool = True  # Then also track backwards, before tracks' starts.
+    # "by_age": one assignment for tracks last seen a frame ago, then one for those
+    # seen two frames ago, and so on. "at_once": one assignment for all tracks.
+    matching: Literal["by_age", "at_once"] = "by_age"
+    # A static detection with at least this IoU with a moving one is left out; 0 leaves
+    # out those that overlap at all.
+    static_overlap: float = 0.1
+
+    def __post_init__(self):
+        _check_fields(self)
+        for name in ("continue_score", "start_score", "min_iou", "static_overlap"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise InputError(f"TrackConfig.{name} is {value}, expected 0 to 1.")
+        if self.start_score < self.continue_score:
+            raise InputError(
+                f"TrackConfig.start_score is {self.start_score}, expected at least "
+                f"continue_score, {self.continue_score}."
+            )
+
+    @classmethod
+    def as_published(cls) -> "TrackConfig":
+        """Dave et al. (2019), section 3.4, to the letter; backwards for FBMS only.
+
+        The paper has no least IoU; here masks must overlap at least.
+        """
+        return cls(
+            min_iou=0.0, bidirectional=False, matching="at_once", static_overlap=0.0
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """Everything that decides a run, besides the code and the data on disk."""
 
@@ -350,64 +390,3 @@ def load_config(path: str | Path) -> Config:
     if not isinstance(config, Config):
         raise InputError(f"{path}: defines no `get_config()` that returns a `Config`.")
     return config
-
-
-def to_json(config: Any) -> str:
-    """A config dataclass as JSON; `from_json` is its inverse."""
-    return json.dumps(dataclasses.asdict(config), indent=2)
-
-
-def from_json(kind: type[T], text: str, source: str = "config") -> T:
-    """Reads a config dataclass, such as `ModelConfig`, from its JSON.
-
-    Raises:
-        InputError: Not JSON, an unknown field or a value of the wrong type; `source`
-            says in the message where the text is from.
-    """
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{source}: not JSON: {error}.") from None
-    return typing.cast(T, _parse(kind, value, source))
-
-
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise InputError(f"{where}: expected an object, got {value!r:.80}.")
-        kinds = typing.get_type_hints(kind)
-        for name in value:
-            if name not in kinds:
-                raise InputError(
-                    f"{where}: {kind.__name__} has no field {name!r}; its fields are "
-                    f"{', '.join(kinds)}."
-                )
-        for field in dataclasses.fields(kind):
-            if field.default is dataclasses.MISSING and field.name not in value:
-                raise InputError(f"{where}: {kind.__name__} needs a {field.name!r}.")
-        return kind(
-            **{k: _parse(kinds[k], v, f"{where}.{k}") for k, v in value.items()}
-        )
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        kinds = [a for a in arguments if a is not type(None)]
-        return _parse(
-            next((a for a in kinds if type(value) is a), kinds[0]), value, where
-        )
-    if origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if Ellipsis in arguments else arguments
-        if len(value) == len(kinds):
-            pairs = zip(kinds, value, strict=True)
-            return tuple(_parse(kind, item, where) for kind, item in pairs)
-    if origin is Literal and value in arguments:
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    if origin is None and type(value) is kind:
-        return value
-    expected = getattr(kind, "__name__", str(kind))
-    if origin is Literal:
-        expected = f"one of {', '.join(map(repr, arguments))}"
-    raise InputError(f"{where}: expected {expected}, got {value!r:.80}.")

@@ -1,159 +1,130 @@
-"""`movseg demo`: the detector on a rendered frame, with nothing to download."""
+"""`movseg demo`: a rendered video segmented and scored, with nothing to download."""
 
-import io
-import json
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
-from PIL import Image
 
-from movseg_jax import masks
-from movseg_jax.config import ModelConfig
+from movseg_jax.data.synthetic.config import SceneConfig
+from movseg_jax.data.synthetic.source import SyntheticSource
 from movseg_jax.errors import InputError
-from movseg_jax.flow.encoding import encode_flow
-from movseg_jax.preprocessing import preprocess, stack
-from movseg_jax.weights.files import load_weights
+from movseg_jax.evaluation.davis import boundary_accuracy, region_similarity
+from movseg_jax.images import encode_ids, encode_png, read_ids
+from movseg_jax.segment.detector import load_detector
+from movseg_jax.segment.job import Settings, segment_to_folder
 from movseg_jax.writing import write_file
 
-FRAME_SIZE = (480, 854)  # Height and width in pixels.
+SCENE = SceneConfig(
+    size=(256, 448), frames=24, movers=(3, 3), nothing_moves=0.0, pauses=0.0
+)
+SEED = 7
+FRAMES, TRUTH, RESULT = "frames", "truth", "result"
 
 
-def render(
-    size: tuple[int, int] = FRAME_SIZE,
-) -> tuple[UInt8[np.ndarray, "h w 3"], Float32[np.ndarray, "h w 2"]]:
-    """A frame with two discs that move over a panning background, and its true flow."""
-    height, width = size
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    waves = [np.sin(x / (9 + 4 * c)) * np.cos(y / (13 + 3 * c)) for c in range(3)]
-    frame = 120 + 60 * np.stack(waves, axis=-1)
-    flow = np.full((height, width, 2), (-3, 0), np.float32)  # The camera pans right.
-    discs = [
-        ((0.35, 0.3), (220, 60, 50), (9, 4)),
-        ((0.6, 0.7), (40, 90, 220), (-8, -2)),
-    ]
-    for (row, column), colour, motion in discs:
-        inside = np.hypot(y - row * height, x - column * width) < 0.16 * height
-        stripes = 0.8 + 0.2 * np.sin((x + y) / 6)
-        frame[inside] = np.array(colour, np.float32) * stripes[inside][:, None]
-        flow[inside] = motion
-    return np.clip(frame, 0, 255).astype(np.uint8), flow
+class Scores(NamedTuple):
+    """How well what moves was found, all objects taken as one.
+
+    Attributes:
+        region: J, the mean over frames.
+        boundary: F, likewise.
+    """
+
+    region: float
+    boundary: float
 
 
-def run(out: Path, weights: Path | None = None) -> str:
-    """Runs the detector on a rendered frame and writes what goes in and comes out.
+def run(
+    out: Path,
+    weights: Path | None = None,
+    *,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> str:
+    """Renders a video, segments it and compares the result with the truth.
 
     Args:
-        out: Folder for `frame.png`, `motion.png` (the encoded flow) and
-            `detections.json`; made if need be, earlier files of these names replaced.
-        weights: As `movseg convert` writes them; None makes random ones.
+        out: Folder for `frames/`, `truth/` and `result/`, in which is what
+            `movseg segment` writes.
+        weights: See `load_detector`.
+        overwrite: Replace an earlier result.
+        quiet: Show no progress.
 
     Returns:
         A report of a few lines.
 
     Raises:
-        InputError: The weights cannot be read, or are of a trunk alone; the folder
-            cannot be written to.
+        InputError: The weights cannot be read, or the folder cannot be written to.
     """
-    import jax
+    from tqdm import tqdm
 
-    from movseg_jax.detector import Detector
-
-    frame, flow = render()
-    config, params, origin = _model(weights)
-    motion = encode_flow(flow, config.flow_encoding)
-    inputs = stack([preprocess(frame, motion, config)])
-    detector = Detector(config)
-    if params is None:
-        # This generator compiles faster than the usual one.
-        key = jax.random.key(0, impl="rbg")
-        params = jax.jit(detector.init)(key, inputs)["params"]
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    params, inputs = jax.device_put((params, inputs))
-
-    start = time.perf_counter()
-    detect = jax.jit(detector.apply).lower({"params": params}, inputs).compile()
-    compile_seconds = time.perf_counter() - start
-    # The first call allocates.
-    outputs = jax.block_until_ready(detect({"params": params}, inputs))
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        jax.block_until_ready(detect({"params": params}, inputs))
-        seconds.append(time.perf_counter() - start)
-
-    outputs = jax.device_get(outputs)
-    _write(out, frame, motion, outputs, config)
-    device = jax.devices()[0].device_kind
-    static = "" if outputs.static is None else f", {outputs.static.valid.sum()} static"
-    return (
-        f"Rendered a frame of {frame.shape[1]}x{frame.shape[0]} pixels with two moving "
-        f"discs and its exact optical flow.\n{origin}\n"
-        f"Detector ({' and '.join(config.streams)}): {count / 1e6:.1f} million "
-        f"parameters, compiled in {compile_seconds:.1f} s, {min(seconds):.2f} s a "
-        f"frame on {device}.\n"
-        f"{outputs.moving.valid.sum()} detections{static}: {out}"
-    )
-
-
-def _model(weights):
-    """The config, the parameters (None: random ones) and what to say of them."""
-    if weights is None:
-        config = ModelConfig(
-            mask_features="appearance",
-            static_branch=True,
-            short_side=FRAME_SIZE[0],
-            long_side=FRAME_SIZE[1],
+    detector = load_detector(weights)
+    render(out)
+    with tqdm(total=SCENE.frames, unit="frame", disable=quiet) as bar:
+        summary = segment_to_folder(
+            str(out / FRAMES),
+            out / RESULT,
+            detector,
+            Settings(why=True),
+            overwrite=overwrite,
+            progress=lambda done, total: bar.update(done - bar.n),
         )
-        return config, None, (
-            "No trained weights come with this version: the detector's are random, and "
-            "what it finds means nothing. This shows that all of it runs, and how fast."
-        )  # fmt: skip
-    loaded = load_weights(weights)
-    if "rpn" not in loaded.params:
-        raise InputError(f"{weights}: a trunk without heads, to start training from.")
-    return loaded.config, loaded.params, f"Weights: {weights}."
-
-
-def _write(out, frame, motion, outputs, config):
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made: {error}.") from None
-    channels = motion / [1, 6, 255] * 255
-    for name, picture in (("frame", frame), ("motion", channels)):
-        png = io.BytesIO()
-        Image.fromarray(picture.astype(np.uint8)).save(png, format="PNG")
-        write_file(out / f"{name}.png", png.getvalue())
-    found = {
-        branch: _to_json(detections, frame.shape[:2], config)
-        for branch, detections in outputs._asdict().items()
-        if detections is not None
-    }
-    write_file(out / "detections.json", json.dumps(found).encode())
-
-
-def _to_json(found, frame_size, config):
-    """Detections as COCO's results: boxes are [x, y, width, height]."""
-    boxes, scores, classes, logits, valid = (part[0] for part in found)
-    rles = masks.paste_rles(
-        logits[valid], boxes[valid], frame_size, convention=config.convention
+    if not summary.finished:
+        return f"{out}: stopped at frame {summary.frames}; start it again."
+    scores = score(out / RESULT / "masks", out / TRUTH)
+    height, width = SCENE.size
+    speed = ""
+    if "total" in summary.timing:
+        seconds = summary.timing["total"] - summary.timing.get("compile", 0.0)
+        speed = (
+            f", {summary.frames / seconds:.1f} frames a second, all included but "
+            f"{summary.timing.get('compile', 0.0):.1f} s of compiling"
+        )
+    return (
+        f"Rendered {SCENE.frames} frames of {width}x{height} pixels with moving and "
+        f"resting things, and segmented them with the weights {detector.name!r}: "
+        f"{summary.tracks} tracks{speed}.\n"
+        f"Against the truth of what moves: J {scores.region:.3f}, F "
+        f"{scores.boundary:.3f}.\n"
+        f"Look at {out / RESULT / 'report.html'} and {out / RESULT / 'overlay.mp4'}."
     )
-    x0, y0, x1, y1 = boxes[valid].T
-    rows = zip(
-        np.stack([x0, y0, x1 - x0, y1 - y0], axis=1).round(2).tolist(),
-        scores[valid].tolist(),
-        classes[valid].tolist(),
-        rles,
-        strict=True,
-    )
-    return [
-        {
-            "bbox": box,
-            "score": score,
-            "category_id": kind + 1,
-            "segmentation": masks.to_json(rle),
-        }
-        for box, score, kind, rle in rows
-    ]
+
+
+def render(out: Path) -> None:
+    """Writes the frames of the scene, and the truth: what moves in each.
+
+    Raises:
+        InputError: The folder cannot be written to.
+    """
+    source = SyntheticSource(SCENE, clips=1, seed=SEED)
+    for name in (FRAMES, TRUTH):
+        try:
+            (out / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{out / name}: cannot be made: {error}.") from None
+    for index in range(len(source)):
+        file = out / FRAMES / f"{index:05d}.png"
+        example = source[index]
+        ids = np.zeros(SCENE.size, np.uint8)
+        for id, mask, moving in zip(
+            example.ids, example.masks, example.moving, strict=True
+        ):
+            ids[mask] = id if moving else 0
+        write_file(out / TRUTH / file.name, encode_ids(ids))
+        data = encode_png(example.image)
+        # A file that is what it should be is left alone: a run that was stopped knows
+        # its frames by their times of change.
+        if not file.is_file() or file.read_bytes() != data:
+            write_file(file, data)
+
+
+def score(found: Path, truth: Path) -> Scores:
+    """Compares two folders of index PNGs; the last frame has no flow, so is left out.
+
+    Raises:
+        InputError: A file is missing, or cannot be read.
+    """
+    scores = []
+    for file in sorted(truth.glob("*.png"))[:-1]:
+        pair = (read_ids(found / file.name) > 0, read_ids(file) > 0)
+        scores.append((region_similarity(*pair), boundary_accuracy(*pair)))
+    return Scores(*np.mean(scores, axis=0).tolist())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageFile
 
 from movseg_jax.errors import InputError
@@ -58,17 +58,23 @@ def read_rgb(
 
 
 def read_ids(
-    file: Path | bytes, *, source: str | None = None
-) -> UInt8[np.ndarray, "h w"]:
+    file: Path | bytes, *, source: str | None = None, most: int = 255
+) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
     """Reads an annotation in which a pixel's value is its object, 0 the background.
 
     Of a palette image these are the palette's indices, not its colours; of one with
     several channels, which must agree, the first; of one with a bit per pixel, 0 and 1.
     A grey value is the number that is stored, however few levels the file has.
 
+    Args:
+        file: Or what is in it.
+        source: Names it in messages.
+        most: The largest number that is one, at most 65535; the result has 16 bits if
+            it is above 255.
+
     Raises:
         InputError: As `read_rgb`, or the image is in colour, or has several channels of
-            16 bits.
+            16 bits, or a larger number.
     """
     with _opened(file, source) as (image, _):
         where = source or str(file)
@@ -82,12 +88,12 @@ def read_ids(
                 "or a grey one, whose values are the objects' numbers."
             )
         ids = ids[..., 0] if ids.ndim == 3 else ids
-        if ids.min(initial=0) < 0 or ids.max(initial=0) > 255:
+        if ids.min(initial=0) < 0 or ids.max(initial=0) > most:
             raise InputError(
                 f"{where}: holds numbers from {ids.min()} to {ids.max()}, expected "
-                "objects' numbers from 0 to 255."
+                f"objects' numbers from 0 to {most}."
             )
-        return ids.astype(np.uint8)
+        return ids.astype(np.uint8 if most <= 255 else np.uint16)
 
 
 def encode_jpeg(frame: UInt8[np.ndarray, "h w 3"], quality: int = 95) -> bytes:
@@ -97,7 +103,9 @@ def encode_jpeg(frame: UInt8[np.ndarray, "h w 3"], quality: int = 95) -> bytes:
     return file.getvalue()
 
 
-def encode_png(frame: UInt8[np.ndarray, "h w *c"]) -> bytes:
+def encode_png(
+    frame: UInt8[np.ndarray, "h w *c"] | UInt16[np.ndarray, "h w"],
+) -> bytes:
     """A grey, RGB or RGBA image as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(frame).save(file, format="PNG", compress_level=3)

@@ -52,8 +52,9 @@ def preprocess(
 
     Args:
         frame: uint8 [h, w, 3], RGB.
-        motion: float32 [h, w, 3], the encoded flow; None if the model has no motion
-            stream.
+        motion: float32 [h, w, 3], the encoded flow, or [h', w', 3] if it has the size
+            the frame is resized to; None if the model has no motion stream. See
+            `inputs.make_inputs`, which encodes.
         config: Of the model.
         pad_to: Height and width after padding, multiples of 32; None pads to the next
             multiples.
@@ -62,22 +63,16 @@ def preprocess(
         InputError: The frame is empty or not RGB, sizes differ, or the frame does not
             fit into `pad_to`.
     """
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-        raise InputError(
-            f"A frame is uint8 [height, width, 3] in RGB; got {frame.dtype} "
-            f"{list(frame.shape)}."
-        )
-    if 0 in frame.shape:
-        raise InputError(f"A frame has no pixels: its shape is {list(frame.shape)}.")
+    _check_frame(frame)
     if "motion" in config.streams and motion is None:
         raise InputError("The model has a motion stream: it needs the encoded flow.")
-    if motion is not None and motion.shape != frame.shape:
+    frame_size = frame.shape[:2]
+    size, scale = resized_size(frame_size, config)
+    if motion is not None and motion.shape not in (frame.shape, (*size, 3)):
         raise InputError(
             f"The encoded flow has shape {list(motion.shape)}, its frame "
             f"{list(frame.shape)}; they must be equal."
         )
-    frame_size = frame.shape[:2]
-    size, scale = resized_size(frame_size, config)
     padded = pad_to or tuple(-(-n // DIVISOR) * DIVISOR for n in size)
     if any(p < n or p % DIVISOR for p, n in zip(padded, size, strict=True)):
         raise InputError(
@@ -87,7 +82,8 @@ def preprocess(
         )
 
     def fit(image):
-        return _pad(_resize(image, size, scale, config), padded)
+        fits = image.shape[:2] == size
+        return _pad(image if fits else _resize(image, size, scale, config), padded)
 
     image = normalise(frame, config) if "appearance" in config.streams else None
     motion = motion if "motion" in config.streams else None
@@ -100,6 +96,16 @@ def preprocess(
         frame_size=np.array(frame_size, np.float32),
         scale=np.array(scale, np.float32),
     )
+
+
+def _check_frame(frame):
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise InputError(
+            f"A frame is uint8 [height, width, 3] in RGB; got {frame.dtype} "
+            f"{list(frame.shape)}."
+        )
+    if 0 in frame.shape:
+        raise InputError(f"A frame has no pixels: its shape is {list(frame.shape)}.")
 
 
 def normalise(

@@ -64,7 +64,10 @@ def main() -> None:
     size = (height, width)
     batch_size = options.batch_size or config.data.batch_size
     data = dataclasses.replace(config.data, buckets=(size,), batch_size=batch_size)
-    config = dataclasses.replace(config, data=data)
+    # So low that random parameters stay as calm as they are.
+    optimizer = dataclasses.replace(config.train.optimizer, learning_rate=1e-9)
+    train = dataclasses.replace(config.train, optimizer=optimizer)
+    config = dataclasses.replace(config, data=data, train=train)
     batch = random_batch(config, size)
     device, count = jax.devices()[0], jax.device_count()
     peak = count * peak_flops(jnp.dtype(config.model.compute_dtype))

@@ -16,10 +16,9 @@ from movseg_jax.config import (
     ModelConfig,
     SourceConfig,
     TrunkConfig,
-    from_json,
     load_config,
-    to_json,
 )
+from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.py"))

@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from movseg_jax.config import Config, StartConfig, from_json, load_config, to_json
+from movseg_jax.config import Config, StartConfig, load_config
+from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.sources import layout_class, open_layout
 from movseg_jax.train.freezing import paths, trains
 from movseg_jax.train.start import Part, find, parameter_shapes

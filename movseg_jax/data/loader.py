@@ -21,8 +21,8 @@ from movseg_jax.data import batches, order, transforms
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.workers import Reader
 from movseg_jax.errors import InputError
-from movseg_jax.flow.encoding import encode_flow
-from movseg_jax.preprocessing import preprocess, stack
+from movseg_jax.inputs import make_inputs
+from movseg_jax.preprocessing import stack
 from movseg_jax.types import Batch, Inputs
 
 REPLACEMENTS = 10  # Tried for a damaged example before it is an error all the same.
@@ -307,12 +307,13 @@ class _ReadFrames:
         inputs = []
         try:
             for number in numbers:
-                example, motion = _load(self.source, number), None
-                if self.model.motion is not None and example.flow is not None:
-                    motion = encode_flow(example.flow, self.model.flow_encoding)
+                example = _load(self.source, number)
                 inputs.append(
-                    preprocess(
-                        example.image, motion, self.model, pad_to=self.buckets[bucket]
+                    make_inputs(
+                        example.image,
+                        example.flow,
+                        self.model,
+                        pad_to=self.buckets[bucket],
                     )
                 )
         except InputError as error:

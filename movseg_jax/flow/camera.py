@@ -55,16 +55,17 @@ def camera_motion(
 
 
 def homography_flow(
-    homography: Float64[np.ndarray, "3 3"], size: tuple[int, int]
-) -> Float32[np.ndarray, "h w 2"]:
+    homography: Float64[np.ndarray, "3 3"], size: tuple[int, int], stride: int = 1
+) -> Float32[np.ndarray, "_ _ 2"]:
     """The flow of a frame of size (height, width) whose pixels move by a homography.
 
-    Beyond the homography's horizon there is none, and what is returned is large.
+    Of every `stride`-th row and column of the frame, in pixels of the frame. Beyond the
+    homography's horizon there is none, and what is returned is large.
     """
-    y, x = np.ogrid[: size[0], : size[1]]
+    y, x = np.ogrid[: size[0] : stride, : size[1] : stride]
     across, down, depth = (row[0] * x + (row[1] * y + row[2]) for row in homography)
     depth = np.maximum(depth, 1e-6)
-    flow = np.empty((*size, 2), np.float32)
+    flow = np.empty((*depth.shape, 2), np.float32)
     np.subtract(across / depth, x, out=flow[..., 0], casting="same_kind")
     np.subtract(down / depth, y, out=flow[..., 1], casting="same_kind")
     return flow
@@ -77,6 +78,15 @@ def residual_flow(
     """The flow without the camera's, which is estimated unless it is given."""
     camera = camera_motion(flow) if camera is None else camera
     return flow - homography_flow(camera, flow.shape[:2])
+
+
+def residual_speed(
+    flow: Float32[np.ndarray, "h w 2"], stride: int = 1
+) -> Float32[np.ndarray, "_ _"]:
+    """The length of `residual_flow`, in pixels, of every `stride`-th row and column."""
+    camera = homography_flow(camera_motion(flow), flow.shape[:2], stride)
+    residual = flow[::stride, ::stride] - camera
+    return np.hypot(residual[..., 0], residual[..., 1])
 
 
 def _homography(points, moved, seed):

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from movseg_jax.config import Config, from_json, to_json
+from movseg_jax.config import Config
+from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.example import Source
 from movseg_jax.data.loader import Loader
 from movseg_jax.data.selection import with_flow
@@ -173,9 +174,12 @@ def train(
                 for line in report:
                     log.note(line)
                 evaluation = None
-                if validation is not None and config.train.evaluate_every and first:
+                evaluates = validation is not None and config.train.evaluate_every > 0
+                if validation is not None and evaluates and first:
                     evaluation = Evaluation(validation, config)
-                run = _Run(config, stage, checkpoints, loader, log, evaluation)
+                run = _Run(
+                    config, stage, checkpoints, loader, log, evaluates, evaluation
+                )
                 state = run(state, stop)
     now = int(state.step)
     if now < steps:
@@ -207,14 +211,18 @@ def _open_log(workdir, config, step, **options):
 
 @dataclasses.dataclass
 class _Run:
-    """The steps of a run; what they use."""
+    """The steps of a run; what they use.
+
+    All processes have to agree on when to save, also those that do not evaluate.
+    """
 
     config: Config
     stage: Stage
     checkpoints: Checkpoints
     loader: Loader
     log: Log
-    evaluation: Evaluation | None
+    evaluates: bool
+    evaluation: Evaluation | None  # In the first process only.
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
@@ -235,13 +243,12 @@ class _Run:
                 self.log.write(
                     number, jax.device_get(metrics) | {"learning_rate": rate}
                 )
-            score = None
-            if settings.evaluate_every and (
+            evaluated = self.evaluates and (
                 number % settings.evaluate_every == 0 or last
-            ):
-                score = self._evaluate(number, state)
-            due = number % settings.save_every == 0 or score is not None
-            if due or last or stopping:
+            )
+            score = self._evaluate(number, state) if evaluated else None
+            due = number % settings.save_every == 0
+            if due or evaluated or last or stopping:
                 self._check(number, metrics)
                 with self.log.pause():
                     self.log.sync()

@@ -6,8 +6,11 @@ The state is replicated and the batch is split along its first axis. Inside of a
 donated state does not (jax 0.10.2).
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+import sys
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -150,6 +153,26 @@ def start_hosts(coordinator: str | None, count: int | None, index: int | None) -
         jax.distributed.initialize(coordinator, count, index)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"The processes of the run found no other: {error}.") from None
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Ends this process, if it is one of several, when an error leaves the block.
+
+    It prints the error and exits with status 2 if that is an `InputError`, else 1, at
+    once. Python's own way out would wait for the other processes, which wait for this
+    one in the middle of a step; they end when they find it gone.
+    """
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        known = isinstance(error, InputError)
+        text = f"movseg: {error}" if known else traceback.format_exc()
+        print(text, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(2 if known else 1)
 
 
 def barrier(name: str) -> None:

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from movseg_jax.config import Config, ModelConfig, StartConfig, from_json
+from movseg_jax.config import Config, ModelConfig, StartConfig
+from movseg_jax.config_json import from_json
 from movseg_jax.detector import Detector
 from movseg_jax.errors import InputError
 from movseg_jax.train.arrays import flat, nested

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.numpy
 
-from movseg_jax.config import ModelConfig, from_json
+from movseg_jax.config import ModelConfig
+from movseg_jax.config_json import from_json
 from movseg_jax.errors import InputError
 from movseg_jax.weights.foreign import read_bytes, read_safetensors
 from movseg_jax.writing import write_file

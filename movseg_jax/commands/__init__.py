@@ -1,0 +1,1 @@
+"""The commands of `movseg`: dataclasses of their arguments, which run them."""

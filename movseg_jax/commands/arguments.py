@@ -1,0 +1,50 @@
+"""Arguments to dataclasses, by tyro; a wrong one is an `InputError`."""
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from movseg_jax.config import Config, load_config
+from movseg_jax.errors import InputError
+
+
+def read_config(path: Path, settings: Sequence[str]) -> Config:
+    """A config file's config, with settings such as --train.steps 100.
+
+    Raises:
+        InputError: There is no such file or setting.
+    """
+    return parse_arguments(
+        Config,
+        list(settings),
+        default=load_config(path),
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+
+
+def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
+    """What the arguments say; `--help` exits.
+
+    Raises:
+        InputError: They are wrong.
+    """
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            return tyro.cli(
+                kind,
+                prog="movseg",
+                description="Segment and track anything that moves in a video.",
+                args=arguments,
+                **options,
+            )
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        words = re.sub("[─│╭╮╰╯]+", " ", message.getvalue()).split()
+        raise InputError(" ".join(words)) from None

@@ -1,0 +1,268 @@
+"""Commands for videos: `segment`, `demo`, `convert-tracks`, `flow`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from movseg_jax.config import TrackConfig
+from movseg_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Segment and track everything that moves in a video.
+
+    Writes masks/, tracks.json, overlay.mp4 and report.html. Stopped by Control-C or
+    killed, and started again, it goes on where it was; a camera is read until
+    Control-C.
+    """
+
+    video: tyro.conf.Positional[str]
+    """A video file, a folder of frames, a pattern of them, or a camera's number."""
+    out: Path
+    """Folder for the results."""
+    weights: Path | None = None
+    """A .safetensors file or the folder of a training run; otherwise the model that
+    comes with the package."""
+    model: Literal["joint", "appearance", "motion"] | None = None
+    """What of the model to use; all there is without. "appearance" finds objects
+    whether they move or not."""
+    flow: str = "dis"
+    """"dis", "farneback", or a folder of flow files named as the frames."""
+    max_side: int | None = None
+    """Longer side that the model sees, in pixels; less is faster."""
+    max_frames: int | None = None
+    """Frames to read at most."""
+    save: tuple[
+        Literal[
+            "foreground", "cutouts", "alpha", "colmap", "coco", "mots", "mot", "fbms",
+            "npz",
+        ],
+        ...,
+    ] = ()  # fmt: skip
+    """Formats to write besides: see `movseg convert-tracks --help`."""
+    why: bool = False
+    """Show in the overlay how fast each object moves relative to the scene."""
+    min_motion: float = 0.0
+    """Leave out tracks that are never faster than this, relative to the scene, in
+    pixels a frame."""
+    batch_size: int = 1
+    """Frames that the device gets at once."""
+    fps: float = 25.0
+    """Of the overlay of a folder of frames."""
+    allow_truncated: bool = False
+    """Of a damaged video, what is before the damage is enough."""
+    timing: bool = False
+    """Say how long each part took."""
+    overwrite: bool = False
+    """Replace what another run left in the folder."""
+    quiet: bool = False
+    """Show no progress."""
+    track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
+    """How detections are linked."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from tqdm import tqdm
+
+        from movseg_jax.segment.detector import load_detector
+        from movseg_jax.segment.job import Settings, segment_to_folder
+        from movseg_jax.train.stopping import STOPPED
+
+        settings = Settings(
+            flow=self.flow,
+            track=self.track,
+            min_motion=self.min_motion,
+            why=self.why,
+            max_frames=self.max_frames,
+            batch_size=self.batch_size,
+            save=self.save,
+            fps=self.fps,
+        )
+        detector = load_detector(self.weights, use=self.model, max_side=self.max_side)
+        with tqdm(unit="frame", disable=self.quiet) as bar:
+
+            def show(done: int, total: int | None) -> None:
+                if bar.total is None and total is not None:
+                    bar.reset(total)
+                    bar.initial = bar.n = done
+                bar.update(done - bar.n)
+
+            summary = segment_to_folder(
+                self.video,
+                self.out,
+                detector,
+                settings,
+                overwrite=self.overwrite,
+                allow_truncated=self.allow_truncated,
+                progress=show,
+            )
+        return self._report(summary, STOPPED)
+
+    def _report(self, summary, stopped: int) -> str:
+        if not summary.finished:
+            print(f"{self.out}: stopped at frame {summary.frames}; start it again.")
+            raise SystemExit(stopped)
+        already = " already" if summary.already else ""
+        report = (
+            f"{self.out}: finished{already}, {summary.tracks} tracks in "
+            f"{summary.frames} frames."
+        )
+        if self.timing and summary.timing:
+            report += "\n" + _timing_table(summary.timing, summary.frames)
+        if summary.damage:
+            print(report)
+            raise InputError(
+                f"{summary.damage} The results are of the {summary.frames} frames "
+                "before."
+            )
+        return report
+
+
+def _timing_table(seconds: dict[str, float], frames: int) -> str:
+    """Seconds of each part. Parts run at the same time, so their sum is more."""
+    total = seconds["total"]
+    return "\n".join(
+        f"{part:>16} {s:9.2f} s {1000 * s / frames:9.1f} ms/frame {s / total:7.1%}"
+        for part, s in seconds.items()
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """Render a short video with known truth, segment it and score the result."""
+
+    out: Path = Path("demo")
+    """Folder for the frames, the truth and the result."""
+    weights: Path | None = None
+    """As of `movseg segment`."""
+    overwrite: bool = False
+    """Replace an earlier result."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from movseg_jax import demo
+
+        return demo.run(
+            self.out, self.weights, overwrite=self.overwrite, quiet=self.quiet
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertTracks:
+    """Convert tracks from one format to another.
+
+    Reads a folder of index PNGs, JSON of YouTube-VIS or COCO, text of MOTS, or npz.
+    """
+
+    tracks: tyro.conf.Positional[Path]
+    """File or folder."""
+    out: Path
+    """File or folder to write."""
+    to: Literal[
+        "tracks", "masks", "foreground", "cutouts", "alpha", "colmap", "coco", "mots",
+        "mot", "fbms", "npz",
+    ]  # fmt: skip
+    """"tracks": JSON of YouTube-VIS; "masks": palette PNGs of DAVIS; "foreground":
+    255 where something moves; "cutouts": RGBA PNGs of each object; "alpha": a video,
+    .webm or .mov, transparent where nothing moves; "colmap": PNGs, 0 where something
+    moves; "coco": JSON of COCO; "mots", "mot": text of the MOT challenges; "fbms": .dat
+    for the evaluation of FBMS-59; "npz": an array."""
+    video: str | None = None
+    """The video, for cutouts and alpha."""
+    fps: float | None = None
+    """Frames per second, for alpha; the tracks' own times without."""
+    image_suffix: str = ".jpg"
+    """Of the frames' files, for tracks, coco and colmap."""
+    dilate: int = 0
+    """Pixels by which objects grow, for colmap."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from movseg_jax.formats.conversion import read_tracks, write_tracks
+        from movseg_jax.video.reading import read_frames
+
+        there = self.out.exists() and (self.out.is_file() or any(self.out.iterdir()))
+        if there and not self.overwrite:
+            raise InputError(f"{self.out}: is there already; --overwrite replaces it.")
+        tracks = read_tracks(self.tracks)
+        video = self.video
+
+        def frames():
+            return (frame.image for frame in read_frames(video or ""))
+
+        write_tracks(
+            tracks,
+            self.out,
+            to=self.to,
+            frames=None if video is None else frames,
+            fps=self.fps,
+            image_suffix=self.image_suffix,
+            dilate=self.dilate,
+        )
+        return f"{len(tracks)} frames: {self.out}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """Estimate a video's optical flow: from each frame to the next, so of all but one.
+
+    Stopped and started again, it goes on where it was.
+    """
+
+    video: tyro.conf.Positional[str]
+    """A video file, a folder of frames, a pattern of them, or a camera's number."""
+    out: Path
+    """Folder for a file per frame, named as the frame."""
+    to: Literal["flo", "kitti", "npz", "pfm", "png", "picture"] = "flo"
+    """Format: Middlebury's .flo; the 16-bit PNG of KITTI; NumPy's .npz; .pfm; the angle
+    and magnitude PNG of the paper's authors; or a picture in Middlebury's colours."""
+    estimator: Literal["dis", "farneback"] = "dis"
+    """OpenCV's Dense Inverse Search, or Farneback's method."""
+    working_side: int | None = None
+    """Longer side to compute at, in pixels; less is faster. None is the frame's."""
+    max_frames: int | None = None
+    """Frames to read at most; a camera would go on for ever."""
+    overwrite: bool = False
+    """Replace what the folder holds."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def run(self) -> str:
+        """Runs the command; returns what to print."""
+        from tqdm import tqdm
+
+        from movseg_jax.flow.export import FlowCounts, write_flows
+        from movseg_jax.video.reading import fingerprint, probe, read_frames
+
+        if self.max_frames is not None and self.max_frames < 2:
+            raise InputError(
+                f"--max-frames {self.max_frames}: flow is from a frame to the next; "
+                "expected at least 2."
+            )
+        is_camera = self.video.isdecimal() and not Path(self.video).exists()
+        total = None if is_camera else probe(self.video).frame_count
+        frames = read_frames(self.video, max_frames=self.max_frames)
+        counts = write_flows(
+            ((frame.name, frame.image) for frame in frames),
+            self.out,
+            source=fingerprint(self.video),
+            to=self.to,
+            estimator=self.estimator,
+            working_side=self.working_side,
+            overwrite=self.overwrite,
+        )
+        total = min(filter(None, (total, self.max_frames)), default=None)
+        last = FlowCounts(0, 0, 0)
+        for count in tqdm(counts, total=total, unit="frame", disable=self.quiet):
+            last = count
+        known = f", {last.skipped} were there already" if last.skipped else ""
+        return (
+            f"{last.frames} frames: wrote the flow of {last.written}{known}: {self.out}"
+        )

@@ -1,0 +1,143 @@
+"""Tracks as an array `segmentation` [t, h, w] in NumPy's .npz, 0 the background.
+
+The code of "Towards Segmenting Anything That Moves" writes and reads such files, with
+float64 pixels. Here they are uint8, or uint16 above 255 tracks: numbers are all that is
+in them, its reader takes any type, and they take an eighth of the memory.
+"""
+
+import contextlib
+import math
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from movseg_jax import images
+from movseg_jax.errors import InputError
+from movseg_jax.formats import reading
+from movseg_jax.formats.pictures import sightings_of
+from movseg_jax.formats.survey import paint, survey
+from movseg_jax.tracks import TrackedFrame
+from movseg_jax.writing import whole_file
+
+KEY = "segmentation"
+MAX_TRACKS = 65535  # What 16 bits hold.
+
+
+def write_npz(tracks: Sequence[TrackedFrame], out: Path) -> None:
+    """Writes the visible track of each pixel, compressed, one frame at a time.
+
+    Raises:
+        InputError: A track's number is above `MAX_TRACKS`; or as `survey.survey`; or
+            the file cannot be written.
+    """
+    found = survey(tracks, out)
+    top = found.ids[-1] if found.ids else 0
+    if top > MAX_TRACKS:
+        raise InputError(
+            f"{out}: holds track {top}, expected 1 to {MAX_TRACKS} (arrays.MAX_TRACKS);"
+            ' choose "tracks" or "coco".'
+        )
+    dtype = np.dtype(np.uint8 if top < 256 else "<u2")
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": (found.frame_count, *found.size),
+    }
+    # The date is the first that zip knows: the same tracks give the same bytes.
+    entry = zipfile.ZipInfo(f"{KEY}.npy", (1980, 1, 1, 0, 0, 0))
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with whole_file(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        with archive.open(entry, "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for frame in tracks:
+                file.write(paint(frame).astype(dtype).tobytes())
+
+
+def read_npz(path: Path) -> reading.Recorded:
+    """Reads the array "segmentation", or the only one; holds one frame at a time.
+
+    Pixels are whole numbers of any type. The format knows only them: scores are 1, all
+    moves, and frames are named by their numbers.
+
+    Raises:
+        InputError: It is damaged, or its array is not as expected.
+    """
+    reading.check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive, _entry(archive, path) as file:
+            dtype, (count, height, width) = _header(file, path)
+            sightings = {}
+            for index in range(count):
+                ids = _frame(file, dtype, (height, width), f"{path}: frame {index}")
+                sightings[index] = sightings_of(ids)
+            if file.read(1):  # At the end the checksum is compared, too.
+                raise InputError(f"{path}: holds more than its header says.")
+    except InputError:
+        raise
+    except Exception as error:  # zipfile and NumPy let all kinds escape.
+        kind = type(error).__name__
+        raise InputError(f"{path}: is no whole .npz: {kind}: {error}.") from None
+    sightings = {index: there for index, there in sightings.items() if there}
+    return reading.Recorded(count, (height, width), sightings)
+
+
+@contextlib.contextmanager
+def _entry(archive: zipfile.ZipFile, path: Path) -> Iterator[zipfile.ZipExtFile]:
+    """The array's file in the archive."""
+    entries = [e for e in archive.infolist() if e.filename.endswith(".npy")]
+    named = [e for e in entries if e.filename == f"{KEY}.npy"]
+    chosen = named or entries
+    if len(chosen) != 1:
+        names = [e.filename for e in entries[:5]]
+        raise InputError(f'{path}: holds {names}, expected one array, "{KEY}".')
+    # Deflate gives at most a thousand times its input; others know no such bound.
+    if chosen[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"{path}: is not compressed as NumPy does it, by deflate.")
+    with archive.open(chosen[0]) as file:
+        assert isinstance(file, zipfile.ZipExtFile)  # As it is opened for reading.
+        yield file
+
+
+def _header(
+    file: zipfile.ZipExtFile, path: Path
+) -> tuple[np.dtype, tuple[int, int, int]]:
+    """Type and shape of the array."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise InputError(f"{path}: its array is of version {version} of NumPy's.")
+    if dtype.kind not in "uif" or len(shape) != 3 or fortran:
+        order = " in Fortran's order" if fortran else ""
+        raise InputError(
+            f"{path}: holds {dtype} {shape}{order}, expected whole numbers of shape "
+            "(frames, height, width) in C's order."
+        )
+    reading.check_count(shape[0], str(path))
+    if not 1 <= math.prod(shape[1:]) <= images.MAX_PIXELS:
+        raise InputError(
+            f"{path}: frames are of size {shape[1:]}, expected at least 1x1 and at "
+            f"most {images.MAX_PIXELS} pixels (images.MAX_PIXELS)."
+        )
+    return dtype, shape
+
+
+def _frame(
+    file: zipfile.ZipExtFile, dtype: np.dtype, size: tuple[int, int], where: str
+):
+    """The next frame's numbers, as int64."""
+    length = math.prod(size) * dtype.itemsize
+    data = file.read(length)
+    if len(data) < length:
+        raise InputError(f"{where}: is cut off.")
+    values = np.frombuffer(data, dtype).reshape(size)
+    if not ((values >= 0) & (values <= MAX_TRACKS) & (values % 1 == 0)).all():
+        raise InputError(
+            f"{where}: expected whole numbers from 0 to {MAX_TRACKS} "
+            "(arrays.MAX_TRACKS)."
+        )
+    return values.astype(np.int64)

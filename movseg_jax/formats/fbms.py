@@ -1,0 +1,64 @@
+"""Tracks as the track files of FBMS-59's evaluation code, `MoSegEval_PR`.
+
+    number of frames
+    number of tracks
+    label, number of points, then "x y frame" of each point: of each track
+
+Ochs, Malik, Brox: "Segmentation of moving objects by long term video analysis", PAMI
+2014. Pixels and frames count from 0. Point trajectories fill such a file with tracks of
+many frames; the evaluation asks for the labels of pixels in labelled frames only. So,
+as the authors of "Towards Segmenting Anything That Moves" do for it, every pixel is a
+track of one point, the background, label 0, included.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from movseg_jax.errors import InputError
+from movseg_jax.formats.survey import paint, survey
+from movseg_jax.tracks import TrackedFrame
+from movseg_jax.writing import whole_file
+
+
+def write_fbms(
+    tracks: Sequence[TrackedFrame],
+    out: Path,
+    *,
+    labelled: Collection[int] | None = None,
+) -> None:
+    """Writes the visible track of each pixel.
+
+    Args:
+        tracks: To write.
+        out: The file, which ends in ".dat".
+        labelled: The frames to write, from 0: those that the ground truth's Def.dat
+            lists, all that the evaluation reads. None writes all, about 16 bytes a
+            pixel: 8 MB for a frame of FBMS.
+
+    Raises:
+        InputError: There is no such frame; or as `survey.survey`; or the file cannot be
+            written.
+    """
+    found = survey(tracks, out)
+    chosen = set(range(found.frame_count) if labelled is None else labelled)
+    missing = [i for i in chosen if not 0 <= i < found.frame_count]
+    if missing or not chosen:
+        raise InputError(
+            f"{out}: the labelled frames are {sorted(chosen)[:10]}, expected some of 0 "
+            f"to {found.frame_count - 1} (the option labelled)."
+        )
+    pixels = found.size[0] * found.size[1]
+    with whole_file(out) as temporary:
+        with temporary.open("w", encoding="ascii", newline="\n") as file:
+            file.write(f"{found.frame_count}\n{pixels * len(chosen)}\n")
+            for index, frame in enumerate(tracks):
+                if index in chosen:
+                    file.writelines(_rows(frame, index))
+
+
+def _rows(frame: TrackedFrame, index: int) -> Iterator[str]:
+    """The text of each row of pixels."""
+    for y, labels in enumerate(paint(frame).tolist()):
+        yield "".join(
+            f"{label}\n1\n{x} {y} {index}\n" for x, label in enumerate(labels)
+        )

@@ -1,0 +1,50 @@
+"""JSON as others read it: strict, and the same bytes for the same values."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from movseg_jax.errors import InputError
+
+
+def to_text(value: Any) -> str:
+    """A value as compact JSON; what is NaN or infinite becomes null."""
+    return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
+
+
+def info(provenance: Mapping[str, Any] | None, out: Path) -> str:
+    """The "info" of a file, as COCO has it.
+
+    Args:
+        provenance: What the caller says of where the tracks come from; any JSON.
+        out: The file, for messages.
+
+    Raises:
+        InputError: The provenance cannot be said in JSON.
+    """
+    try:
+        return to_text(
+            {"description": "tracks by movseg_jax", "provenance": provenance or {}}
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{out}: the provenance is not JSON: {error}.") from None
+
+
+def write_list(file: TextIO, items: Iterable[str]) -> None:
+    """Writes a list of which each item is JSON already."""
+    file.write("[")
+    for number, item in enumerate(items):
+        file.write(f",{item}" if number else item)
+    file.write("]")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,269 @@
+"""Tracks as folders of PNG files, and the reader of those whose pixels are tracks.
+
+    masks       <name>.png      a palette image; a pixel is the track's number
+    foreground  <name>.png      255 where something is that moves, 0 elsewhere
+    colmap      <image>.png     the reverse, named as COLMAP looks for it
+    cutouts     <id>/<name>.png each object alone, cut out of its frame
+
+"masks" is the layout of DAVIS 2017 (Pont-Tuset et al., 2017), with its colours.
+"foreground" is that of DAVIS 2016 (Perazzi et al., CVPR 2016).
+"""
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import overload
+
+import cv2
+import numpy as np
+
+from movseg_jax import images, masks
+from movseg_jax.errors import InputError
+from movseg_jax.formats.survey import (
+    check_name,
+    check_suffix,
+    paint,
+    survey,
+    union,
+)
+from movseg_jax.paths import list_images
+from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.writing import write_file
+
+MAX_DILATION = 1_000  # Pixels.
+MAX_ID = 65535  # Of a track: what 16 bits hold.
+
+# Opens the video from its front: its frames in RGB, uint8 [h, w, 3].
+OpenFrames = Callable[[], Iterable[np.ndarray]]
+
+
+def write_masks(tracks: Sequence[TrackedFrame], out: Path) -> None:
+    """Writes palette images, the later sighting over the earlier.
+
+    Where a track has a number above 255, all images are grey ones of 16 bits.
+
+    Raises:
+        InputError: A track's number is above 65535; or as `survey.survey`; or they
+            cannot be written.
+    """
+    ids = survey(tracks, out).ids
+    most = ids[-1] if ids else 0
+    if most > MAX_ID:
+        raise InputError(
+            f"{out}: of {len(ids)} tracks the last is number {most}, and images hold 1 "
+            f'to {MAX_ID}; choose "tracks".'
+        )
+    make_folder(out)
+    for frame in tracks:
+        pixels = paint(frame)
+        if most > 255:
+            data = images.encode_png(pixels.astype(np.uint16))
+        else:
+            data = images.encode_ids(pixels.astype(np.uint8))
+        write_file(out / f"{frame.name}.png", data)
+
+
+def write_foreground(tracks: Sequence[TrackedFrame], out: Path) -> None:
+    """Writes 255 where a track is that moves, also while it stands still; 0 elsewhere.
+
+    Raises:
+        InputError: As `survey.survey`, or they cannot be written.
+    """
+    movers = survey(tracks, out).movers
+    make_folder(out)
+    for frame in tracks:
+        pixels = union(frame, movers).astype(np.uint8) * 255
+        write_file(out / f"{frame.name}.png", images.encode_png(pixels))
+
+
+def write_colmap(
+    tracks: Sequence[TrackedFrame],
+    out: Path,
+    *,
+    image_suffix: str = ".jpg",
+    dilate: int = 0,
+) -> None:
+    """Writes 0 where a track is that moves, also while it stands still; 255 elsewhere.
+
+    COLMAP finds the mask of IMAGES/00012.jpg in MASKS/00012.jpg.png and extracts no
+    features where it is 0 (its FAQ, "Mask image regions"). nerfstudio's transforms.json
+    names such images as "mask_path" and does not train where they are 0.
+
+    Args:
+        tracks: To write.
+        out: The folder, COLMAP's `--ImageReader.mask_path`.
+        image_suffix: Of the images that COLMAP reads.
+        dilate: By how many pixels objects grow: their outlines, and what they blur, are
+            no part of the scene either.
+
+    Raises:
+        InputError: As `survey.survey`, an option is out of range, or they cannot be
+            written.
+    """
+    check_suffix(image_suffix, out)
+    if not 0 <= dilate <= MAX_DILATION:
+        raise InputError(
+            f"{out}: dilate is {dilate}, expected 0 to {MAX_DILATION} pixels "
+            "(pictures.MAX_DILATION)."
+        )
+    movers = survey(tracks, out).movers
+    make_folder(out)
+    for frame in tracks:
+        moving = union(frame, movers)
+        if dilate and moving.any():
+            # The next distance is at least 1 / (2 dilate) more, 0.0005.
+            away = cv2.distanceTransform(
+                (~moving).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+            )
+            moving = away <= dilate + 1e-4
+        pixels = np.where(moving, 0, 255).astype(np.uint8)
+        name = f"{frame.name}{image_suffix}.png"
+        write_file(out / name, images.encode_png(pixels))
+
+
+def write_cutouts(
+    tracks: Sequence[TrackedFrame], out: Path, *, frames: OpenFrames
+) -> None:
+    """Writes each object of each frame as an RGBA image of its tight box.
+
+    Where the box was, the image's "oFFs" chunk tells (extensions to the PNG 1.2
+    specification): GIMP puts it there. Hidden parts of a mask are cut out too.
+
+    Raises:
+        InputError: As `survey.survey`, the frames are not those of the tracks, or
+            they cannot be written.
+    """
+    survey(tracks, out)
+    make_folder(out)
+    for frame, image in with_images(tracks, frames, out):
+        for sighting in frame.sightings:
+            mask = masks.decode(sighting.mask)
+            x0, y0, x1, y1 = masks.tight_box(mask).astype(int).tolist()
+            if not mask.any():
+                continue
+            inside = mask[y0:y1, x0:x1, None]
+            colour = np.where(inside, image[y0:y1, x0:x1], 0).astype(np.uint8)
+            alpha = inside.astype(np.uint8) * 255
+            png = images.encode_png(np.concatenate([colour, alpha], axis=2))
+            folder = out / str(sighting.id)
+            make_folder(folder)
+            write_file(folder / f"{frame.name}.png", _with_offset(png, x0, y0))
+
+
+# Not `Sequence[TrackedFrame]`: to see that it is one, beartype would read an image.
+class MaskFolder(Sequence):
+    """Palette or grey images as tracked frames, read when they are asked for.
+
+    Every number is a track. What such images do not hold is as in ground truth: scores
+    are 1, and all moves. Painted are the tracks in the order of their numbers.
+    """
+
+    def __init__(self, folder: Path):
+        """Lists the folder and reads the header of its first image.
+
+        Raises:
+            InputError: It is no folder, has no images or two of the same name, or the
+                first is damaged.
+        """
+        self._files = list_images(folder)
+        if not self._files:
+            raise InputError(
+                f"{folder}: has no images; expected a .png for each frame, whose "
+                "pixels are numbers of tracks."
+            )
+        names: dict[str, Path] = {}
+        for file in self._files:
+            other = names.setdefault(check_name(file.stem, str(file)), file)
+            if other is not file:
+                raise InputError(
+                    f"{folder}: {other.name} and {file.name} are of the same frame; "
+                    "expected one image for each."
+                )
+        self._size = images.image_size(self._files[0])
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> TrackedFrame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TrackedFrame]: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self._read(file) for file in self._files[index]]
+        return self._read(self._files[index])
+
+    def _read(self, file: Path) -> TrackedFrame:
+        ids = images.read_ids(file, most=MAX_ID)
+        if ids.shape != self._size:
+            raise InputError(
+                f"{file}: is of size {ids.shape}, {self._files[0].name} of "
+                f"{self._size} (height, width); expected the frames of one video."
+            )
+        return TrackedFrame(file.stem, self._size, None, sightings_of(ids))
+
+
+def sightings_of(ids: np.ndarray) -> tuple[Sighting, ...]:
+    """The tracks of a picture of numbers, ascending, as in ground truth."""
+    return tuple(
+        Sighting(int(i), masks.encode(ids == i), 1.0, True, float("nan"))
+        for i in np.unique(ids)
+        if i
+    )
+
+
+def with_images(
+    tracks: Sequence[TrackedFrame], frames: OpenFrames, out: Path
+) -> Iterator[tuple[TrackedFrame, np.ndarray]]:
+    """Every tracked frame with its image.
+
+    Raises:
+        InputError: There are more of one than of the other, or a size differs.
+    """
+    opened = iter(frames())
+    try:
+        count = 0
+        for frame in tracks:
+            image = next(opened, None)
+            if image is None:
+                raise InputError(
+                    f"{out}: the video ends after {count} frames, the tracks go on; "
+                    "expected the video that they were made of."
+                )
+            if image.shape != (*frame.size, 3) or image.dtype != np.uint8:
+                raise InputError(
+                    f"{out}: frame {count} of the video is {image.dtype} "
+                    f"{image.shape}, expected uint8 {(*frame.size, 3)}, the size of "
+                    "its tracks."
+                )
+            yield frame, image
+            count += 1
+        if next(opened, None) is not None:
+            raise InputError(
+                f"{out}: the tracks end after {count} frames, the video goes on; "
+                "expected the video that they were made of."
+            )
+    finally:
+        close = getattr(opened, "close", None)
+        if close:  # A generator holds the video's file open.
+            close()
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: cannot be made: {error}.") from None
+
+
+def _with_offset(png: bytes, x: int, y: int) -> bytes:
+    """A PNG file that says where it belongs, behind its header of 33 bytes."""
+    content = b"oFFs" + struct.pack(">iiB", x, y, 0)  # 0: in pixels.
+    chunk = struct.pack(">I", 9) + content + struct.pack(">I", zlib.crc32(content))
+    return png[:33] + chunk + png[33:]

@@ -1,0 +1,291 @@
+"""Tracks in the JSON of YouTube-VIS: a list with an entry per frame for each track.
+
+Yang et al., "Video instance segmentation", ICCV 2019; the files are those that their
+API, cocoapi's `pycocotools.ytvos`, loads: `videos`, `categories`, and `annotations`
+with `segmentations`, `bboxes` and `areas`, each null where the track is not seen.
+
+What a `TrackedFrame` holds beyond that is in fields of our own, which the API leaves
+alone: `scores`, `moving` and `motion` beside `segmentations`; `times` of the frames in
+seconds beside `file_names`, and `order`, the tracks of each frame as they are painted.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from movseg_jax import masks
+from movseg_jax.errors import InputError
+from movseg_jax.formats import reading
+from movseg_jax.formats.json_text import info, to_text, write_list
+from movseg_jax.formats.spool import Spool
+from movseg_jax.formats.survey import Survey, box_of, check_suffix, stem, survey
+from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.writing import whole_file
+
+OURS = ("scores", "moving", "motion")
+LISTS = ("segmentations", "bboxes", "areas", *OURS)
+OF_FRAMES = ("file_names", "times", "order")
+
+
+# Writing ---------------------------------------------------------------------------
+
+
+def write_youtube_vis(
+    tracks: Sequence[TrackedFrame],
+    out: Path,
+    *,
+    image_suffix: str = ".jpg",
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes all tracks as one video.
+
+    Memory grows with the number of tracks only: what belongs together in the file comes
+    one frame at a time, and waits on disk, beside `out`.
+
+    Args:
+        tracks: To write.
+        out: The file.
+        image_suffix: Of the frames' files; that of frames of a video file is made up.
+        provenance: Goes into the file's "info".
+
+    Raises:
+        InputError: As `survey.survey`, an option is not valid, or the file cannot be
+            written.
+    """
+    check_suffix(image_suffix, out)
+    head = info(provenance, out)
+    found = survey(tracks, out)
+    with whole_file(out) as temporary, Spool(out.parent) as spool:
+        spans = _fill(spool, tracks, image_suffix)
+        with temporary.open("w", encoding="ascii", newline="\n") as file:
+            file.write(f'{{"info":{head},\n"videos":[')
+            _write_video(file, spool, found)
+            file.write('],\n"categories":[{"id":1,"name":"object",')
+            file.write('"supercategory":"object"}],\n"annotations":[')
+            for number, track in enumerate(found.ids):
+                file.write(",\n" if number else "\n")
+                _write_track(file, spool, track, spans[track], found)
+            file.write("\n]}\n")
+
+
+def _fill(spool: Spool, tracks: Sequence[TrackedFrame], image_suffix: str):
+    """Spools the frames; the rows of a track are lists in JSON, the frame in front.
+
+    Returns, of each track, its first and last frame and its mean score's two terms.
+    """
+    spans: dict[int, tuple[int, int, float, int]] = {}
+    for index, frame in enumerate(tracks):
+        order = [int(sighting.id) for sighting in frame.sightings]
+        values = (frame.name + image_suffix, frame.time, order)
+        for key, value in zip(OF_FRAMES, values, strict=True):
+            spool.append(key, to_text(value).encode())
+        for sighting in frame.sightings:
+            score = float(sighting.score)
+            first, _, total, count = spans.get(sighting.id, (index, index, 0.0, 0))
+            spans[sighting.id] = (first, index, total + score, count + 1)
+            values = (
+                masks.to_json(sighting.mask),
+                box_of(sighting.mask),
+                masks.area(sighting.mask),
+                score,
+                bool(sighting.moving),
+                float(sighting.motion),
+            )
+            texts = [str(index), *map(to_text, values)]
+            spool.append(sighting.id, "\n".join(texts).encode())
+    return spans
+
+
+def _write_video(file: TextIO, spool: Spool, found: Survey) -> None:
+    height, width = found.size
+    file.write(
+        f'{{"id":1,"width":{width},"height":{height},"length":{found.frame_count}'
+    )
+    for key in OF_FRAMES:
+        file.write(f',"{key}":')
+        write_list(file, (row.decode() for row in spool.rows(key)))
+    file.write("}")
+
+
+def _write_track(file: TextIO, spool: Spool, track: int, span, found: Survey) -> None:
+    first, last, total, count = span
+    height, width = found.size
+    facts = {
+        "id": track,
+        "video_id": 1,
+        "category_id": 1,
+        "iscrowd": 0,
+        "width": width,
+        "height": height,
+        "length": found.frame_count,
+        "score": total / count,
+        "first": first,
+        "last": last,
+    }
+    file.write(to_text(facts).removesuffix("}"))
+    for place, key in enumerate(LISTS, start=1):
+        file.write(f',"{key}":')
+        write_list(file, _with_gaps(spool.rows(track), place, found.frame_count))
+    file.write("}")
+
+
+def _with_gaps(rows: Iterator[bytes], place: int, count: int) -> Iterator[str]:
+    """One entry of each row, and nulls for the frames between them."""
+    next_frame = 0
+    for row in rows:
+        texts = row.decode().split("\n")
+        yield from _nulls(int(texts[0]) - next_frame)
+        yield texts[place]
+        next_frame = int(texts[0]) + 1
+    yield from _nulls(count - next_frame)
+
+
+def _nulls(count: int) -> Iterator[str]:
+    """That many nulls, as one item of a list; none if there are none."""
+    if count:
+        yield "null" + ",null" * (count - 1)
+
+
+# Reading ---------------------------------------------------------------------------
+
+
+class _Video(NamedTuple):
+    """What a file says of a video; None where it says nothing."""
+
+    id: int
+    size: tuple[int, int] | None = None
+    names: list[str] | None = None
+    times: list[float | None] | None = None
+    order: list | None = None
+
+
+def read_youtube_vis(
+    data: Any, path: Path, *, video: int | None = None
+) -> reading.Recorded:
+    """Reads our files, ground truth of YouTube-VIS, or a list of results.
+
+    What others' files lack is as in ground truth: scores are 1 and all moves. A score
+    of the whole track is that of each frame. Without "order", the highest score is
+    painted last.
+
+    Args:
+        data: What `reading.read_json` gives.
+        path: The file, for messages.
+        video: Its "id", needed if the file is of several.
+
+    Raises:
+        InputError: It is malformed, or holds no such video.
+    """
+    if isinstance(data, list):
+        annotations = reading.rows({"results": data}, "results", path)
+        known = None
+    else:
+        annotations = reading.rows(data, "annotations", path)
+        known = reading.rows(data, "videos", path)
+    chosen = _choose(annotations if known is None else known, known, video, path)
+    found = _video(chosen, path) if known is not None else _Video(chosen["video_id"])
+    by_frame: dict[int, list[Sighting]] = {}
+    count = None if found.names is None else len(found.names)
+    size, seen, reader = found.size, set(), reading.MaskReader()
+    for number, row in enumerate(annotations):
+        where = f"{path}: annotation {number}"
+        if reading.integer(row, "video_id", where) != found.id:
+            continue
+        track = reading.integer(row, "id", where) if "id" in row else number + 1
+        if track in seen:
+            raise InputError(f"{where}: there already is a track {track}.")
+        seen.add(track)
+        entries = row.get("segmentations")
+        if not isinstance(entries, list) or len(entries) != (count or len(entries)):
+            expected = f"a list of {count or 'all'} frames"
+            raise reading.unexpected(where, '"segmentations"', entries, expected)
+        count = len(entries)
+        size = _add_track(row, track, size, by_frame, reader, where)
+    if count is None or size is None:
+        raise InputError(f"{path}: holds no masks of video {found.id}, nor its size.")
+    reading.check_count(count, f"{path}: video {found.id}")
+    _sort(by_frame, found.order, path)
+    return reading.Recorded(count, size, by_frame, names=found.names, times=found.times)
+
+
+def _choose(rows, known, video: int | None, path: Path) -> Mapping[str, Any]:
+    """The row of the video; of results, the first that is of it."""
+    key = "video_id" if known is None else "id"
+    by_id: dict[int, Mapping[str, Any]] = {}
+    for row in rows:
+        by_id.setdefault(reading.integer(row, key, str(path)), row)
+    if video is None and len(by_id) == 1:
+        return next(iter(by_id.values()))
+    if video not in by_id:
+        shown = ", ".join(map(str, itertools.islice(by_id, 10))) or "none"
+        raise InputError(
+            f"{path}: is of {len(by_id)} videos ({shown}); expected one, or the number "
+            "of one of them (the option video)."
+        )
+    return by_id[video]
+
+
+def _video(row: Mapping[str, Any], path: Path) -> _Video:
+    where = f"{path}: video {row['id']}"
+    size = reading.size(row, where)
+    files = row.get("file_names")
+    if not isinstance(files, list) or row.get("length", len(files)) != len(files):
+        expected = f'as many names as "length" says, {row.get("length")!r:.20}'
+        raise reading.unexpected(where, '"file_names"', files, expected)
+    reading.check_count(len(files), where)
+    names = [stem(name, f"{where}: frame {i}") for i, name in enumerate(files)]
+    if len(set(names)) < len(names):
+        raise InputError(f"{where}: two frames have the same name.")
+    times = _entries(row, "times", len(files), where)
+    seconds = [reading.real(t, where, '"times"') for t in times]
+    order = _entries(row, "order", len(files), where) if row.get("order") else None
+    return _Video(row["id"], size, names, seconds, order)
+
+
+def _add_track(row, track, size, by_frame, reader, where) -> tuple[int, int] | None:
+    """Adds the sightings of a track; returns the size of the frames, if known."""
+    count = len(row["segmentations"])
+    lists = [_entries(row, key, count, where) for key in OURS]
+    for index, entry in enumerate(row["segmentations"]):
+        if entry is None:
+            continue
+        source = f"{where}, frame {index}"
+        mask = reader.read(entry, size, source=source)
+        size = mask.size
+        score, moving, motion = (values[index] for values in lists)
+        sighting = Sighting(
+            track,
+            mask,
+            reading.score(row.get("score") if score is None else score, source),
+            reading.flag(moving, source),
+            reading.motion(motion, source),
+        )
+        by_frame.setdefault(index, []).append(sighting)
+    return size
+
+
+def _entries(row: Mapping[str, Any], key: str, count: int, where: str) -> list[Any]:
+    """A list with an entry per frame; of nulls, if there is none."""
+    values = row.get(key)
+    if values is None:
+        return [None] * count
+    if not isinstance(values, list) or len(values) != count:
+        raise reading.unexpected(where, f'"{key}"', values, f"a list of {count} frames")
+    return values
+
+
+def _sort(by_frame, order: list | None, path: Path) -> None:
+    """Puts the sightings of each frame in the order to paint them."""
+    for index, sightings in by_frame.items():
+        if order is None:
+            sightings.sort(key=lambda sighting: sighting.score)
+            continue
+        by_id = {sighting.id: sighting for sighting in sightings}
+        listed = order[index]
+        plain = isinstance(listed, list) and all(type(i) is int for i in listed)
+        if not plain or sorted(listed) != sorted(by_id):
+            expected = f"the tracks of frame {index}: {json.dumps(sorted(by_id))}"
+            raise reading.unexpected(str(path), '"order"', listed, expected)
+        sightings[:] = [by_id[i] for i in listed]

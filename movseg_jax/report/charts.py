@@ -1,0 +1,108 @@
+"""Tracks over time as SVG.
+
+All are stretched to the width of the page, so a unit of x is not as long as one of y.
+What moves is drawn in paths of the class "moving", what stands still in "still"; the
+track's colour is the group's `color`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from movseg_jax.report.summary import Point, TrackSummary
+from movseg_jax.viz import track_colour
+
+WIDTH, HEIGHT = 1000, 100  # Units of a chart.
+LANE = 10  # Height of a lane.
+
+
+def hex_colour(id: int) -> str:
+    """The colour of a track as "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*track_colour(id))
+
+
+def chart(
+    tracks: Sequence[TrackSummary],
+    value: Callable[[Point], float],
+    top: float,
+    shown: int,
+) -> str:
+    """A value of every track as lines; a dot where a track is in one frame only.
+
+    Args:
+        tracks: One group each.
+        value: Of a point; where it is NaN, the line is interrupted.
+        top: The value at the upper edge; 0 is at the lower one.
+        shown: Number of frames that are shown.
+    """
+    groups = []
+    for track in tracks:
+        paths = _lines(track.points, value, top, shown)
+        groups.append(
+            f'<g data-track="{track.id}" color="{hex_colour(track.id)}">{paths}</g>'
+        )
+    return "\n".join(groups)
+
+
+def lane(track: TrackSummary, shown: int) -> str:
+    """When a track is there, as a bar with gaps; it needs no group."""
+    paths = {True: "", False: ""}
+    start = None
+    for i, point in enumerate(track.points):
+        start = point if start is None else start
+        after = track.points[i + 1] if i + 1 < len(track.points) else None
+        goes_on = after is not None and after.place == point.place + 1
+        if after is None or not goes_on or after.moving != point.moving:
+            x0, x1 = (_edge(n, shown) for n in (start.place, point.place + 1))
+            paths[point.moving] += f"M{x0} 0H{x1}V{LANE}H{x0}z"
+            start = None
+    return _both(paths)
+
+
+def nice_top(values: Sequence[float]) -> float:
+    """A round number that no finite value is above; 1 without values."""
+    largest = max((v for v in values if math.isfinite(v)), default=0.0)
+    if largest <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(largest))
+    steps = (n * power for n in (1, 1.5, 2, 3, 4, 5, 6, 8, 10))
+    return next((step for step in steps if step >= largest), largest)
+
+
+def _lines(points, value, top, shown) -> str:
+    paths = {True: "", False: ""}
+    before = None  # The last point, if it was drawn: place, moving, coordinates.
+    for point in points:
+        if not math.isfinite(value(point)):
+            before = None
+            continue
+        y = _short(HEIGHT * (1 - min(max(value(point) / top, 0.0), 1.0)))
+        spot = f"{_middle(point.place, shown)} {y}"
+        if before is None or before[0] + 1 != point.place:
+            paths[point.moving] += f"M{spot}h0"
+        elif before[1] == point.moving:
+            paths[point.moving] += f"L{spot}"
+        else:
+            paths[point.moving] += f"M{before[2]}L{spot}"
+        before = (point.place, point.moving, spot)
+    return _both(paths)
+
+
+def _both(paths: dict[bool, str]) -> str:
+    classes = {True: "moving", False: "still"}
+    return "".join(
+        f'<path class="{classes[moving]}" d="{path}"/>'
+        for moving, path in paths.items()
+        if path
+    )
+
+
+def _middle(place: int, shown: int) -> str:
+    return _short(WIDTH * (place + 0.5) / shown)
+
+
+def _edge(place: int, shown: int) -> str:
+    return _short(WIDTH * place / shown)
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")

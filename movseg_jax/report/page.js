@@ -1,0 +1,294 @@
+"use strict";
+// The page's state is what the fragment says: #frame=12&off=3,4&view=flow
+const video = JSON.parse(document.getElementById("video").textContent);
+const canvas = document.getElementById("canvas");
+const slider = document.getElementById("slider");
+const play = document.getElementById("play");
+const all = document.getElementById("all");
+const rows = [...document.querySelectorAll("#list tr")];
+const boxes = new Map(rows.map((row) => [Number(row.dataset.track), row.querySelector("input")]));
+const state = { place: 0, off: new Set(), view: "video" };
+let shown = null; // The frame on the canvas, with the owner of each of its pixels.
+let timer = 0;
+
+// Reading a frame -------------------------------------------------------------------
+
+function loadPicture(base64) {
+  const picture = new Image();
+  picture.src = "data:image/jpeg;base64," + base64;
+  return picture.decode().then(() => picture);
+}
+
+// Lengths of runs, off and on in turn, from COCO's compressed ones: numbers of five bits
+// a letter, the lowest first; from the third on, differences to the last but one.
+function decodeRuns(text) {
+  const runs = [];
+  for (let i = 0; i < text.length; ) {
+    let value = 0, shift = 0, letter;
+    do {
+      letter = text.charCodeAt(i++) - 48;
+      value |= (letter & 31) << shift;
+      shift += 5;
+    } while (letter & 32);
+    if (letter & 16) value |= -1 << shift;
+    runs.push(runs.length > 2 ? value + runs[runs.length - 2] : value);
+  }
+  return runs;
+}
+
+// For each pixel, row by row, which sighting is on top: its number from 1, or 0.
+function ownersOf(tracks, height, width) {
+  const owners = new Uint16Array(height * width);
+  tracks.forEach((track, i) => {
+    if (state.off.has(track.id)) return;
+    let pixel = 0, on = false;
+    for (const run of track.runs) {
+      const end = pixel + run; // Runs go down the columns.
+      for (; on && pixel < end; pixel++) {
+        owners[(pixel % height) * width + Math.floor(pixel / height)] = i + 1;
+      }
+      pixel = end;
+      on = !on;
+    }
+  });
+  return owners;
+}
+
+async function loadFrame(place) {
+  const block = document.getElementById("frame-" + video.chosen[place]);
+  const frame = JSON.parse(block.textContent);
+  frame.place = place;
+  frame.tracks.forEach((track) => { track.runs = decodeRuns(track.mask); });
+  const pictures = [frame.image, frame.flow].map((data) => data && loadPicture(data));
+  [frame.image, frame.flow] = await Promise.all(pictures);
+  return frame;
+}
+
+// Drawing ---------------------------------------------------------------------------
+
+// The masks as a picture: filled in their colours over the video, outlines only over
+// flow; hatched where an object stands still.
+function masksPicture(frame, owners, filled) {
+  const [height, width] = frame.size;
+  const picture = new ImageData(width, height);
+  const colours = frame.tracks.map((track) => parseInt(track.colour.slice(1), 16));
+  const stripe = Math.max(2, Math.round(Math.min(height, width) / 100));
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const owner = owners[i];
+      const edge = (x > 0 && owners[i - 1] !== owner) || (y > 0 && owners[i - width] !== owner);
+      if (edge) {
+        picture.data.fill(255, 4 * i, 4 * i + 4);
+      } else if (owner && filled) {
+        const still = !frame.tracks[owner - 1].moving;
+        if (still && Math.floor((x + y) / stripe) % 2) continue;
+        const colour = colours[owner - 1];
+        picture.data[4 * i] = colour >> 16;
+        picture.data[4 * i + 1] = (colour >> 8) & 255;
+        picture.data[4 * i + 2] = colour & 255;
+        picture.data[4 * i + 3] = 128;
+      }
+    }
+  }
+  const layer = new OffscreenCanvas(width, height);
+  layer.getContext("2d").putImageData(picture, 0, 0);
+  return layer;
+}
+
+// Of each sighting that is seen: its pixels, and the middle of its uppermost row.
+function places(frame, owners) {
+  const [height, width] = frame.size;
+  const found = frame.tracks.map(() => ({ pixels: 0, x: 0, y: 0, inRow: 0 }));
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      if (!owners[i]) continue;
+      const place = found[owners[i] - 1];
+      if (!place.pixels++) place.y = y;
+      if (place.y === y) place.x += (x - place.x) / ++place.inRow;
+    }
+  }
+  return found;
+}
+
+function drawLabel(context, text, x, y, colour, unit) {
+  context.font = `600 ${12 * unit}px system-ui, sans-serif`;
+  const width = context.measureText(text).width + 8 * unit, height = 17 * unit;
+  const left = Math.max(0, Math.min(x - width / 2, canvas.width - width));
+  const top = y >= height + 3 * unit ? y - height - 3 * unit : y + 3 * unit;
+  context.fillStyle = colour;
+  context.fillRect(left, top, width, height);
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+  context.fillStyle = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+  context.textBaseline = "middle";
+  context.fillText(text, left + 4 * unit, top + height / 2);
+}
+
+function draw() {
+  if (!shown) return;
+  const frame = shown, [height, width] = frame.size;
+  const owners = ownersOf(frame.tracks, height, width);
+  frame.owners = owners;
+  // More pixels than the picture has, so that labels are sharp.
+  const scale = Math.max(1, Math.round(1280 / width));
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const context = canvas.getContext("2d");
+  const unit = canvas.width / (canvas.clientWidth || 640); // A pixel of the page.
+  const flow = state.view === "flow";
+  const picture = flow ? frame.flow : frame.image;
+  if (picture) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  context.imageSmoothingEnabled = false;
+  context.drawImage(masksPicture(frame, owners, !flow), 0, 0, canvas.width, canvas.height);
+  const found = places(frame, owners);
+  frame.tracks.forEach((track, i) => {
+    const { pixels, x, y } = found[i];
+    if (pixels) drawLabel(context, String(track.id), (x + 0.5) * scale, y * scale, track.colour, unit);
+  });
+  if (!picture) {
+    context.fillStyle = "#888";
+    context.font = `${14 * unit}px system-ui, sans-serif`;
+    context.fillText("There is no flow of this frame.", 12 * unit, 24 * unit);
+  }
+  describe(frame, found);
+}
+
+// What is drawn, in words; also for tests, which cannot look.
+function describe(frame, found) {
+  const number = video.chosen[frame.place];
+  const seen = frame.tracks.map((track, i) => [track.id, found[i].pixels]).filter((pair) => pair[1]);
+  canvas.dataset.frame = number;
+  canvas.dataset.view = state.view;
+  canvas.dataset.painted = seen.map((pair) => pair.join(":")).join(" ");
+  const tracks = seen.length ? "tracks " + seen.map((pair) => pair[0]).join(", ") : "no tracks";
+  canvas.setAttribute("aria-label", `Frame ${number}: ${tracks}`);
+  const text = `Frame ${number} of ${video.frames} (${frame.name}), ${frame.time.toFixed(2)} s`;
+  document.getElementById("status").textContent = text;
+  slider.setAttribute("aria-valuetext", `Frame ${number}`);
+}
+
+// State -----------------------------------------------------------------------------
+
+async function show() {
+  const place = state.place;
+  slider.value = place;
+  const x = 1000 * (place + 0.5) / video.chosen.length;
+  for (const cursor of document.querySelectorAll(".cursor")) {
+    cursor.setAttribute("x1", x);
+    cursor.setAttribute("x2", x);
+  }
+  if (!shown || shown.place !== place) {
+    const frame = await loadFrame(place);
+    if (state.place !== place) return; // Meanwhile another one is wanted.
+    shown = frame;
+  }
+  for (const button of document.querySelectorAll("[data-view]")) {
+    if (button !== canvas) button.setAttribute("aria-pressed", button.dataset.view === state.view);
+  }
+  for (const element of document.querySelectorAll("[data-track]")) {
+    element.classList.toggle("off", state.off.has(Number(element.dataset.track)));
+  }
+  for (const [id, box] of boxes) box.checked = !state.off.has(id);
+  const on = [...boxes.values()].filter((box) => box.checked).length;
+  all.checked = on === boxes.size;
+  all.indeterminate = on > 0 && on < boxes.size;
+  draw();
+}
+
+function readFragment() {
+  const words = new URLSearchParams(location.hash.slice(1));
+  const wanted = Number(words.get("frame")) || 0;
+  const distance = (place) => Math.abs(video.chosen[place] - wanted);
+  state.place = video.chosen.reduce((best, _, place) => (distance(place) < distance(best) ? place : best), 0);
+  state.off = new Set((words.get("off") || "").split(",").filter(Boolean).map(Number));
+  state.view = words.get("view") === "flow" ? "flow" : "video";
+}
+
+function writeFragment() {
+  const words = [`frame=${video.chosen[state.place]}`];
+  if (state.off.size) words.push(`off=${[...state.off].sort((a, b) => a - b)}`);
+  if (state.view !== "video") words.push(`view=${state.view}`);
+  try {
+    history.replaceState(null, "", "#" + words.join("&"));
+  } catch {
+    // Where a page is shown within another one, it may have no address.
+  }
+}
+
+function change(changes) {
+  Object.assign(state, changes);
+  show();
+  if (!timer) writeFragment();
+}
+
+function go(place) {
+  change({ place: Math.max(0, Math.min(place, video.chosen.length - 1)) });
+}
+
+// Shows a track alone; all of them if it is alone already.
+function solo(id) {
+  const others = [...boxes.keys()].filter((other) => other !== id);
+  const alone = !state.off.has(id) && others.every((other) => state.off.has(other));
+  change({ off: new Set(alone ? [] : others) });
+}
+
+function playOrStop() {
+  if (timer) {
+    clearInterval(timer);
+    timer = 0;
+    writeFragment();
+  } else {
+    const step = video.chosen.length > 1 ? video.chosen[1] : 1;
+    const pause = Math.max(30, Math.min((1000 * step) / video.fps, 250));
+    timer = setInterval(() => go((state.place + 1) % video.chosen.length), pause);
+  }
+  play.textContent = timer ? "Stop" : "Play";
+  play.setAttribute("aria-pressed", Boolean(timer));
+}
+
+// What the reader does --------------------------------------------------------------
+
+slider.addEventListener("input", () => go(Number(slider.value)));
+play.addEventListener("click", playOrStop);
+all.addEventListener("change", () => change({ off: new Set(all.checked ? [] : boxes.keys()) }));
+for (const button of document.querySelectorAll("button[data-view]")) {
+  button.addEventListener("click", () => change({ view: button.dataset.view }));
+}
+for (const row of rows) {
+  const id = Number(row.dataset.track);
+  row.querySelector("button").addEventListener("click", () => solo(id));
+  row.querySelector("input").addEventListener("change", (event) => {
+    const off = new Set(state.off);
+    if (event.target.checked) off.delete(id);
+    else off.add(id);
+    change({ off });
+  });
+}
+canvas.addEventListener("click", (event) => {
+  if (!shown) return;
+  const [height, width] = shown.size;
+  const x = Math.floor((event.offsetX / canvas.clientWidth) * width);
+  const y = Math.floor((event.offsetY / canvas.clientHeight) * height);
+  const owner = shown.owners[y * width + x];
+  if (owner) solo(shown.tracks[owner - 1].id);
+});
+for (const svg of document.querySelectorAll(".chart")) {
+  const seek = (event) => {
+    const box = svg.getBoundingClientRect();
+    go(Math.floor(((event.clientX - box.left) / box.width) * video.chosen.length));
+  };
+  svg.addEventListener("pointerdown", seek);
+  svg.addEventListener("pointermove", (event) => { if (event.buttons) seek(event); });
+}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const moves = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 };
+  const typing = event.target.closest("input, button, summary");
+  if (event.key === " " && !typing) playOrStop();
+  else if (event.key in moves && (!typing || event.target === slider)) go(state.place + moves[event.key]);
+  else return;
+  event.preventDefault();
+});
+window.addEventListener("hashchange", () => { readFragment(); show(); });
+window.addEventListener("resize", draw);
+readFragment();
+show();

@@ -1,0 +1,1 @@
+"""Segmenting a video: frames, flow, detections, tracks, files."""

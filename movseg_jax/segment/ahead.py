@@ -1,0 +1,56 @@
+"""Reading ahead: the next items are made while the last one is worked on."""
+
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_END = object()
+POLL_SECONDS = 0.1  # After which a thread sees that nobody wants its items any more.
+
+
+def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
+    """The same items, made by a thread that is up to `count` of them ahead.
+
+    What `items` raises is raised here, after the items before. The thread ends when the
+    result is closed or used up, and closes `items` if that can be closed.
+    """
+    ready: queue.Queue[Any] = queue.Queue(count)
+    unwanted = threading.Event()
+
+    def put(entry) -> bool:
+        while not unwanted.is_set():
+            try:
+                ready.put(entry, timeout=POLL_SECONDS)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def fill():
+        try:
+            for item in items:
+                if not put((item, None)):
+                    return
+            put((_END, None))
+        except BaseException as error:
+            put((_END, error))
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        unwanted.set()
+        thread.join()

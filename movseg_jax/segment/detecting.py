@@ -1,0 +1,264 @@
+"""From frames to detections: flow, the detector, masks; each at work on other frames.
+
+Reading and flow run in threads that are a few frames ahead, the device computes a batch
+while the masks of the one before are pasted. What comes out does not depend on that.
+"""
+
+import contextlib
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float32
+
+from movseg_jax import masks
+from movseg_jax.errors import InputError
+from movseg_jax.flow.camera import residual_speed
+from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
+from movseg_jax.flow.folder import FlowFolder
+from movseg_jax.inputs import make_inputs
+from movseg_jax.preprocessing import resized_size, stack
+from movseg_jax.segment.ahead import ahead
+from movseg_jax.segment.detector import TrainedDetector
+from movseg_jax.tracks import Detection, FrameDetections
+from movseg_jax.types import Detections, Inputs
+from movseg_jax.video.reading import Frame
+
+KEPT_SCORE = 0.7  # Detections with more are kept: the tracker's threshold.
+# Flow of larger frames is computed at this longer side, unless the model sees more.
+FLOW_SIDE = 854
+MOTION_SIDE = 427  # Longer side of the grid on which objects' motion is measured.
+
+Flow = Float32[np.ndarray, "h w 2"] | None
+FlowSource = FlowEstimator | FlowFolder | Path | str
+Timing = dict[str, float]  # Seconds by part.
+
+
+class Detected(NamedTuple):
+    """A frame and what was found in it.
+
+    Attributes:
+        frame: As it was read.
+        flow: To the next frame; None in the last.
+        detections: With their motion where there is flow.
+    """
+
+    frame: Frame
+    flow: Flow
+    detections: FrameDetections
+
+
+def detect_frames(
+    frames: Iterable[Frame],
+    detector: TrainedDetector,
+    *,
+    flow: FlowSource = "dis",
+    batch_size: int = 1,
+    min_score: float = KEPT_SCORE,
+    timing: Timing | None = None,
+) -> Generator[Detected, None, None]:
+    """Detects objects in the frames of a video, one after the other.
+
+    The last frame has no flow. There, only the static branch finds anything (so do
+    Dave et al. (2019): `infer_simple.py` of their code).
+
+    Args:
+        frames: Of one size; two batches and a few more are in memory.
+        detector: From `load_detector`.
+        flow: "dis" or "farneback"; a folder of flow files, named as the frames; or a
+            function of two frames, such as an `OpenCVEstimator`.
+        batch_size: Frames that the device gets at once.
+        min_score: Detections with more are returned.
+        timing: Seconds that each part took are added here, by its name.
+
+    Raises:
+        InputError: Frames differ in size; flow of one is missing or damaged; there is
+            no such estimator or folder; or a batch has no frames.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}, expected 1 or more.")
+    flow = open_flow(flow)
+    timing = {} if timing is None else timing
+    source = ahead(_with_flow(ahead(_timed(frames, timing)), flow, detector, timing))
+    batches = ahead(_prepared(source, detector, batch_size), 1)
+    finish = functools.partial(
+        _finished, detector=detector, min_score=min_score, timing=timing
+    )
+    running = None  # The batch that the device works on, and what will come of it.
+    try:
+        for batch, inputs in batches:
+            with stopwatch(timing, "detector" if running else "compile"):
+                outputs = detector(inputs)
+            if running:
+                yield from finish(*running)
+            running = batch, outputs
+        if running:
+            yield from finish(*running)
+    finally:
+        batches.close()
+
+
+def _timed(frames, timing) -> Iterator[Frame]:
+    """The frames, while what it takes to read them is measured."""
+    frames = iter(frames)
+    while True:
+        with stopwatch(timing, "decode"):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame
+
+
+class stopwatch:
+    """Adds the seconds that a block takes to a part's."""
+
+    def __init__(self, timing: Timing, part: str):
+        self._timing, self._part = timing, part
+
+    def __enter__(self):
+        self._began = time.perf_counter()
+
+    def __exit__(self, *exception):
+        seconds = time.perf_counter() - self._began
+        self._timing[self._part] = self._timing.get(self._part, 0.0) + seconds
+
+
+def open_flow(flow: FlowSource) -> FlowEstimator | FlowFolder | str:
+    """The folder that `flow` names; what is no folder's name stays as it is.
+
+    Raises:
+        InputError: It names no estimator and no folder of flow files.
+    """
+    if isinstance(flow, Path):
+        flow = str(flow)
+    elif not isinstance(flow, str) or flow in ALGORITHMS:
+        return flow
+    if not Path(flow).is_dir():
+        known = ", ".join(ALGORITHMS)
+        raise InputError(
+            f"flow {flow!r}: there is no such folder; expected one of {known}, or "
+            "a folder of flow files."
+        )
+    return FlowFolder(Path(flow))
+
+
+def _with_flow(frames, flow, detector, timing) -> Iterator[tuple[Frame, Flow]]:
+    """Each frame with its flow to the next."""
+    waiting = None
+    with contextlib.closing(frames):  # Now, as its thread may write a camera's frames.
+        for frame in frames:
+            if isinstance(flow, str):
+                flow = _estimator(flow, frame.image.shape[:2], detector.config)
+            if waiting is not None:
+                with stopwatch(timing, "flow"):
+                    found = _flow_between(waiting, frame, flow)
+                yield waiting, found
+            waiting = frame
+        if waiting is not None:
+            yield waiting, None
+
+
+def _estimator(name, size, config) -> FlowEstimator:
+    """An estimator that sees no less than the model does."""
+    seen, _ = resized_size(size, config)
+    side = max(FLOW_SIDE, *seen)
+    return get_estimator(name, side if side < max(size) else None)
+
+
+def _flow_between(frame, next_frame, estimator) -> Flow:
+    size = frame.image.shape[:2]
+    if isinstance(estimator, FlowFolder):
+        return estimator(frame.name, frame_size=size)
+    which = f"frames {frame.name!r} and {next_frame.name!r}"
+    try:
+        flow = estimator(frame.image, next_frame.image)
+    except InputError as error:
+        raise InputError(f"{which}: {error}") from None
+    if flow.shape != (*size, 2) or not np.isfinite(flow).all():
+        raise InputError(
+            f"{which}: their flow is {flow.dtype} {list(flow.shape)}, expected finite "
+            f"numbers {[*size, 2]}."
+        )
+    return flow.astype(np.float32, copy=False)
+
+
+def _prepared(
+    frames: Generator[tuple[Frame, Flow], None, None], detector, batch_size
+) -> Iterator[tuple[list[tuple[Frame, Flow]], Inputs]]:
+    """Batches of inputs, the last filled up with copies of its last frame."""
+    needs_flow = detector.config.motion is not None
+    with contextlib.closing(frames):
+        for batch in _batched(frames, batch_size):
+            inputs = []
+            for frame, flow in batch:
+                if needs_flow and flow is None:
+                    # What the heads that see motion find here is not looked at.
+                    flow = np.zeros((*frame.image.shape[:2], 2), np.float32)
+                inputs.append(make_inputs(frame.image, flow, detector.config))
+            inputs += inputs[-1:] * (batch_size - len(inputs))
+            yield batch, stack(inputs)
+
+
+def _batched(items, size):
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def _finished(batch, outputs, detector, min_score, timing) -> Iterator[Detected]:
+    with stopwatch(timing, "detector"):  # Waits for the device.
+        outputs = jax.device_get(outputs)
+    for row, (frame, flow) in enumerate(batch):
+        with stopwatch(timing, "paste"):
+            detections = _to_host(outputs, row, frame, flow, detector, min_score)
+        yield Detected(frame, flow, detections)
+
+
+def _to_host(outputs, row, frame, flow, detector, min_score) -> FrameDetections:
+    config, size = detector.config, frame.image.shape[:2]
+    measure: Callable = _nothing
+    if flow is not None:
+        measure = _Motion(flow)
+
+    def convert(found: Detections | None) -> tuple[Detection, ...]:
+        if found is None:
+            return ()
+        boxes, scores, _, logits, valid = (part[row] for part in found)
+        kept = valid & (scores > min_score)
+        rles = masks.paste_rles(
+            logits[kept], boxes[kept], size, convention=config.convention
+        )
+        return tuple(
+            Detection(rle, float(score), measure(rle))
+            for rle, score in zip(rles, scores[kept], strict=True)
+            if masks.area(rle)
+        )
+
+    blind = config.motion is not None and flow is None
+    moving = () if blind else convert(outputs.moving)
+    return FrameDetections(moving, convert(outputs.static))
+
+
+def _nothing(_) -> float:
+    return math.nan
+
+
+class _Motion:
+    """Measures how fast masks move relative to the scene; only if there are any."""
+
+    def __init__(self, flow: Float32[np.ndarray, "h w 2"]):
+        self._flow, self._speed = flow, None
+        self._stride = -(-max(flow.shape[:2]) // MOTION_SIDE)
+
+    def __call__(self, rle: masks.Rle) -> float:
+        if self._speed is None:
+            self._speed = residual_speed(self._flow, self._stride)
+        inside = masks.decode(rle)[:: self._stride, :: self._stride]
+        speeds = self._speed[inside]
+        return float(np.median(speeds)) if speeds.size else math.nan

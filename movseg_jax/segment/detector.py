@@ -1,0 +1,147 @@
+"""A trained detector, ready for any frame."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import flax.errors
+import jax
+import numpy as np
+
+from movseg_jax.config import ModelConfig
+from movseg_jax.detector import Detector
+from movseg_jax.errors import InputError
+from movseg_jax.train.arrays import flat
+from movseg_jax.train.loop import WEIGHTS
+from movseg_jax.train.start import read
+from movseg_jax.types import Inputs, Outputs
+
+BUNDLED = Path(__file__).parents[1] / "weights" / "default.safetensors"
+Use = Literal["joint", "appearance", "motion"]
+
+
+class TrainedDetector(NamedTuple):
+    """A model and its parameters.
+
+    Attributes:
+        config: Of the model.
+        params: On the device.
+        name: Of the weights, for people.
+        digest: sha256 of the parameters.
+    """
+
+    config: ModelConfig
+    params: Any
+    name: str
+    digest: str
+
+    def __call__(self, inputs: Inputs) -> Outputs:
+        """Detects in a batch; compiled once for each shape. Returns before it is done.
+
+        See `types` for shapes.
+
+        Raises:
+            InputError: The parameters are not those of the model.
+        """
+        try:
+            return _compiled(self.config)({"params": self.params}, inputs)
+        except flax.errors.FlaxError as error:  # Names a parameter, and its path.
+            raise InputError(
+                f"{self.name}: does not fit the model that its card describes: {error}"
+            ) from None
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(config: ModelConfig) -> Callable[[Any, Inputs], Any]:
+    return jax.jit(Detector(config).apply)
+
+
+def load_detector(
+    weights: str | Path | None = None,
+    *,
+    use: Use | None = None,
+    max_side: int | None = None,
+) -> TrainedDetector:
+    """Loads a detector.
+
+    Args:
+        weights: A .safetensors file or the folder of a training run; None is the model
+            that comes with the package.
+        use: What to detect with. None is all there is; "appearance" takes the trunk of
+            appearance and the heads of the static branch out of a joint model, and
+            finds objects whether they move or not.
+        max_side: Longer side that frames are reduced to, in pixels; less is faster.
+            None is the model's own.
+
+    Raises:
+        InputError: There are no such weights, they are damaged, are no whole model, or
+            have not what is to be used.
+    """
+    if weights is None and not BUNDLED.is_file():
+        raise InputError(f"{BUNDLED}: is missing; reinstall, or hand in weights.")
+    path = BUNDLED if weights is None else Path(weights)
+    if (path / WEIGHTS).is_file():
+        path = path / WEIGHTS  # Of a finished run.
+    name = "bundled" if weights is None else str(weights)
+    _, params, config = read(str(path))
+    parts = (*config.streams, "rpn", "box_head", "mask_head")
+    parts += ("static",) * config.static_branch
+    missing = [part for part in parts if part not in params]
+    if missing:
+        raise InputError(
+            f"{name}: has no {', '.join(missing)}: a part to start training from, not "
+            "a detector; hand in weights of a whole model."
+        )
+    config, params = _used(config, params, use, name)
+    if max_side is not None:
+        if max_side < 32:
+            raise InputError(f"max_side is {max_side}, expected 32 or more pixels.")
+        long = min(config.long_side, max_side)
+        config = dataclasses.replace(
+            config, long_side=long, short_side=min(config.short_side, long)
+        )
+    digest = hashlib.sha256(repr(config).encode())
+    for path_in_tree, array in sorted(flat(params).items()):
+        digest.update(path_in_tree.encode())
+        digest.update(np.ascontiguousarray(array, np.float32).data)
+    return TrainedDetector(config, jax.device_put(params), name, digest.hexdigest())
+
+
+def _used(
+    config: ModelConfig, params: Mapping[str, Any], use: Use | None, name: str
+) -> tuple[ModelConfig, Mapping[str, Any]]:
+    """The part of a model to use."""
+    streams = config.streams
+    has = "joint" if len(streams) == 2 else streams[0]
+    if use is None or use == has:
+        return config, params
+    if has != "joint" or use == "motion" or not config.static_branch:
+        offered = [has]
+        if has == "joint" and config.static_branch:
+            offered.append("appearance")
+        hint = (
+            ", or weights of a motion stage" if has == "joint" and use == "motion"
+            else ", or other weights"
+        )  # fmt: skip
+        raise InputError(
+            f"{name}: cannot be used as a model of {use}; expected "
+            f"{' or '.join(offered)}{hint}."
+        )
+    if config.mask_features != "appearance":
+        raise InputError(
+            f"{name}: its masks are of {config.mask_features!r} features, so that it "
+            "cannot be used with appearance alone."
+        )
+    config = dataclasses.replace(
+        config,
+        motion=None,
+        static_branch=False,
+        rpn_features="fused",
+        box_features="fused",
+        mask_features="fused",
+    )
+    taken = {"appearance": params["appearance"], "mask_head": params["mask_head"]}
+    return config, taken | dict(params["static"])

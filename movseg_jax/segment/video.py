@@ -1,0 +1,62 @@
+"""A whole video at once, in memory: for scripts and notebooks."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from movseg_jax.config import TrackConfig
+from movseg_jax.errors import InputError
+from movseg_jax.segment.detecting import FlowSource, detect_frames
+from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.track import TrackedFrames, drop_resting, link
+from movseg_jax.video.reading import Frame, read_frames
+
+
+def segment_video(
+    video: str | Path | int | Iterable[Frame],
+    detector: TrainedDetector | None = None,
+    *,
+    flow: FlowSource = "dis",
+    track: TrackConfig | None = None,
+    min_motion: float = 0.0,
+    max_frames: int | None = None,
+    batch_size: int = 1,
+) -> TrackedFrames:
+    """Finds, segments and tracks what moves in a video.
+
+    The frames are read one after the other and forgotten; what stays in memory is their
+    masks' run lengths, some kilobytes a frame. `movseg segment` keeps these on disk.
+
+    Args:
+        video: What `read_frames` takes, or frames.
+        detector: From `load_detector`; None loads the one that comes with the package.
+        flow: See `detect_frames`.
+        track: How detections are linked; the authors' settings if None.
+        min_motion: Tracks that never move faster than this relative to the scene are
+            left out, in pixels a frame.
+        max_frames: How many to read at most; of frames that are handed in, all are.
+        batch_size: See `detect_frames`.
+
+    Raises:
+        InputError: The video has no frames or is damaged; see `read_frames`.
+    """
+    if isinstance(video, str | Path | int):
+        video = read_frames(video, max_frames=max_frames)
+    track = track or TrackConfig()
+    detections, names, times, size = [], [], [], (0, 0)
+    for frame, _, found in detect_frames(
+        video,
+        detector or load_detector(),
+        flow=flow,
+        batch_size=batch_size,
+        min_score=track.continue_score,
+    ):
+        detections.append(found)
+        names.append(frame.name)
+        times.append(frame.time)
+        size = frame.image.shape[:2]
+    if not detections:
+        raise InputError("The video has no frames.")
+    links = drop_resting(detections, link(detections, track), min_motion)
+    return TrackedFrames(
+        detections, links, names=names, size=size, times=times, config=track
+    )

@@ -1,0 +1,136 @@
+"""Compares trained models on the videos of a data set, frame by frame.
+
+    python scripts/compare_models.py rendered val data/rendered \\
+        runs/rendered_appearance runs/rendered_motion_estimated runs/rendered_joint
+
+Each model sees the frames and the flow that OpenCV's DIS estimates between them; the
+last frame of a video has none and is left out. A detection with a score above 0.7 is
+right if its IoU with something that moves is at least 0.5, and no better detection of
+that is there. The columns:
+
+- "precision": of the detections, how many are right;
+- "recall": of what moves, how much is found;
+- "AP50": area under the curve of the two over all scores, of masks, as COCO has it;
+- "J": IoU of all detections together with all that moves, the mean over frames.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from movseg_jax import masks
+from movseg_jax.data.example import Example, Source
+from movseg_jax.data.sources import open_source
+from movseg_jax.data.transforms import ignore_resting
+from movseg_jax.evaluation.average_precision import Evaluator
+from movseg_jax.evaluation.davis import region_similarity
+from movseg_jax.evaluation.overlaps import ImageDetections, ImageObjects
+from movseg_jax.process import prepare_jax
+from movseg_jax.segment.detecting import detect_frames
+from movseg_jax.segment.detector import load_detector
+from movseg_jax.tracks import Detection
+from movseg_jax.video.reading import Frame
+
+SCORE = 0.7  # Of detections that count as found (Dave et al., 2019, section 5.4.1).
+IOU = 0.5
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="name of the data set: movseg data list")
+    parser.add_argument("split")
+    parser.add_argument("data", type=Path, help="its folder")
+    parser.add_argument("models", nargs="+", help="weights, or folders of runs")
+    options = parser.parse_args()
+    source = open_source(options.source, options.split, options.data)
+    print(f"{'':>32}{'precision':>10}{'recall':>10}{'AP50':>10}{'J':>10}")
+    for model in options.models:
+        row = "".join(f"{value:10.3f}" for value in compare(source, model))
+        print(f"{model[-32:]:>32}{row}", flush=True)
+
+
+def compare(source: Source, model: str) -> tuple[float, float, float, float]:
+    """Precision, recall, AP50 and J of a model."""
+    detector = load_detector(model)
+    evaluator = Evaluator((IOU,), class_agnostic=True)
+    right = found = there = 0
+    similarities = []
+    for numbers in source.sequences.values():
+        # One at a time: examples are read twice, so that no clip is held in memory.
+        frames = (
+            Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
+        )
+        detected = detect_frames(frames, detector, min_score=0.05)
+        for number, (_, flow, detections) in zip(numbers, detected, strict=True):
+            if flow is None:
+                continue
+            example = ignore_resting(source[number])
+            evaluator.add(example.name, *_as_images(detections.moving, example))
+            sure = [d for d in detections.moving if d.score > SCORE]
+            found += len(_counted(sure, example))
+            right += _right(_counted(sure, example), example)
+            there += np.count_nonzero(~example.ignore)
+            similarities.append(_similarity(sure, example))
+    precision, recall = right / max(found, 1), right / max(there, 1)
+    score = evaluator.summary()["mask_ap50"]
+    return precision, recall, score, float(np.mean(similarities))
+
+
+def _as_images(detections, example: Example):
+    boxes = masks.tight_boxes(
+        np.array([masks.decode(d.mask) for d in detections], bool).reshape(
+            -1, *example.image.shape[:2]
+        )
+    )
+    scores = np.array([d.score for d in detections], np.float32)
+    found = ImageDetections(
+        scores,
+        np.zeros(len(scores), np.int32),
+        boxes,
+        [d.mask for d in detections],
+    )
+    objects = ImageObjects(
+        example.classes,
+        example.ignore,
+        masks.tight_boxes(example.masks),
+        [masks.encode(mask) for mask in example.masks],
+    )
+    return found, objects
+
+
+def _counted(detections: list[Detection], example: Example) -> list[Detection]:
+    """Without those on what rests, which are neither right nor wrong."""
+    ignored = [masks.encode(mask) for mask in example.masks[example.ignore]]
+    overlap = masks.iou([d.mask for d in detections], ignored).max(axis=1, initial=0)
+    return [d for d, o in zip(detections, overlap, strict=True) if o < IOU]
+
+
+def _right(detections: list[Detection], example: Example) -> int:
+    truth = [masks.encode(mask) for mask in example.masks[~example.ignore]]
+    ranked = sorted(detections, key=lambda d: -d.score)
+    overlap = masks.iou([d.mask for d in ranked], truth)
+    taken: set[int] = set()
+    for row in overlap:
+        for column in np.argsort(-row):
+            if row[column] >= IOU and int(column) not in taken:
+                taken.add(int(column))
+                break
+    return len(taken)
+
+
+def _similarity(detections: list[Detection], example: Example) -> float:
+    counted = ~np.asarray(example.masks[example.ignore].any(axis=0))
+    truth = np.asarray(example.masks[~example.ignore].any(axis=0))
+    found = np.zeros_like(truth)
+    if detections:
+        found = masks.decode(masks.union([d.mask for d in detections]))
+    return region_similarity(found & counted, truth & counted)
+
+
+if __name__ == "__main__":
+    prepare_jax()
+    main()

@@ -1,0 +1,138 @@
+"""The parts of segmenting: reading ahead, detections recorded on disk."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from movseg_jax import masks
+from movseg_jax.errors import InputError
+from movseg_jax.segment.ahead import ahead
+from movseg_jax.segment.record import Column, Record
+from movseg_jax.tracks import Detection, FrameDetections
+from movseg_jax.video.reading import Frame
+
+ABOUT = {"video": "some video"}
+
+
+def count_to(n, made=None, closed=None):
+    try:
+        for i in range(n):
+            if made is not None:
+                made.append(i)
+            yield i
+    finally:
+        if closed is not None:
+            closed.append(True)
+
+
+def test_reading_ahead_gives_the_same_items():
+    assert list(ahead(count_to(100))) == list(range(100))
+    assert list(ahead([], 1)) == []
+
+
+def test_reading_ahead_makes_no_more_than_asked_for():
+    made = []
+    items = ahead(count_to(100, made), 3)
+    assert next(items) == 0
+    time.sleep(0.3)
+    # Three are ready, one is waiting to be put there.
+    assert len(made) <= 5
+    items.close()
+
+
+def test_an_error_comes_after_the_items_before():
+    def broken():
+        yield 1
+        raise InputError("frame 1 is damaged")
+
+    items = ahead(broken())
+    assert next(items) == 1
+    with pytest.raises(InputError, match="frame 1"):
+        next(items)
+
+
+def test_closing_ends_the_thread_and_what_it_reads():
+    closed, before = [], threading.active_count()
+    items = ahead(count_to(1000, closed=closed))
+    next(items)
+    items.close()
+    assert closed == [True] and threading.active_count() == before
+
+
+def frame(index, size=(6, 8)):
+    name, time = f"{index:05d}", index / 25
+    return Frame(index, name, np.zeros((*size, 3), np.uint8), time)
+
+
+def some_detections(index):
+    rng = np.random.default_rng(index)
+
+    def one(motion):
+        return Detection(masks.encode(rng.random((6, 8)) < 0.4), rng.random(), motion)
+
+    return FrameDetections((one(1.5), one(float("nan"))), (one(0.25),) * (index % 2))
+
+
+def record_frames(path, numbers, **options):
+    with Record(path, ABOUT, **options) as record:
+        for number in numbers:
+            record.append(frame(number), some_detections(number))
+
+
+def assert_recorded(record, count):
+    assert len(record) == count
+    for i in range(count):
+        # By representation, as NaN is not equal to itself.
+        assert repr(record[i]) == repr(some_detections(i))
+    assert [*Column(record, "name")] == [f"{i:05d}" for i in range(count)]
+    assert [*Column(record, "time")] == [i / 25 for i in range(count)]
+
+
+def test_what_is_recorded_is_read_again(tmp_path):
+    record_frames(tmp_path / "record", range(3))
+    with Record(tmp_path / "record", ABOUT) as record:
+        assert_recorded(record, 3)
+        record.append(frame(3), some_detections(3))
+        assert_recorded(record, 4)
+        assert repr(record[-1]) == repr(some_detections(3))
+
+
+def test_a_record_cut_anywhere_goes_on_after_its_last_whole_frame(tmp_path):
+    whole = tmp_path / "whole"
+    record_frames(whole, range(4))
+    data = whole.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(data) if byte == ord("\n")]
+    for cut in range(0, len(data) + 1, 7):
+        part = tmp_path / "part"
+        part.write_bytes(data[:cut])
+        kept = max(0, sum(end <= cut for end in ends) - 1)
+        with Record(part, ABOUT) as record:
+            assert_recorded(record, kept)
+        record_frames(part, range(kept, 4))
+        assert part.read_bytes() == data
+
+
+def test_a_record_goes_on_with_a_whole_batch(tmp_path):
+    record_frames(tmp_path / "record", range(5))
+    with Record(tmp_path / "record", ABOUT, multiple=2) as record:
+        assert_recorded(record, 4)
+
+
+def test_a_record_of_something_else_is_refused(tmp_path):
+    record_frames(tmp_path / "record", range(2))
+    with pytest.raises(InputError, match="another video"):
+        Record(tmp_path / "record", {"video": "another"})
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = tmp_path / "record"
+    record_frames(path, range(3))
+    lines = path.read_bytes().split(b"\n")
+    for damaged in (b"{}", b"[", b'{"name": 1}', lines[2].replace(b"moving", b"x")):
+        path.write_bytes(b"\n".join([*lines[:2], damaged, *lines[3:]]))
+        with Record(path, ABOUT) as record:
+            assert repr(record[0]) == repr(some_detections(0))
+            with pytest.raises(InputError, match="frame 1"):
+                record[1]
