@@ -17,7 +17,7 @@ from movseg_jax.writing import write_file
 SCENE = SceneConfig(
     size=(256, 448), frames=24, movers=(3, 3), nothing_moves=0.0, pauses=0.0
 )
-SEED = 7
+SEED = 0
 FRAMES, TRUTH, RESULT = "frames", "truth", "result"
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import flax.errors
 import jax
 import numpy as np
 
@@ -16,7 +15,7 @@ from movseg_jax.detector import Detector
 from movseg_jax.errors import InputError
 from movseg_jax.train.arrays import flat
 from movseg_jax.train.loop import WEIGHTS
-from movseg_jax.train.start import read
+from movseg_jax.train.start import parameter_shapes, read
 from movseg_jax.types import Inputs, Outputs
 
 BUNDLED = Path(__file__).parents[1] / "weights" / "default.safetensors"
@@ -48,10 +47,26 @@ class TrainedDetector(NamedTuple):
         """
         try:
             return _compiled(self.config)({"params": self.params}, inputs)
-        except flax.errors.FlaxError as error:  # Names a parameter, and its path.
-            raise InputError(
-                f"{self.name}: does not fit the model that its card describes: {error}"
-            ) from None
+        except Exception:
+            self._check_parameters()
+            raise
+
+    def _check_parameters(self):
+        """Refuses parameters of another model; takes seconds, so only after a failure.
+
+        `load_weights` has seen that the file is the one its card is about.
+        """
+        there, expected = flat(self.params), flat(parameter_shapes(self.config))
+        for path in sorted({*there, *expected}):
+            found, wanted = (
+                tree[path].shape if path in tree else "missing"
+                for tree in (there, expected)
+            )
+            if found != wanted:
+                raise InputError(
+                    f"{self.name}: {path} is {found}, but {wanted} in the model that "
+                    "its card describes; convert or train the weights again."
+                )
 
 
 @functools.lru_cache(maxsize=8)
