@@ -90,7 +90,7 @@ def test_convert_writes_weights_that_load(tmp_path):
     again = movseg(*arguments, tmp_path / "ours.safetensors")
     assert again.returncode == 2 and "overwrite" in again.stderr
     unusable = movseg("demo", "--weights", tmp_path / "ours.safetensors")
-    assert unusable.returncode == 2 and "trunk without heads" in unusable.stderr
+    assert unusable.returncode == 2 and "has no rpn, box_head" in unusable.stderr
 
 
 def test_what_the_user_sets_is_kept(monkeypatch, tmp_path):

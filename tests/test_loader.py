@@ -19,8 +19,8 @@ from movseg_jax.config import AugmentConfig, DataConfig, ModelConfig, SourceConf
 from movseg_jax.data import order
 from movseg_jax.data.loader import Loader, evaluation_batches
 from movseg_jax.errors import InputError
-from movseg_jax.flow.encoding import encode_flow
-from movseg_jax.preprocessing import preprocess
+from movseg_jax.flow.encoding import encode_flow, resize_flow
+from movseg_jax.preprocessing import preprocess, resized_size
 from tests.memory import MemorySource, random_example
 
 ROOT = Path(__file__).parents[1]
@@ -394,9 +394,9 @@ def test_evaluation_sees_every_example_once_and_in_order():
         bucket = TALL if batch.numbers[0] in (5, 6) else WIDE
         for row, number in enumerate(batch.numbers):
             example = source[int(number)]
-            expected = preprocess(
-                example.image, encode_flow(example.flow), MODEL, pad_to=bucket
-            )
+            size, _ = resized_size(example.image.shape[:2], MODEL)
+            motion = encode_flow(resize_flow(example.flow, size))
+            expected = preprocess(example.image, motion, MODEL, pad_to=bucket)
             for got, wanted in zip(batch.inputs, expected, strict=True):
                 assert_array_equal(got[row], wanted)
     assert batches[2].numbers.tolist() == [4, 4]

@@ -152,8 +152,11 @@ def train(
 
     Raises:
         InputError: The folder is another config's, data or weights to start from cannot
-            be read, or a loss is not finite.
+            be read, a loss is not finite, or the run's processes were given different
+            configs or data.
     """
+    # Processes that differ would wait for each other without end, in different steps.
+    parallel.check_same("config", to_json(config))
     first = jax.process_index() == 0
     if first:
         claim(workdir, config)
@@ -199,6 +202,7 @@ def _open_loader(sources, config, extra):
         host_index=jax.process_index(),
         host_count=jax.process_count(),
     )
+    parallel.check_same("data", loader.get_state()["order"])
     if extra is not None:
         loader.set_state(extra["loader"])
     return loader

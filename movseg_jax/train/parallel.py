@@ -7,6 +7,7 @@ donated state does not (jax 0.10.2).
 """
 
 import contextlib
+import hashlib
 import os
 import sys
 import traceback
@@ -181,6 +182,25 @@ def barrier(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def check_same(what: str, content: str) -> None:
+    """Refuses, in all processes, what is not the same in all of them.
+
+    Raises:
+        InputError: It differs.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    own = np.frombuffer(hashlib.sha256(content.encode()).digest(), np.uint8)
+    of_all = multihost_utils.process_allgather(own)
+    if (of_all != of_all[0]).any():
+        raise InputError(
+            f"The processes of the run have not the same {what}: start all with the "
+            "same command, version and files, and each with its own --process."
+        )
 
 
 def agree(flag: bool) -> bool:

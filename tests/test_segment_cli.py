@@ -1,0 +1,403 @@
+"""`movseg segment` as users start it: statuses, signals, kills, full disks, memory."""
+
+import dataclasses
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from movseg_jax import cli
+from movseg_jax.config import ModelConfig, TrunkConfig
+from movseg_jax.errors import InputError
+from movseg_jax.inputs import make_inputs
+from movseg_jax.preprocessing import stack
+from movseg_jax.segment.detector import load_detector
+from movseg_jax.segment.folder import WORK
+from movseg_jax.segment.job import segment_to_folder
+from movseg_jax.segment.video import segment_video
+from movseg_jax.weights.files import save_weights
+from tests.squares import background, make_detector, scene, write_images, write_video
+from tests.test_segment import after, results
+
+ROOT = Path(__file__).parents[1]
+RECORD = Path(WORK) / "detections.jsonl"
+
+# The command with a detector of squares that takes its time.
+COMMAND = """
+import sys, time
+import jax
+jax.config.update("jax_platforms", "cpu")
+from movseg_jax.segment import detector
+from movseg_jax import cli
+from tests.squares import make_detector
+pause = float(sys.argv.pop(1))
+detector.load_detector = lambda *_, **__: make_detector(lambda: time.sleep(pause))
+sys.exit(cli.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Starts the command; what still runs in the end is killed."""
+    started = []
+
+    def start(source, out, *options, pause=0.0, **popen):
+        command = [sys.executable, "-c", COMMAND, str(pause), "segment", str(source)]
+        command += ["--out", str(out), "--quiet", *options]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=ROOT, **pipes, **popen))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process):
+    """Its status and what it printed; never a traceback."""
+    out, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors, errors
+    return process.returncode, out + errors
+
+
+def wait_for(condition, process):
+    for _ in range(6000):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+def frames_done(out):
+    record = out / RECORD
+    return len(record.read_bytes().splitlines()) - 1 if record.exists() else 0
+
+
+@pytest.fixture
+def squares(monkeypatch):
+    """The command in this process, with a detector of squares."""
+    detector = [make_detector()]
+    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    monkeypatch.setattr(
+        "movseg_jax.segment.detector.load_detector", lambda *_, **__: detector[0]
+    )
+    return detector
+
+
+def segment(source, out, *options):
+    return cli.main(["segment", str(source), "--out", str(out), "--quiet", *options])
+
+
+# Statuses --------------------------------------------------------------------------
+
+
+def test_the_command_says_what_it_did(squares, tmp_path, capsys):
+    shots, out = write_images(tmp_path / "shots", scene(3)), tmp_path / "out"
+    assert segment(shots, out, "--timing", "--why") == 0
+    said = capsys.readouterr()
+    assert "finished, 1 tracks in 3 frames" in said.out and "ms/frame" in said.out
+    assert said.err == ""
+    assert segment(shots, out, "--why") == 0
+    assert "finished already" in capsys.readouterr().out
+    assert segment(shots, out) == 2
+    assert "settings.why was True, is False" in capsys.readouterr().err
+
+
+def test_a_stopped_command_has_a_status_of_its_own(squares, tmp_path, capsys):
+    shots, out = write_images(tmp_path / "shots", scene(5)), tmp_path / "out"
+    squares[0] = make_detector(after(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    with pytest.raises(SystemExit) as stopped:
+        segment(shots, out)
+    assert stopped.value.code == 75
+    assert "stopped at frame" in capsys.readouterr().out
+    assert segment(shots, out) == 0
+
+
+def test_a_damaged_video_is_reported_after_its_results(squares, tmp_path, capsys):
+    video = write_video(tmp_path / "v.mp4", scene(30))
+    # Its index is in front, so that frames can be read up to the cut.
+    data = video.read_bytes()
+    video.write_bytes(data[: len(data) * 3 // 4])
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert segment(video, out) == 2
+        said = capsys.readouterr()
+        assert "tracks in" in said.out and "damaged after" in said.err
+        assert "The results are of the" in said.err
+    assert (out / "overlay.mp4").is_file()
+    assert segment(video, out, "--allow-truncated") == 0
+    assert segment(video, tmp_path / "other", "--allow-truncated") == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such file or folder"),
+        (lambda path: path.mkdir(), "has no images"),
+        (lambda path: path.write_bytes(b""), "cannot be read as a video"),
+        (lambda path: path.write_bytes(b"no video" * 99), "cannot be read as a video"),
+        (
+            lambda path: path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(999)),
+            "cannot be read as a video",
+        ),
+    ],
+)
+def test_what_is_no_video_is_refused_in_a_line(
+    squares, tmp_path, capsys, make, message
+):
+    make(tmp_path / "video")
+    assert segment(tmp_path / "video", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+# Processes -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long_shots(start, tmp_path_factory):
+    """A video, and what a run leaves that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("long")
+    shots = write_images(folder / "shots", scene(15, (48, 80)))
+    process = start(shots, folder / "out", "--save", "cutouts", "mots")
+    assert finish(process)[0] == 0
+    return shots, results(folder / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_process_with_status_75(start, long_shots, tmp_path, number):
+    shots, expected = long_shots
+    process = start(shots, tmp_path, "--save", "cutouts", "mots", pause=0.1)
+    wait_for(lambda: frames_done(tmp_path) > 3, process)
+    with pytest.raises(InputError, match="another process"):
+        segment_to_folder(str(shots), tmp_path, make_detector())
+    process.send_signal(number)
+    status, said = finish(process)
+    assert status == 75 and "stopped at frame" in said
+    assert 3 < frames_done(tmp_path) < 15
+    assert finish(start(shots, tmp_path, "--save", "cutouts", "mots"))[0] == 0
+    assert results(tmp_path) == expected
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_process_at_once(start, long_shots, tmp_path):
+    process = start(long_shots[0], tmp_path, pause=30.0)
+    wait_for(lambda: (tmp_path / RECORD).exists(), process)
+    time.sleep(1.0)  # Until it waits for the detector.
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+    assert process.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_moments_the_results_are_the_same(
+    start, long_shots, tmp_path, seed
+):
+    shots, expected = long_shots
+    chance = random.Random(seed)
+    options = ("--save", "cutouts", "mots")
+    claimed, killed = tmp_path / WORK / "run.json", 0
+    for _ in range(4):
+        before = claimed.stat().st_mtime_ns if claimed.exists() else 0
+        process = start(shots, tmp_path, *options, pause=0.05)
+        wait_for(
+            lambda b=before: claimed.exists() and claimed.stat().st_mtime_ns > b,
+            process,
+        )
+        time.sleep(chance.uniform(0, 1.5))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        if (tmp_path / "run.json").exists():
+            break
+    assert killed
+    assert finish(start(shots, tmp_path, *options))[0] == 0
+    assert results(tmp_path) == expected
+
+
+@pytest.mark.slow
+def test_killed_while_writing_the_results_are_the_same(start, long_shots, tmp_path):
+    shots, expected = long_shots
+    options = ("--save", "cutouts", "mots")
+    for result in ("tracks.json", "masks", "cutouts", "mots.txt", "overlay.mp4"):
+        process = start(shots, tmp_path, *options)
+        wait_for(lambda r=tmp_path / result: r.exists(), process)
+        process.kill()
+        process.wait()
+        assert not (tmp_path / "run.json").exists()
+    assert finish(start(shots, tmp_path, *options))[0] == 0
+    assert results(tmp_path) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [1500, 3000, 8000, 12000])
+def test_a_full_disk_is_an_input_error_and_the_run_goes_on_later(
+    start, long_shots, tmp_path, limit
+):
+    shots, expected = long_shots
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    options = ("--save", "cutouts", "mots")
+    status, said = finish(start(shots, tmp_path, *options, preexec_fn=full))
+    assert status == 2 and "cannot be written" in said
+    assert not [path for path in tmp_path.rglob("*.tmp")]
+    assert finish(start(shots, tmp_path, *options))[0] == 0
+    assert results(tmp_path) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("out", ["/proc/out", "/dev/null", "/dev/null/out"])
+def test_an_impossible_folder_is_an_input_error(start, long_shots, out):
+    status, said = finish(start(long_shots[0], out))
+    assert status == 2 and out in said and said.count("\n") == 1
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+import jax
+jax.config.update("jax_platforms", "cpu")
+from movseg_jax.segment.job import Settings, segment_to_folder
+from tests.squares import make_detector, scene, write_video
+settings = Settings(save=("coco", "mots", "cutouts", "foreground"))
+source = segment_to_folder(sys.argv[1], Path(sys.argv[2]), make_detector(), settings)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
+    def pictures(count):
+        shots = list(scene(16, (120, 160)))
+        return (shots[abs(i % 30 - 15)] for i in range(count))
+
+    peaks = []
+    for count in (60, 600):
+        video = write_video(tmp_path / f"{count}.mp4", pictures(count))
+        command = [sys.executable, "-c", PEAK, str(video), str(tmp_path / str(count))]
+        done = subprocess.run(
+            command, cwd=ROOT, check=True, capture_output=True, text=True
+        )
+        peaks.append(float(done.stdout))
+    print("peak RSS in MB:", peaks)
+    assert peaks[1] < peaks[0] + 8
+
+
+# Weights: a small real model ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Random weights of a small joint model."""
+    from movseg_jax.train.start import fresh
+
+    config = small_model()
+    params = fresh(config, 0)
+    # Random heads find nothing with a score of note; these find many.
+    for heads in (params, params["static"]):
+        heads["box_head"]["logits"]["bias"] = np.array([-3.0, 3.0], np.float32)
+    path = tmp_path_factory.mktemp("weights") / "joint.safetensors"
+    save_weights(path, params, config, card={})
+    return path, params, config
+
+
+def small_model():
+    trunk = TrunkConfig(depth=14, width=8, norm="group")
+    return ModelConfig(
+        appearance=trunk,
+        motion=trunk,
+        static_branch=True,
+        mask_features="appearance",
+        channels=8,
+        box_head_width=16,
+        short_side=64,
+        long_side=96,
+        anchor_size=4.0,
+        proposals=50,
+        min_score=0.0,
+    )
+
+
+@pytest.mark.slow
+def test_the_static_branch_alone_finds_what_it_finds_in_the_joint_model(weights):
+    joint = load_detector(weights[0])
+    alone = load_detector(weights[0], use="appearance")
+    assert "motion" not in alone.params and joint.digest != alone.digest
+    frame = background((64, 96))
+    flow = np.random.default_rng(0).normal(0, 3, (64, 96, 2)).astype(np.float32)
+    both = joint(stack([make_inputs(frame, flow, joint.config)]))
+    one = alone(stack([make_inputs(frame, None, alone.config)]))
+    assert one.static is None and int(one.moving.valid.sum()) > 0
+    for name, a, b in zip(one.moving._fields, one.moving, both.static, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_what_a_model_cannot_be_used_as_is_refused_with_what_it_can(weights):
+    path, params, config = weights
+    with pytest.raises(InputError, match=r"model of motion; expected joint or appear"):
+        load_detector(path, use="motion")
+    with pytest.raises(InputError, match="max_side is 8"):
+        load_detector(path, max_side=8)
+    assert load_detector(path, max_side=64).config.long_side == 64
+    trunk = {name: params[name] for name in ("appearance", "motion")}
+    save_weights(path.with_name("trunk.safetensors"), trunk, config, card={})
+    message = r"trunk.safetensors: has no rpn, box_head, mask_head, static: .*hand in"
+    with pytest.raises(InputError, match=message):
+        load_detector(path.with_name("trunk.safetensors"))
+    for garbage in (b"", b"garbage" * 99):
+        bad = path.with_name("bad.safetensors")
+        bad.write_bytes(garbage)
+        bad.with_suffix(".json").write_bytes(path.with_suffix(".json").read_bytes())
+        with pytest.raises(InputError, match=r"bad.safetensors: damaged"):
+            load_detector(bad)
+    with pytest.raises(InputError, match="neither weights"):
+        load_detector(path.parent)
+    with pytest.raises(InputError, match="no such file"):
+        load_detector(path.with_name("none.safetensors"))
+
+
+@pytest.mark.slow
+def test_weights_that_do_not_fit_their_model_are_refused(weights, tmp_path):
+    _, params, config = weights
+    wider = dataclasses.replace(config, channels=config.channels * 2)
+    save_weights(tmp_path / "wider.safetensors", params, wider, card={})
+    detector = load_detector(tmp_path / "wider.safetensors")
+    with pytest.raises(InputError, match=r"wider.safetensors: .* but \(.*in the model"):
+        segment_video(frames_of((64, 96), 2), detector)
+
+
+def frames_of(size, count):
+    from movseg_jax.video.reading import Frame
+
+    pictures = (background(size, seed) for seed in range(count))
+    return [Frame(i, f"{i:05d}", image, None) for i, image in enumerate(pictures)]
+
+
+@pytest.mark.slow
+def test_there_is_one_compilation_for_each_size_of_frames(weights, caplog):
+    detector = load_detector(weights[0])
+    counts = []
+    with jax.log_compiles():
+        for size, count in (((64, 64), 5), ((60, 60), 3)):
+            caplog.clear()
+            assert len(segment_video(frames_of(size, count), detector)) == count
+            compiled = [r for r in caplog.messages if "Finished XLA compilation" in r]
+            counts.append(len(compiled))
+    # The second size is enlarged to the first.
+    assert counts == [1, 0]
