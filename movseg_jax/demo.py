@@ -8,8 +8,8 @@ import numpy as np
 from movseg_jax.data.synthetic.config import SceneConfig
 from movseg_jax.data.synthetic.source import SyntheticSource
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.davis import boundary_accuracy, region_similarity
 from movseg_jax.images import encode_ids, encode_png, read_ids
+from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
 from movseg_jax.segment.detector import load_detector
 from movseg_jax.segment.job import Settings, segment_to_folder
 from movseg_jax.writing import write_file

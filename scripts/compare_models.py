@@ -23,9 +23,9 @@ from movseg_jax import masks
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
-from movseg_jax.evaluation.average_precision import Evaluator
-from movseg_jax.evaluation.davis import region_similarity
-from movseg_jax.evaluation.overlaps import ImageDetections, ImageObjects
+from movseg_jax.metrics.average_precision import Evaluator
+from movseg_jax.metrics.davis import region_similarity
+from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 from movseg_jax.process import prepare_jax
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.detector import load_detector

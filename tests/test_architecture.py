@@ -24,7 +24,7 @@ LAYERS = [
         "process",
     },
     {"ops", "weights", "tracks"},
-    {"nn", "flow", "preprocessing", "video", "targets", "evaluation", "track"},
+    {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
     {"decoding", "losses", "inputs", "viz"},
     {"detector", "convert", "data", "formats", "report"},
     {"train"},

@@ -16,9 +16,9 @@ from pycocotools.cocoeval import COCOeval
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.average_precision import COCO_AREAS, Evaluator
-from movseg_jax.evaluation.davis import region_similarity
-from movseg_jax.evaluation.overlaps import ImageDetections, ImageObjects
+from movseg_jax.metrics.average_precision import COCO_AREAS, Evaluator
+from movseg_jax.metrics.davis import region_similarity
+from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 
 MEASURES = ("ap", "ap50", "ap75", "ar")
 FRAME = (130, 160)  # Holds objects that are large to COCO.

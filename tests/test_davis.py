@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.davis import boundary_accuracy
+from movseg_jax.metrics.davis import boundary_accuracy
 
 
 def boundary_accuracy_by_loops(found, truth):

@@ -17,9 +17,9 @@ from movseg_jax.data.example import Example, Source
 from movseg_jax.data.loader import evaluation_batches
 from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.detector import Detector
-from movseg_jax.evaluation.average_precision import Evaluator
-from movseg_jax.evaluation.davis import region_similarity
-from movseg_jax.evaluation.overlaps import ImageDetections, ImageObjects
+from movseg_jax.metrics.average_precision import Evaluator
+from movseg_jax.metrics.davis import region_similarity
+from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 from movseg_jax.types import Detections
 from movseg_jax.viz import draw_masks
 

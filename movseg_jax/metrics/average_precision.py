@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int8
 
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.overlaps import (
+from movseg_jax.metrics.overlaps import (
     KINDS,
     ImageDetections,
     ImageObjects,
