@@ -1,6 +1,6 @@
 """Makes a model the one that comes with the package, in half the bytes.
 
-    python scripts/bundle_weights.py runs/rendered_joint
+    python scripts/bundle_weights.py runs/rendered/joint
 
 Parameters are rounded to bfloat16, and computed with as float32.
 `scripts/compare_models.py` says whether that loses anything.

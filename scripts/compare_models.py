@@ -1,7 +1,7 @@
 """Compares trained models on the videos of a data set, frame by frame.
 
     python scripts/compare_models.py rendered val data/rendered \\
-        runs/rendered_appearance runs/rendered_motion_estimated runs/rendered_joint
+        runs/rendered/appearance runs/rendered/motion_estimated runs/rendered/joint
 
 Each model sees the frames and the flow that OpenCV's DIS estimates between them; the
 last frame of a video has none and is left out. A detection with a score above 0.7 is

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -32,14 +31,16 @@ RECORD = Path(WORK) / "detections.jsonl"
 
 # The command with a detector of squares that takes its time.
 COMMAND = """
-import sys, time
+import resource, sys, time
 import jax
 jax.config.update("jax_platforms", "cpu")
 from movseg_jax.segment import detector
 from movseg_jax import cli
 from tests.squares import make_detector
-pause = float(sys.argv.pop(1))
+pause, limit = float(sys.argv.pop(1)), int(sys.argv.pop(1))
 detector.load_detector = lambda *_, **__: make_detector(lambda: time.sleep(pause))
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 sys.exit(cli.main())
 """
 
@@ -49,11 +50,11 @@ def start():
     """Starts the command; what still runs in the end is killed."""
     started = []
 
-    def start(source, out, *options, pause=0.0, **popen):
-        command = [sys.executable, "-c", COMMAND, str(pause), "segment", str(source)]
-        command += ["--out", str(out), "--quiet", *options]
+    def start(source, out, *options, pause=0.0, file_limit=0):
+        command = [sys.executable, "-c", COMMAND, str(pause), str(file_limit)]
+        command += ["segment", str(source), "--out", str(out), "--quiet", *options]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, cwd=ROOT, **pipes, **popen))
+        started.append(subprocess.Popen(command, cwd=ROOT, **pipes))
         return started[-1]
 
     yield start
@@ -213,7 +214,7 @@ def test_killed_at_random_moments_the_results_are_the_same(
     claimed, killed = tmp_path / WORK / "run.json", 0
     for _ in range(4):
         before = claimed.stat().st_mtime_ns if claimed.exists() else 0
-        process = start(shots, tmp_path, *options, pause=0.05)
+        process = start(shots, tmp_path, *options, pause=0.2)
         wait_for(
             lambda b=before: claimed.exists() and claimed.stat().st_mtime_ns > b,
             process,
@@ -248,12 +249,8 @@ def test_a_full_disk_is_an_input_error_and_the_run_goes_on_later(
     start, long_shots, tmp_path, limit
 ):
     shots, expected = long_shots
-
-    def full():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-
     options = ("--save", "cutouts", "mots")
-    status, said = finish(start(shots, tmp_path, *options, preexec_fn=full))
+    status, said = finish(start(shots, tmp_path, *options, file_limit=limit))
     assert status == 2 and "cannot be written" in said
     assert not [path for path in tmp_path.rglob("*.tmp")]
     assert finish(start(shots, tmp_path, *options))[0] == 0

@@ -10,7 +10,7 @@ import pytest
 
 from movseg_jax.config import Config, StartConfig, load_config
 from movseg_jax.config_json import from_json, to_json
-from movseg_jax.data.sources import layout_class, open_layout
+from movseg_jax.data.sources import open_layout
 from movseg_jax.train.freezing import paths, trains
 from movseg_jax.train.start import Part, find, parameter_shapes
 
@@ -93,9 +93,7 @@ def test_its_data_sets_exist_with_these_options(name):
     data = load(name).data
     for source in (*data.sources, data.validation):
         if source is not None:
-            options = dict(source.options)
-            open_layout(source.name, source.split, CONFIGS, **options)
-            assert source.split in layout_class(source.name).splits
+            open_layout(source.name, source.split, CONFIGS, **dict(source.options))
 
 
 @every_stage
@@ -213,7 +211,7 @@ def test_coco_s_schedule_is_detectron_s():
 
 
 def test_ablations_cover_the_tables():
-    rows = [name.split("/")[1][:2] for name in NAMES if "/" in name]
+    rows = [n.split("/")[1][:2] for n in NAMES if n.startswith("ablations/")]
     assert {table: rows.count(table) for table in sorted(set(rows))} == {
         "t1": 3,
         "t2": 2,
@@ -222,5 +220,6 @@ def test_ablations_cover_the_tables():
     }
 
 
-def test_no_stage_starts_from_nothing():
-    assert all(load(name).train.start != StartConfig() for name in STAGES)
+def test_all_but_the_first_small_stages_start_from_something():
+    fresh = {name for name in STAGES if load(name).train.start == StartConfig()}
+    assert fresh == {"rendered/appearance", "rendered/motion"}

@@ -4,7 +4,7 @@ Needs rendered clips in which static things are labelled as well.
 
     movseg synth --out data/things/rendered --clips 400 --scene.frames 6 \\
         --scene.size 128 224 --scene.label-static
-    movseg train configs/rendered/appearance.py --workdir runs/rendered_appearance \\
+    movseg train configs/rendered/appearance.py --workdir runs/rendered/appearance \\
         --data-dir data/things
 
 As `configs/appearance_coco.py`, but a narrow trunk from random weights.

@@ -1,6 +1,6 @@
 """The joint stage in small: both trained streams, fused, on estimated flow.
 
-    movseg train configs/rendered/joint.py --workdir runs/rendered_joint \
+    movseg train configs/rendered/joint.py --workdir runs/rendered/joint \
         --data-dir data/estimated
 
 As `configs/joint_ytvos.py`: the trunks stay as `appearance.py` and
@@ -37,10 +37,10 @@ def get_config() -> Config:
         train=dataclasses.replace(
             tiny.train,
             steps=1000,
-            frozen=("appearance/*", "motion/*"),
+            frozen=("appearance/*", "motion/*", "static/*"),
             start=StartConfig(
-                appearance="runs/rendered_appearance",
-                motion="runs/rendered_motion_estimated",
+                appearance="runs/rendered/appearance",
+                motion="runs/rendered/motion_estimated",
             ),
             log_every=50,
             save_every=500,

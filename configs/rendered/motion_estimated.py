@@ -4,7 +4,7 @@
     movseg data prepare rendered --manual-dir data/large/rendered \\
         --data-dir data/estimated --splits train val --flow dis
     movseg train configs/rendered/motion_estimated.py \\
-        --workdir runs/rendered_motion_estimated --data-dir data/estimated
+        --workdir runs/rendered/motion_estimated --data-dir data/estimated
 
 As `configs/motion_flyingthings3d_estimated.py`. The clips are twice as large as those
 of `motion.py`, since flow estimated between smaller frames is useless: the same stage
@@ -24,6 +24,6 @@ def get_config() -> Config:
         train=dataclasses.replace(
             before.train,
             steps=600,
-            start=StartConfig(weights="runs/rendered_motion"),
+            start=StartConfig(weights="runs/rendered/motion"),
         ),
     )

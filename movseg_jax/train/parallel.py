@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from movseg_jax.errors import InputError
 
 How = Literal["auto", "pmap", "shard_map"]
+GRACE = 5.0
 _AXIS = "device"
 _EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
 
@@ -160,9 +162,11 @@ def start_hosts(coordinator: str | None, count: int | None, index: int | None) -
 def ending_together() -> Iterator[None]:
     """Ends this process, if it is one of several, when an error leaves the block.
 
-    It prints the error and exits with status 2 if that is an `InputError`, else 1, at
-    once. Python's own way out would wait for the other processes, which wait for this
-    one in the middle of a step; they end when they find it gone.
+    It prints the error and exits with status 2 if that is an `InputError`, else 1,
+    without waiting for the other processes, as Python's own way out would: they may
+    wait for this one in the middle of a step. They end when they find it gone. The
+    first, with which all are connected, leaves them `GRACE` seconds to find and print
+    the same `InputError`, as they often do.
     """
     try:
         yield
@@ -173,6 +177,8 @@ def ending_together() -> Iterator[None]:
         text = f"movseg: {error}" if known else traceback.format_exc()
         print(text, file=sys.stderr, flush=True)
         sys.stdout.flush()
+        if known and jax.process_index() == 0:
+            time.sleep(GRACE)
         os._exit(2 if known else 1)
 
 
