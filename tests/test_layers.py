@@ -123,6 +123,7 @@ def test_winograd_equals_the_loop(shape, cut, compiled):
     assert_within_rounding(actual, conv_by_loops(x, kernel), 3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", WINOGRAD_SHAPES)
 def test_gradient_of_winograd_equals_that_of_the_convolution(shape, cut):
     x, kernel = normal(*shape, 6), normal(3, 3, 6, 5, seed=1)

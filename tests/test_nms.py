@@ -202,12 +202,12 @@ def test_what_is_kept_is_kept_again():
     assert_array_equal(_jitted(boxes, scores, kept, 0.5), kept)
 
 
-def test_batches_with_vmap_as_one_by_one(compiled):
+def test_batches_with_vmap_as_one_by_one():
     sets = [clustered(150, seed) for seed in range(3)]
     sets.append((*sets[0][:2], jnp.zeros(150, bool)))  # Ends before the others.
     batch = [jnp.stack(arrays) for arrays in zip(*sets, strict=True)]
     nms = functools.partial(non_maximum_suppression, iou_threshold=0.5)
-    together = compiled(jax.vmap(nms))(*batch)
+    together = jax.jit(jax.vmap(nms))(*batch)
     assert_array_equal(together, jnp.stack([nms(*arrays) for arrays in sets]))
 
 

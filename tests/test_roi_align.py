@@ -178,11 +178,11 @@ def test_extent_beyond_the_array_is_cut(features):
 
 
 @pytest.mark.parametrize("half_pixel", [True, False])
-def test_pyramid_crops_each_box_from_its_level(pyramid, half_pixel, compiled):
+def test_pyramid_crops_each_box_from_its_level(pyramid, half_pixel):
     side = jnp.array([[30.0], [70.0], [150.0], [300.0], [500.0]])
     boxes = jnp.concatenate([7.0 - side / 9, 3.0 + side], axis=1)[:, [0, 0, 1, 1]]
     options = {"output_size": 3, "half_pixel": half_pixel}
-    crops = compiled(functools.partial(pyramid_roi_align, **options))(pyramid, boxes)
+    crops = jax.jit(functools.partial(pyramid_roi_align, **options))(pyramid, boxes)
     levels = roi_level(boxes, 2, 5)
     assert levels.tolist() == [2, 2, 3, 4, 5]
     for crop, box, level in zip(crops, boxes, levels.tolist(), strict=True):
@@ -270,7 +270,7 @@ def test_gradient_by_boxes_is_finite(pyramid, half_pixel):
     assert jnp.isfinite(jax.jit(jax.grad(total))(boxes)).all()
 
 
-def test_batches_with_vmap_as_one_by_one(pyramid, compiled):
+def test_batches_with_vmap_as_one_by_one(pyramid):
     batch = jax.tree.map(lambda cells: jnp.stack([cells, cells[::-1]]), pyramid)
     boxes = jnp.stack([random_boxes(9, seed) for seed in range(2)])
     size = jnp.array([[128.0, 192.0], [100.0, 100.0]])
@@ -280,7 +280,7 @@ def test_batches_with_vmap_as_one_by_one(pyramid, compiled):
         crops, transpose = jax.vjp(lambda p: crop(p, size=size), pyramid)
         return crops, transpose(crops)[0]
 
-    together = compiled(jax.vmap(value_and_gradient))(batch, boxes, size)
+    together = jax.jit(jax.vmap(value_and_gradient))(batch, boxes, size)
     for i in range(2):
         one = jax.tree.map(lambda array, i=i: array[i], (batch, boxes, size))
         jax.tree.map(
@@ -290,6 +290,7 @@ def test_batches_with_vmap_as_one_by_one(pyramid, compiled):
         )
 
 
+@pytest.mark.slow
 def test_gradient_is_the_same_outside_vmap_and_under_checkpoint(pyramid):
     batch = jax.tree.map(lambda cells: jnp.stack([cells, -cells]), pyramid)
     boxes = jnp.stack([random_boxes(9, seed) for seed in range(2)])
@@ -310,6 +311,7 @@ def test_gradient_is_the_same_outside_vmap_and_under_checkpoint(pyramid):
             assert_allclose(plain[level][i], alone[level], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_features_give_bfloat16_crops_summed_in_float32(features):
     boxes = random_boxes(40, seed=6)
     rounded = features.astype(jnp.bfloat16)

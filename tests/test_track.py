@@ -374,6 +374,7 @@ def peak_of(function, frames):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_of_a_linker_does_not_grow_with_the_video():
     def run(video):
         linker = Linker(TrackConfig())
@@ -384,6 +385,7 @@ def test_memory_of_a_linker_does_not_grow_with_the_video():
     assert peak_of(run, 220) < peak_of(run, 20) + 2000
 
 
+@pytest.mark.slow
 def test_memory_of_linking_grows_by_a_few_bytes_a_detection():
     def run(video):
         links = track.link(video)

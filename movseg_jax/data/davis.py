@@ -26,7 +26,8 @@ class Davis2016:
 
     Attributes:
         root: The folder that holds JPEGImages.
-        split: "train" or "val".
+        split: "train", "val", or a part of "train": "development", six sequences that
+            the bundled weights never saw, and "fit", the rest.
         flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm).
         resolution: "480p", "270p" or "Full-Resolution".
         instances: Whether the annotations' numbers are objects; False makes one object
@@ -40,7 +41,12 @@ class Davis2016:
     resolution: str = "480p"
     instances: bool | Path = False
 
-    splits: ClassVar[dict[str, int]] = {"train": 30, "val": 20}
+    splits: ClassVar[dict[str, int]] = {
+        "train": 30,
+        "val": 20,
+        "fit": 24,
+        "development": 6,
+    }
     every_frame: ClassVar[bool] = True
 
     def class_names(self) -> Sequence[str]:
@@ -52,7 +58,9 @@ class Davis2016:
         return self.splits.get(self.split) or None
 
     def sequences(self) -> Sequence[str]:
-        """As the split lists them."""
+        """As the split lists them, or the package."""
+        if self.split in ("fit", "development"):
+            return packaged_names(f"davis2016_{self.split}")
         folder = "ImageSets"
         return read_names(
             expect(
