@@ -44,11 +44,11 @@ ONLY = {
     "av": {"video"},
     "cv2": {
         "data",
-        "evaluation",
         "flow",
         "formats",
         "images",
         "masks",
+        "metrics",
         "preprocessing",
         "report",
         "segment",

@@ -48,8 +48,9 @@ def shapes_of(model):
 @functools.cache
 def read(source) -> Part:
     """What a stage leaves behind, as shapes; ImageNet's trunk has no FPN."""
-    if source == "weights/resnet50.safetensors":
-        model = load("appearance_coco").model
+    files = {"resnet50": "appearance_coco", "resnet50v2": "default/appearance"}
+    if source.startswith("weights/"):
+        model = load(files[Path(source).stem]).model
         resnet = shapes_of(model)["appearance"]["resnet"]
         return Part(source, {"appearance": {"resnet": resnet}}, model)
     model = load(source.removeprefix("runs/")).model
@@ -222,4 +223,4 @@ def test_ablations_cover_the_tables():
 
 def test_all_but_the_first_small_stages_start_from_something():
     fresh = {name for name in STAGES if load(name).train.start == StartConfig()}
-    assert fresh == {"rendered/appearance", "rendered/motion"}
+    assert fresh == {"rendered/appearance", "rendered/motion", "default/motion"}
