@@ -72,7 +72,7 @@ def prepare(
         name: A key of `sources.LAYOUTS`.
         manual_dir: The data set's folder in its original layout.
         data_dir: Where to write; `open_source` takes it for a root.
-        splits: Which; all that the data set has if empty.
+        splits: Which; all that the data set has, without parts of others, if empty.
         flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); "dis" or "farneback"
             to estimate it between frames that follow one another on disk; "true" for
             FlyingThings3D's own; None for what the data set has of its own, if any.
@@ -101,7 +101,8 @@ def prepare(
     if flow is not None and not hasattr(kind, "flow"):
         raise InputError(f"{name} is of images, which have no flow.")
     folders = []
-    for split in splits or kind.splits:
+    parts = getattr(kind, "parts", ())
+    for split in splits or [split for split in kind.splits if split not in parts]:
         layout = open_layout(name, split, manual_dir, **options)
         described = _described(name, layout, flow if estimator else None)
         folder = Path(data_dir) / DATASET / variant(described) / VERSION

@@ -47,6 +47,7 @@ class Davis2016:
         "fit": 24,
         "development": 6,
     }
+    parts: ClassVar[tuple[str, ...]] = ("fit", "development")  # Of other splits.
     every_frame: ClassVar[bool] = True
 
     def class_names(self) -> Sequence[str]:
@@ -59,7 +60,7 @@ class Davis2016:
 
     def sequences(self) -> Sequence[str]:
         """As the split lists them, or the package."""
-        if self.split in ("fit", "development"):
+        if self.split in self.parts:
             return packaged_names(f"davis2016_{self.split}")
         folder = "ImageSets"
         return read_names(
@@ -101,6 +102,7 @@ class Davis2017:
         "moving_train": 30,
         "moving_val": 22,
     }
+    parts: ClassVar[tuple[str, ...]] = ("moving_train", "moving_val")
     every_frame: ClassVar[bool] = True
 
     def class_names(self) -> Sequence[str]:
@@ -113,7 +115,7 @@ class Davis2017:
 
     def sequences(self) -> Sequence[str]:
         """As the split lists them, or the package."""
-        if self.split.startswith("moving_"):
+        if self.split in self.parts:
             return packaged_names(f"davis2017_{self.split}")
         return read_names(expect(self.root, f"ImageSets/2017/{self.split}.txt"))
 
