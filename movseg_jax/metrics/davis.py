@@ -1,12 +1,139 @@
-"""The measures of DAVIS (Perazzi et al., 2016)."""
+"""The measures of DAVIS 2016 (Perazzi et al., 2016): J, F and T.
 
+J is the overlap of the regions, F the agreement of their outlines, T how unstable an
+outline is in time (see `stability`). Everything that moves is one region: all tracks
+together are compared with all objects.
+"""
+
+import itertools
 import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, Int64
 
 from movseg_jax.errors import InputError
-from movseg_jax.masks import boundary
+from movseg_jax.masks import boundary, tight_box
+from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.stability import (
+    Variant,
+    check_variant,
+    describe,
+    instability,
+)
+
+# Of DAVIS 2016, where T means something: the others have occlusions or move too fast
+# (`db_seqs` of DAVIS' code). The first ten are the validation set's.
+STABLE_SEQUENCES = frozenset(
+    "blackswan camel car-roundabout car-shadow cows drift-straight kite-surf "
+    "paragliding-launch scooter-black soapbox "
+    "bear boat bus car-turn dance-jump drift-turn elephant flamingo hike hockey "
+    "kite-walk mallard-water motocross-bumps rhino stroller surf train".split()
+)
+_T_SCALE = 5  # "to put it in a similar range as the other measures".
+
+
+class Statistics(NamedTuple):
+    """What DAVIS reports of a measure over the frames of a sequence.
+
+    Attributes:
+        mean: Over all frames.
+        recall: The share of frames that are better than 0.5.
+        decay: How much worse the last quarter is than the first.
+    """
+
+    mean: float
+    recall: float
+    decay: float
+
+
+class Davis16Parts(NamedTuple):
+    """What is kept of a sequence.
+
+    Attributes:
+        j: Of the regions.
+        f: Of the outlines.
+        t: The mean T; NaN if it was not measured or no two masks have outlines.
+    """
+
+    j: Statistics
+    f: Statistics
+    t: float
+
+
+def davis16(stability: Variant | None = "python") -> Measure:
+    """J, F and T as the DAVIS 2016 benchmark reports them.
+
+    Its `sequence` leaves out the first and the last frame that have a truth. Its
+    `dataset` gives "J-mean", "J-recall", "J-decay", the same of F, and "T-mean", each
+    the mean over sequences; T over those where it was measured. A frame's score is the
+    mean of its J and F.
+
+    T is meant for `STABLE_SEQUENCES` only. So score those with `davis16("python")`, the
+    others with `davis16(None)`, and all together by the `dataset` of the former.
+
+    Args:
+        stability: Whose T: that of DAVIS' Python code, over the frames that count, or
+            of its Matlab code, which starts from the truth of the first frame. None
+            measures none, and `dataset` does not report it.
+
+    Raises:
+        InputError: There is no such T; by `sequence`, there are fewer than 3 frames.
+    """
+    if stability is not None:
+        check_variant(stability)
+
+    def sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
+        return _score_sequence(frames, stability)
+
+    def dataset(scores: Sequence[SequenceScore]) -> dict[str, float]:
+        parts: list[Davis16Parts] = [score.parts for score in scores]
+        numbers = mean_statistics("J", [part.j for part in parts])
+        numbers |= mean_statistics("F", [part.f for part in parts])
+        if stability is not None:
+            numbers["T-mean"] = mean(part.t for part in parts)
+        return numbers
+
+    return Measure(sequence, dataset)
+
+
+def _score_sequence(frames, stability) -> SequenceScore:
+    names, js, fs, ts = [], [], [], []
+    outline = None
+    # All but the last.
+    for i, (frame, _) in enumerate(itertools.pairwise(frames)):
+        truth, found = _foregrounds(frame)
+        if i == 0:
+            outline = describe(truth, "matlab") if stability == "matlab" else None
+            continue
+        names.append(frame.name)
+        js.append(region_similarity(found, truth))
+        fs.append(boundary_accuracy(found, truth))
+        if stability is not None:
+            before, outline = outline, describe(found, stability)
+            if before is not None and outline is not None:
+                ts.append(_T_SCALE * instability(before, outline))
+    if not names:
+        raise InputError(
+            "The sequence has fewer than 3 frames with a truth, and DAVIS 2016 leaves "
+            "out the first and the last one; use another protocol."
+        )
+    scores = {n: (j + f) / 2 for n, j, f in zip(names, js, fs, strict=True)}
+    parts = Davis16Parts(statistics_of(js), statistics_of(fs), mean(ts))
+    return SequenceScore(parts, scores)
+
+
+def _foregrounds(frame: ComparedFrame):
+    """What is an object and what was found to be one, bool [h, w] each."""
+    truth = frame.truth > 0
+    if frame.void is not None:
+        truth &= ~frame.void
+    return truth, frame.found > 0
+
+
+# Measures of a frame ---------------------------------------------------------------
 
 
 def region_similarity(found: np.ndarray, truth: np.ndarray) -> float:
@@ -31,18 +158,56 @@ def boundary_accuracy(found: np.ndarray, truth: np.ndarray) -> float:
         InputError: As `region_similarity`.
     """
     _check(found, truth)
-    radius = math.ceil(0.008 * math.hypot(*found.shape))
+    return boundary_agreement(boundary_of(found), boundary_of(truth))
+
+
+class Boundary(NamedTuple):
+    """The outline of a mask, and what is near it.
+
+    Attributes:
+        pixels: The outline, [n, (row, column)].
+        near: Whether pixels are within the tolerance, in a part of the frame; those
+            outside of it are not.
+        origin: Row and column of the frame at which `near` starts.
+    """
+
+    pixels: Int64[np.ndarray, "n 2"]
+    near: Bool[np.ndarray, "h w"]
+    origin: tuple[int, int]
+
+
+def boundary_of(mask: Bool[np.ndarray, "h w"]) -> Boundary:
+    """The outline of a mask, to be compared with others by `boundary_agreement`."""
+    x0, y0, x1, y1 = tight_box(mask).astype(int).tolist()
+    # Pixels that differ from a neighbour are in the box, or above it or to its left;
+    # below and to its right, the crop must go on as the mask does.
+    top, left = max(y0 - 1, 0), max(x0 - 1, 0)
+    outline = boundary(mask[top : y1 + 1, left : x1 + 1])
+    radius = math.ceil(0.008 * math.hypot(*mask.shape))
     span = np.arange(-radius, radius + 1)
     disk = (span[:, None] ** 2 + span**2 <= radius**2).astype(np.uint8)
-    outlines = [boundary(mask) for mask in (found, truth)]
-    counts = [np.count_nonzero(outline) for outline in outlines]
-    if not all(counts):
-        return float(not any(counts))
-    near = [cv2.dilate(o.view(np.uint8), disk).view(bool) for o in outlines]
-    precision = np.count_nonzero(outlines[0] & near[1]) / counts[0]
-    recall = np.count_nonzero(outlines[1] & near[0]) / counts[1]
-    both = precision + recall
-    return 2 * precision * recall / both if both else 0.0
+    near = cv2.dilate(np.pad(outline, radius).view(np.uint8), disk).view(bool)
+    pixels = np.add(np.argwhere(outline), (top, left))
+    return Boundary(pixels, near, (top - radius, left - radius))
+
+
+def boundary_agreement(a: Boundary, b: Boundary) -> float:
+    """`boundary_accuracy` of two masks of one size, whichever is the truth."""
+    n, m = len(a.pixels), len(b.pixels)
+    if not n or not m:
+        return float(n == m)
+    a_near_b, b_near_a = _count_near(a, b), _count_near(b, a)
+    # The harmonic mean of a_near_b / n and b_near_a / m, rounded once.
+    both = a_near_b * m + b_near_a * n
+    return 2 * a_near_b * b_near_a / both if both else 0.0
+
+
+def _count_near(a: Boundary, b: Boundary) -> int:
+    """How many pixels of one outline are near the other one."""
+    rows, columns = (a.pixels - b.origin).T
+    height, width = b.near.shape
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    return int(np.count_nonzero(b.near[rows[inside], columns[inside]]))
 
 
 def _check(found, truth):
@@ -58,3 +223,34 @@ def _check(found, truth):
             f"but `truth` of {truth.shape[0]}x{truth.shape[1]}; resize neither, but "
             "find the mask at the size of the frame."
         )
+
+
+# Statistics ------------------------------------------------------------------------
+
+
+def statistics_of(values: Sequence[float]) -> Statistics:
+    """Mean, recall and decay over one or more frames, as DAVIS' code has them.
+
+    For the decay the frames are cut into quarters, which share the frames at which
+    they meet. The original keeps the numbers of those frames in 8 bits, so that they
+    are wrong for more than 257 frames; that is not imitated.
+    """
+    cuts = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
+    first = values[cuts[0] : cuts[1] + 1]
+    last = values[cuts[3] : cuts[4] + 1]
+    recall = sum(value > 0.5 for value in values) / len(values)
+    return Statistics(mean(values), recall, mean(first) - mean(last))
+
+
+def mean_statistics(name: str, statistics: Sequence[Statistics]) -> dict[str, float]:
+    """The means over sequences or objects, "J-mean" for the name "J"."""
+    return {
+        f"{name}-{field}": mean(getattr(each, field) for each in statistics)
+        for field in Statistics._fields
+    }
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of those that are numbers, in any order the same; NaN of none."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

@@ -43,12 +43,16 @@ class ImageObjects:
         boxes: As in `ImageDetections`.
         masks: As in `ImageDetections`. Their areas are the objects' areas; without
             masks, those of the boxes are.
+        void: Pixels where nothing is right or wrong, if there are any. To masks they
+            are one more object to ignore; but no box is drawn around them: a detection
+            lies there, of either kind, by the part of its mask that does.
     """
 
     classes: np.ndarray
     ignore: np.ndarray
     boxes: np.ndarray | None = None
     masks: Sequence[Rle] | None = None
+    void: Rle | None = None
 
 
 Items = TypeVar("Items", ImageDetections, ImageObjects)
@@ -61,7 +65,7 @@ def take(items: Items, rows: np.ndarray | slice) -> Items:
         values = getattr(items, field.name)
         if isinstance(values, np.ndarray):
             taken[field.name] = values[rows]
-        elif values is not None:
+        elif isinstance(values, Sequence):
             taken[field.name] = [values[i] for i in np.arange(len(values))[rows]]
     return dataclasses.replace(items, **taken)
 
@@ -100,6 +104,15 @@ def pairwise_overlaps(
     whole = np.where(objects.ignore[None, :], own, union)
     # Boxes without area have no overlap, not even with themselves.
     return intersection / np.where(intersection > 0, whole, 1)
+
+
+def parts_in_void(
+    detections: ImageDetections, objects: ImageObjects
+) -> Float64[np.ndarray, " n"]:
+    """How much of each detection's mask is void, 0 to 1."""
+    if objects.void is None:
+        return np.zeros(len(detections.scores))
+    return masks.iou(detections.masks or [], [objects.void], crowd=[True])[:, 0]
 
 
 def _box_areas(boxes):
@@ -145,7 +158,13 @@ def check_image(
     n, m = len(detections.classes), len(objects.classes)
     _check_array(f"{image_name}: detections.scores", detections.scores, (n,), "floats")
     _check_array(f"{image_name}: objects.ignore", objects.ignore, (m,), "booleans")
-    sizes = {rle.size for items in (detections, objects) for rle in items.masks or ()}
+    if objects.void is not None and detections.masks is None:
+        raise InputError(
+            f"{image_name}: detections have no masks, which objects.void needs; hand "
+            "them in, or a region to ignore among the objects."
+        )
+    given = [*(detections.masks or ()), *(objects.masks or ()), objects.void]
+    sizes = {rle.size for rle in given if rle is not None}
     if len(sizes) > 1:
         raise InputError(
             f"{image_name}: the masks are of different sizes, {sorted(sizes)} (height, "

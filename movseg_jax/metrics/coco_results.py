@@ -1,0 +1,225 @@
+"""Average precision of results in COCO's JSON, which have classes but no tracks.
+
+Of the truth "images", "categories" and "annotations" are read, crowds ("iscrowd")
+included; results are the list that `COCO.loadRes` of pycocotools takes: "image_id",
+"category_id", "score", and "segmentation" or "bbox" or both. Both are handed in as
+parsed JSON and checked here.
+"""
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from movseg_jax import masks
+from movseg_jax.errors import InputError
+from movseg_jax.masks import Size
+from movseg_jax.metrics.average_precision import Evaluator
+from movseg_jax.metrics.overlaps import KINDS, ImageDetections, ImageObjects
+
+Row = Mapping[str, Any]
+
+
+class _Image(NamedTuple):
+    size: Size
+    results: list[tuple[str, Row]]  # Each with where it stands, for messages.
+    annotations: list[tuple[str, Row]]
+
+
+def evaluate_coco(
+    results: Any,
+    truth: Any,
+    *,
+    stacked: bool = False,
+    max_detections: int = 100,
+    results_source: str = "results",
+    truth_source: str = "truth",
+) -> dict[str, float]:
+    """The measures of `Evaluator`: those of `COCOeval`, order of equal scores included.
+
+    Boxes are measured if all results have "bbox" or "segmentation", masks if all have
+    "segmentation"; what has no "bbox" has the tight box around its mask.
+
+    Args:
+        results: Parsed JSON: a list.
+        truth: Parsed JSON: an object.
+        stacked: All categories count as one, also those that the truth does not list;
+            two detections of a thing as two categories stay two. So a class-specific
+            detector of COCO's objects is compared with one of objects as such (Dave et
+            al., 2019, Table 2).
+        max_detections: How many count in an image, of each category or, stacked, of
+            all together; the best ones.
+        results_source: Names the file in messages.
+        truth_source: Names the file in messages.
+
+    Raises:
+        InputError: Something is malformed or missing, or a result is of an image or a
+            category that the truth does not list.
+    """
+    found = _rows(results, results_source)
+    there = _rows(_at(truth, "annotations", truth_source), truth_source, "annotation")
+    categories = _categories(truth, truth_source)
+    class_of = {number: i for i, number in enumerate(categories)}
+    if not stacked:
+        _check_categories(found, class_of)
+    _check_categories(there, class_of)
+    images = _images(truth, truth_source)
+    for where, row in found:
+        _image_of(row, images, where).results.append((where, row))
+    for where, row in there:
+        _image_of(row, images, where).annotations.append((where, row))
+    evaluator = Evaluator(
+        kinds=_kinds([*found, *there]),
+        max_detections=max_detections,
+        class_names=("object",) if stacked else [*categories.values()],
+        class_agnostic=stacked,
+    )
+    width = len(str(max(images, default=0)))
+    for number, image in images.items():
+        # `COCOeval` goes through images, and stacked classes, by their numbers.
+        name = f"{truth_source}: image {number:0{width}d}"
+        numbers = None if stacked else class_of
+        evaluator.add(name, _detections(image, numbers), _objects(image, numbers))
+    return evaluator.summary()
+
+
+# Images ----------------------------------------------------------------------------
+
+
+def _detections(image: _Image, class_of) -> ImageDetections:
+    scores = [_score(row, where) for where, row in image.results]
+    classes, boxes, rles = _items(image.results, image.size, class_of)
+    return ImageDetections(np.array(scores, np.float64), classes, boxes, rles)
+
+
+def _objects(image: _Image, class_of) -> ImageObjects:
+    crowd = []
+    for where, row in image.annotations:
+        crowd.append(row.get("iscrowd", 0))
+        if crowd[-1] not in (0, 1):
+            raise _unexpected(where, "iscrowd", crowd[-1], "0 or 1")
+    classes, boxes, rles = _items(image.annotations, image.size, class_of)
+    return ImageObjects(classes, np.array(crowd, bool), boxes, rles)
+
+
+def _items(rows, size, class_of):
+    """Classes, boxes and masks; boxes or masks are None if one lacks them."""
+    classes, boxes, rles = [], [], []
+    for where, row in rows:
+        category = row["category_id"]
+        classes.append(class_of[category] if class_of else category)
+        segmentation = row.get("segmentation")
+        if segmentation:
+            rles.append(masks.from_json(segmentation, size, source=where))
+        if row.get("bbox"):
+            boxes.append(_box(row["bbox"], where))
+        elif segmentation:
+            boxes.append(masks.tight_box(masks.decode(rles[-1])))
+    n = len(rows)
+    return (
+        np.array(classes, np.int64),
+        np.array(boxes, np.float64).reshape(-1, 4) if len(boxes) == n else None,
+        rles if len(rles) == n else None,
+    )
+
+
+def _box(bbox, where):
+    valid = isinstance(bbox, list) and len(bbox) == 4
+    if not valid or not all(_is_number(value) for value in bbox) or min(bbox[2:]) < 0:
+        raise _unexpected(where, "bbox", bbox, "[x, y, width, height] in pixels")
+    x, y, width, height = bbox
+    return x, y, x + width, y + height
+
+
+def _score(row, where):
+    score = row.get("score")
+    if not _is_number(score):
+        raise _unexpected(where, "score", score, "a number")
+    return float(score)
+
+
+# Checks ----------------------------------------------------------------------------
+
+
+def _kinds(rows) -> Sequence[str]:
+    """Of overlap, that every row has what is needed for."""
+    for where, row in rows:
+        if not row.get("segmentation") and not row.get("bbox"):
+            raise InputError(
+                f'{where}: has neither "segmentation" nor "bbox", expected one.'
+            )
+    return KINDS if all(row.get("segmentation") for _, row in rows) else ("box",)
+
+
+def _images(truth, source) -> dict[int, _Image]:
+    images = {}
+    for where, row in _rows(_at(truth, "images", source), source, "image"):
+        number = _integer(row, "id", where, low=0)
+        size = [_integer(row, key, where, low=1) for key in ("height", "width")]
+        if number in images:
+            raise InputError(f"{where}: id {number} is listed twice.")
+        images[number] = _Image((size[0], size[1]), [], [])
+    return images
+
+
+def _image_of(row, images, where) -> _Image:
+    number = _integer(row, "image_id", where)
+    if number not in images:
+        raise InputError(
+            f"{where}: image_id is {number}, which the truth does not list; expected "
+            "the annotations of all images that there are results of."
+        )
+    return images[number]
+
+
+def _categories(truth, source) -> dict[int, str]:
+    """Names by number, in the order of the numbers."""
+    names: dict[int, str] = {}
+    for where, row in _rows(_at(truth, "categories", source), source, "category"):
+        number = _integer(row, "id", where)
+        if number in names:
+            raise InputError(f"{where}: id {number} is listed twice.")
+        names[number] = str(row.get("name", number))
+    return dict(sorted(names.items()))
+
+
+def _check_categories(rows, class_of):
+    for where, row in rows:
+        if _integer(row, "category_id", where) not in class_of:
+            raise InputError(
+                f"{where}: category_id is {row['category_id']}, which the truth does "
+                f"not list, expected one of {reprlib.repr(list(class_of))}; `stacked` "
+                "takes all categories for one."
+            )
+
+
+def _at(truth, key, source):
+    value = truth.get(key) if isinstance(truth, Mapping) else None
+    if value is None:
+        raise InputError(f'{source}: has no "{key}", expected COCO\'s instances.')
+    return value
+
+
+def _rows(rows, source, what="result") -> list[tuple[str, Row]]:
+    if not isinstance(rows, list):
+        raise _unexpected(source, f"the list of {what}s", rows, "a list of objects")
+    for i, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise _unexpected(source, f"{what} {i}", row, "an object")
+    return [(f"{source}: {what} {i}", row) for i, row in enumerate(rows)]
+
+
+def _integer(row, key, where, *, low=-(2**53)):
+    value = row.get(key)
+    if type(value) is not int or not low <= value < 2**53:
+        raise _unexpected(where, key, value, "a whole number")
+    return value
+
+
+def _is_number(value):
+    return type(value) in (int, float) and abs(value) < 1e15  # Not NaN either.
+
+
+def _unexpected(where, what, value, expected):
+    return InputError(f"{where}: {what} is {reprlib.repr(value)}, expected {expected}.")
