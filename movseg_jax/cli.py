@@ -4,9 +4,11 @@ The commands are in `commands`. Heavy modules are imported by the command that n
 them, so that `movseg --help` is instant.
 """
 
+import contextlib
 import dataclasses
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import tyro
 
 from movseg_jax.commands.arguments import parse_arguments, read_config
 from movseg_jax.commands.data import Data, Synth
+from movseg_jax.commands.evaluation import Eval
 from movseg_jax.commands.training import Convert, Plot, Train
 from movseg_jax.commands.video import ConvertTracks, Demo, Flow, Segment
 from movseg_jax.errors import InputError
@@ -23,13 +26,27 @@ from movseg_jax.process import prepare_jax
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, or 2 if its input is wrong."""
     try:
-        command = _parse(argv)
+        with _unread_output_ignored():
+            command = _parse(argv)
         prepare_jax()
-        print(command.run())
+        report = command.run()
+        with _unread_output_ignored():
+            print(report, flush=True)
     except InputError as error:
         print(f"movseg: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextlib.contextmanager
+def _unread_output_ignored() -> Iterator[None]:
+    """Ends the process in peace if nobody reads the rest of its output, as `head`."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Else Python says so once more when it closes the output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def _parse(argv):
@@ -38,7 +55,16 @@ def _parse(argv):
     if argv[:1] == ["train"] and "--help" in argv[2:]:
         read_config(Path(argv[1]), ["--help"])
     commands = (
-        Segment | Demo | ConvertTracks | Flow | Synth | Data | Train | Plot | Convert
+        Segment
+        | Eval
+        | Demo
+        | ConvertTracks
+        | Flow
+        | Synth
+        | Data
+        | Train
+        | Plot
+        | Convert
     )
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
     if argv[:1] != ["train"]:

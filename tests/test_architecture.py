@@ -27,7 +27,7 @@ LAYERS = [
     {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
     {"decoding", "losses", "inputs", "viz"},
     {"detector", "convert", "data", "formats", "report"},
-    {"train"},
+    {"train", "evaluation"},
     {"segment"},
     {"demo"},
     {"commands"},
@@ -44,6 +44,7 @@ ONLY = {
     "av": {"video"},
     "cv2": {
         "data",
+        "evaluation",
         "flow",
         "formats",
         "images",

@@ -48,3 +48,28 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
             raise
         words = re.sub("[─│╭╮╰╯]+", " ", message.getvalue()).split()
         raise InputError(" ".join(words)) from None
+
+
+def read_options(name: str, options: Sequence[str]) -> dict[str, Any]:
+    """Options of a data set from "key=value"; its reader knows what the values say.
+
+    Raises:
+        InputError: One is not of that form, unknown or given twice.
+    """
+    from movseg_jax.data.sources import option_names
+
+    known = option_names(name)
+    read = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--options: {option!r} is not of the form key=value.")
+        if key not in known:
+            raise InputError(
+                f"--options: {name} has no option {key!r}; expected one of "
+                f"{', '.join(known)}."
+            )
+        if key in read:
+            raise InputError(f"--options: {key} is given twice.")
+        read[key] = value
+    return read

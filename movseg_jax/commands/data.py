@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
+from movseg_jax.commands.arguments import read_options
 from movseg_jax.data.synthetic.config import SceneConfig
 from movseg_jax.errors import InputError
 
@@ -95,7 +95,7 @@ class Prepare:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        options = _read_options(self.name, self.options)
+        options = read_options(self.name, self.options)
         if "flow" in options:
             raise InputError("--options flow=...: expected as --flow.")
         from movseg_jax.data.building import prepare  # Slow to import.
@@ -142,32 +142,11 @@ class Check:
             self.split,
             self.manual_dir,
             thorough=self.thorough,
-            **_read_options(self.name, self.options),
+            **read_options(self.name, self.options),
         )
         if problems:
             raise InputError("\n".join(problems))
         return f"{self.manual_dir}: {self.name}, {self.split}: nothing is wrong."
-
-
-def _read_options(name: str, options: Sequence[str]) -> dict[str, Any]:
-    """Options of a data set from "key=value"; its reader knows what the values say."""
-    from movseg_jax.data.sources import option_names
-
-    known = option_names(name)
-    read = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key.isidentifier():
-            raise InputError(f"--options: {option!r} is not of the form key=value.")
-        if key not in known:
-            raise InputError(
-                f"--options: {name} has no option {key!r}; expected one of "
-                f"{', '.join(known)}."
-            )
-        if key in read:
-            raise InputError(f"--options: {key} is given twice.")
-        read[key] = value
-    return read
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,6 +48,11 @@ class Recorded(Sequence[TrackedFrame]):
         self._count, self._size = count, size
         self._sightings, self._names, self._times = sightings, names, times
 
+    @property
+    def named(self) -> bool:
+        """Whether the names of frames are known, not only their numbers."""
+        return self._names is not None
+
     def __len__(self) -> int:
         return self._count
 

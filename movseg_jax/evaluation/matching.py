@@ -1,0 +1,176 @@
+"""Which frame of a prediction is of which frame of the truth; never a guess."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple
+
+from movseg_jax.evaluation.predictions import Survey
+from movseg_jax.evaluation.truth import TruthSequence, listed
+
+MatchBy = Literal["auto", "name", "position"]
+BY_NAME = "by frame names"
+BY_POSITION = "by position: frame i of the prediction is frame i of the video"
+BY_ANNOTATED = (
+    "by position among the annotated frames: frame i of the prediction is the i-th of "
+    "them"
+)
+
+
+class Matched(NamedTuple):
+    """How the frames of a sequence are matched.
+
+    Attributes:
+        rule: In words.
+        rows: Of every frame of the truth, the number of the prediction's; None where
+            there is none, which is then not measured either.
+        absent: Names of those frames.
+        extra: Names of frames of the prediction that the video does not have.
+        problems: What is wrong, a sentence each.
+    """
+
+    rule: str
+    rows: tuple[int | None, ...]
+    absent: tuple[str, ...]
+    extra: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def match_frames(
+    truth: TruthSequence,
+    survey: Survey,
+    measured: Collection[int],
+    *,
+    by: MatchBy = "auto",
+    allow_extra: bool = False,
+) -> Matched:
+    """Matches the frames of a prediction with those of the truth.
+
+    By their names; or, where a prediction has but numbers from 0 that are not the
+    truth's names, by position, if it has as many frames as the video, or as are
+    annotated.
+
+    Args:
+        truth: Of the sequence.
+        survey: Of the prediction.
+        measured: Numbers of the truth's frames that the protocol measures; the others
+            may be missing.
+        by: What decides; "auto" is as above, and refuses what could be either.
+        allow_extra: Leave out frames that the video does not have.
+    """
+    if not survey.names:
+        return _refuse(f"{truth.name}: the prediction has no frames.")
+    rule = _choose_rule(truth, survey, by)
+    if rule is None:
+        return _refuse(_no_rule(truth, survey, by))
+    if rule == BY_NAME:
+        place = {name: i for i, name in enumerate(survey.names)}
+        rows = tuple(place.get(name) for name in truth.names)
+        known = set(truth.video)
+        extra = tuple(name for name in survey.names if name not in known)
+    elif rule == BY_POSITION:
+        rows, extra = tuple(frame.place for frame in truth.frames), ()
+    else:
+        rows, extra = tuple(range(len(truth.frames))), ()
+    gone = [i for i, row in enumerate(rows) if row is None]
+    problems = []
+    missing = [truth.names[i] for i in gone if i in measured]
+    if missing:
+        problems.append(
+            f"{truth.name}: {len(missing)} frames are missing in the prediction: "
+            f"{listed(missing)}.{_other_rule(truth, survey)}"
+        )
+    if extra and not allow_extra:
+        problems.append(
+            f"{truth.name}: {len(extra)} frames of the prediction are none of the "
+            f"video's: {listed(extra)}; --allow-extra leaves them out."
+        )
+    problems += _size_problem(truth, survey, rows)
+    absent = tuple(truth.names[i] for i in gone)
+    return Matched(rule, rows, absent, extra, tuple(problems))
+
+
+def _size_problem(
+    truth: TruthSequence, survey: Survey, rows: Sequence[int | None]
+) -> list[str]:
+    """What is wrong with the sizes of the frames that are used, if anything is."""
+    used = {survey.names[row] for row in rows if row is not None}
+    wrong = {name: size for name, size in survey.sizes.items() if name in used}
+    if not wrong:
+        return []
+    name, (height, width) = next(iter(wrong.items()))
+    return [
+        f"{truth.name}: {len(wrong)} frames are not of the truth's "
+        f"{truth.size[0]}x{truth.size[1]} pixels (height x width): {listed([*wrong])}; "
+        f"{name} is of {height}x{width}. Masks are never resized: predict at that "
+        "size, or choose the truth's (--options resolution=...)."
+    ]
+
+
+def _choose_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str | None:
+    """The rule; None if there is none that is sure."""
+    count, names = len(survey.names), set(survey.names)
+    position = None
+    if _are_numbers(survey):
+        if count == len(truth.video):
+            position = BY_POSITION
+        elif count == len(truth.frames):
+            position = BY_ANNOTATED
+    if by == "name":
+        return BY_NAME if survey.named else None
+    if by == "position" or not survey.named:
+        return position
+    if position is None:
+        return BY_NAME  # Which then says what is missing.
+    # As numbers they fit; and as names?
+    nothing_missing = names >= set(truth.names)
+    nothing_extra = names <= set(truth.video)
+    if nothing_missing and nothing_extra:
+        return BY_NAME
+    return None if nothing_missing or nothing_extra else position
+
+
+def _no_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str:
+    counts = (
+        f"the prediction has {len(survey.names)} frames, the video {len(truth.video)}, "
+        f"of which {len(truth.frames)} are annotated"
+    )
+    if by == "name":
+        return (
+            f"{truth.name}: the frames of the prediction have no names; leave out "
+            "--match name."
+        )
+    if by == "position" or not survey.named:
+        return (
+            f"{truth.name}: {counts}; expected one of these numbers, as the frames of "
+            "the prediction have no names to match by."
+        )
+    missing = sorted(set(truth.names) - set(survey.names))
+    extra = sorted(set(survey.names) - set(truth.video))
+    as_names = (
+        f"without {listed(missing)}" if missing else f"with {listed(extra)} extra"
+    )
+    return (
+        f"{truth.name}: {counts}. Are its frames numbered from the first (--match "
+        f"position), or is the prediction {as_names} (--match name)?"
+    )
+
+
+def _other_rule(truth: TruthSequence, survey: Survey) -> str:
+    """Why they were not matched by position, where that is not plain."""
+    if _are_numbers(survey) and not set(survey.names) & set(truth.video):
+        return (
+            f" It has {len(survey.names)} numbered frames, the video "
+            f"{len(truth.video)}, of which {len(truth.frames)} are annotated."
+        )
+    return ""
+
+
+def _are_numbers(survey: Survey) -> bool:
+    """Whether names are the frames' numbers from 0, as where there are none."""
+    return all(
+        name.isdecimal() and name.isascii() and len(name) < 12 and int(name) == i
+        for i, name in enumerate(survey.names)
+    )
+
+
+def _refuse(problem: str) -> Matched:
+    return Matched("", (), (), (), (problem,))
