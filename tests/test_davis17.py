@@ -3,6 +3,7 @@
 import itertools
 import math
 import sys
+import tracemalloc
 import types
 import weakref
 
@@ -324,3 +325,35 @@ def test_frames_are_forgotten_once_they_are_compared():
 
     davis17_unsupervised().sequence(frames())
     assert len(seen) == len(truths)
+
+
+def test_ids_decide_nothing_where_tracks_are_as_good():
+    truths, founds = np.zeros((2, 8, 40, 60), np.int32)
+    truths[:, 10:30, 20:40] = 1
+    founds[:4][truths[:4] > 0] = 1
+    founds[4:][truths[4:] > 0] = 2
+    swapped = np.array([0, 2, 1])[founds]
+    measure = davis17_unsupervised()
+    scores = [
+        measure.sequence(compared_frames(truths, ids)) for ids in (founds, swapped)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_new_tracks_in_every_frame_cost_what_is_visible():
+    """Work in each frame is with its own tracks, not with those of all the others."""
+
+    def peak(frames):
+        truths, founds = squares(frames, 2, 0)
+        for t in range(frames):
+            for k in range(8):
+                founds[t, 8 * k : 8 * k + 6, 10:30] = 1 + 8 * t + k
+        pairs = ((truths[t : t + 1], founds[t : t + 1]) for t in range(frames))
+        tracemalloc.start()
+        davis17_unsupervised(65535).sequence(compared_frames(*p)[0] for p in pairs)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    peak(5)
+    assert peak(80) - peak(40) < 1.3 * (peak(40) - peak(1))

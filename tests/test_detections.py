@@ -362,6 +362,25 @@ def test_results_of_coco_are_measured_as_by_cocoeval(seed, stacked):
         assert_close(evaluate_coco(ordered, one), of_all)
 
 
+@pytest.mark.parametrize("category", [None, "x", 2**70, 1.5])
+def test_stacked_results_need_a_category_too(category):
+    truth = {"images": [{"id": 1, "height": 9, "width": 9}], "annotations": []}
+    truth |= {"categories": [{"id": 1, "name": "a"}]}
+    result = {"image_id": 1, "score": 0.5, "bbox": [1, 1, 2, 2]}
+    result |= {} if category is None else {"category_id": category}
+    with pytest.raises(InputError, match="category_id"):
+        evaluate_coco([result], truth, stacked=True)
+
+
+def test_a_video_without_frames_has_no_overlap():
+    score = overlap().sequence(iter(()))
+    numbers = overlap().dataset([score])
+    assert math.isnan(numbers["foreground_iou"])
+    empty = np.zeros(SIZE, np.int32)
+    other = overlap().sequence(iter([frame_of(0, empty, {})]))
+    assert overlap().dataset([score, other])["foreground_iou"] == 1.0
+
+
 def test_stacked_results_may_be_of_categories_that_the_truth_does_not_know():
     results, truth = coco_files([random_video(3)], drop_last_frame=False)
     expected = evaluate_coco(results, truth)

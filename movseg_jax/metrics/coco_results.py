@@ -61,7 +61,10 @@ def evaluate_coco(
     there = _rows(_at(truth, "annotations", truth_source), truth_source, "annotation")
     categories = _categories(truth, truth_source)
     class_of = {number: i for i, number in enumerate(categories)}
-    if not stacked:
+    if stacked:
+        for where, row in found:
+            _integer(row, "category_id", where)
+    else:
         _check_categories(found, class_of)
     _check_categories(there, class_of)
     images = _images(truth, truth_source)

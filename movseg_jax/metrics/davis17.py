@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.optimize import linear_sum_assignment
 
 from movseg_jax.errors import InputError
@@ -55,7 +56,8 @@ def davis17_unsupervised(max_tracks: int = 20) -> Measure:
     F, each the mean over the objects of all sequences. A frame's score is the mean over
     its sequence's objects of J and F. Objects are all ids of the truth, tracks all that
     are visible anywhere in the sequence; ids need not be in a row. Where neither the
-    object nor its track is visible, J and F are 1.
+    object nor its track is visible, J and F are 1. Of assignments that are as good, the
+    challenge's code takes one by ids; here ids decide nothing.
 
     Args:
         max_tracks: The challenge's limit. As there, more are an error: which would
@@ -78,9 +80,9 @@ def davis17_unsupervised(max_tracks: int = 20) -> Measure:
 
 def _score_sequence(frames, max_tracks) -> SequenceScore:
     kept: list[_Frame] = []
-    visible: set[int] = set()
+    visible: dict[int, None] = {}  # In the order of their first pixels.
     for frame in frames:
-        visible.update(_ids(frame.found))
+        visible.update(dict.fromkeys(_ids(frame.found)))
         if len(visible) > max_tracks:
             raise InputError(
                 f"Up to frame {frame.name}, {len(visible)} tracks are visible, but the "
@@ -88,23 +90,61 @@ def _score_sequence(frames, max_tracks) -> SequenceScore:
                 "(max_tracks): keep the best ones only."
             )
         kept.append(_compare(frame))
-    objects = sorted({i for frame in kept for i in frame.objects})
+    objects = [*dict.fromkeys(i for frame in kept for i in frame.objects)]
     if not objects:
         return SequenceScore((), {})
-    j, f = _all_scores(kept, sorted(visible), objects)
-    # Means as DAVIS' code has them: sums in another order may decide ties otherwise.
-    quality = (j.mean(axis=2) + f.mean(axis=2)) / 2
-    tracks, assigned = linear_sum_assignment(-quality)
-    j, f = j[tracks, assigned], f[tracks, assigned]
-    parts = tuple(
-        ObjectScore(statistics_of(js.tolist()), statistics_of(fs.tolist()))
-        for js, fs in zip(j, f, strict=True)
-    )
-    both = ((j + f) / 2).T.tolist()
+    # Tracks that there are too few of are never visible.
+    tracks = [*visible, *[-1] * (len(objects) - len(visible))]
+    rows, columns = linear_sum_assignment(-_quality(kept, tracks, objects))
+    parts, means = [], [[] for _ in kept]
+    for row, column in zip(rows, columns, strict=True):
+        pairs = [_score_pair(frame, tracks[row], objects[column]) for frame in kept]
+        js, fs = zip(*pairs, strict=True)
+        parts.append(ObjectScore(statistics_of(js), statistics_of(fs)))
+        for values, pair in zip(means, pairs, strict=True):
+            values.append(sum(pair) / 2)
     scores = {
-        frame.name: mean(values) for frame, values in zip(kept, both, strict=True)
+        frame.name: mean(values) for frame, values in zip(kept, means, strict=True)
     }
-    return SequenceScore(parts, scores)
+    return SequenceScore(tuple(parts), scores)
+
+
+def _quality(
+    frames: Sequence[_Frame], tracks: Sequence[int], objects: Sequence[int]
+) -> Float64[np.ndarray, "t o"]:
+    """The sum of J and F over all frames, of every track with every object.
+
+    Looks at what is visible only, so that many short tracks take no more time than a
+    few long ones.
+    """
+    row = {track: i for i, track in enumerate(tracks)}
+    column = {o: i for i, o in enumerate(objects)}
+    alone = [np.zeros(len(tracks)), np.zeros(len(objects))]
+    together = np.zeros((len(tracks), len(objects)))
+    for frame in frames:
+        visible = ((row, frame.tracks, alone[0]), (column, frame.objects, alone[1]))
+        for place, regions, sums in visible:
+            for i, outlined in regions.items():
+                sums[place[i]] += sum(_score_alone(outlined)) - 2
+        for (track, o), pair in frame.scores.items():
+            both = sum(_score_alone(frame.tracks[track]))
+            both += sum(_score_alone(frame.objects[o]))
+            together[row[track], column[o]] += sum(pair) + 2 - both
+    # J and F are 1 where neither is visible.
+    return 2 * len(frames) + alone[0][:, None] + alone[1] + together
+
+
+def _score_pair(frame: _Frame, track: int, o: int) -> tuple[float, float]:
+    """J and F of a track with an object."""
+    if (track, o) in frame.scores:
+        return frame.scores[track, o]
+    outlined = frame.tracks.get(track, frame.objects.get(o))
+    return (1.0, 1.0) if outlined is None else _score_alone(outlined)
+
+
+def _score_alone(outlined: bool) -> tuple[float, float]:
+    """J and F of what is compared with nothing, which has no outline."""
+    return 0.0, float(not outlined)
 
 
 def _compare(frame: ComparedFrame) -> _Frame:
@@ -126,28 +166,6 @@ def _compare(frame: ComparedFrame) -> _Frame:
     return _Frame(frame.name, _outlined(objects), _outlined(tracks), scores)
 
 
-def _all_scores(frames: list[_Frame], tracks: list[int], objects: list[int]):
-    """J and F [tracks, objects, frames]; there are at least as many tracks as objects.
-
-    The tracks that there were too few of are never visible.
-    """
-    rows = [*tracks, *[-1] * (len(objects) - len(tracks))]
-    j = np.zeros((len(rows), len(objects), len(frames)))
-    f = np.zeros_like(j)
-    for k, frame in enumerate(frames):
-        for row, track in enumerate(rows):
-            for column, o in enumerate(objects):
-                if (track, o) in frame.scores:
-                    j[row, column, k], f[row, column, k] = frame.scores[track, o]
-                    continue
-                there = track in frame.tracks or o in frame.objects
-                # Nothing has no outline, as has what fills the frame.
-                outlined = frame.tracks.get(track) or frame.objects.get(o)
-                j[row, column, k] = not there
-                f[row, column, k] = not outlined
-    return j, f
-
-
 def _area_and_boundary(mask) -> tuple[int, Boundary]:
     return int(np.count_nonzero(mask)), boundary_of(mask)
 
@@ -157,5 +175,6 @@ def _outlined(regions: dict[int, tuple[int, Boundary]]) -> dict[int, bool]:
 
 
 def _ids(ids: np.ndarray) -> list[int]:
-    values = np.unique(ids)
-    return values[values > 0].tolist()
+    """By their first pixels: so no ids decide between assignments that are as good."""
+    values, first = np.unique(ids, return_index=True)
+    return [i for i in values[np.argsort(first)].tolist() if i > 0]

@@ -149,8 +149,8 @@ def overlap() -> Measure:
       one object, such that the sum of the IoUs is the largest; 0 without a track.
     - "foreground_iou", "foreground_precision", "foreground_recall": mean over sequences
       of how the pixels of all tracks agree with those of all objects. Where there are
-      neither, IoU is 1; sequences without tracks have no precision, and those without
-      objects no recall.
+      neither, IoU is 1; sequences without tracks have no precision, those without
+      objects no recall, and those without frames neither nor.
     - "objects", "tracks": how many there are, in all sequences.
     - "id_switches": how often an object's track is another one than before. In a frame
       a track is an object's if their IoU is above 0.5, of which there is at most one;
@@ -184,9 +184,8 @@ def _overlap_of_sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
     of_objects = np.zeros(len(rows))
     matched = linear_sum_assignment(matrix, maximize=True)
     of_objects[matched[0]] = matrix[matched]
-    part = _Overlap(
-        tuple(of_objects.tolist()), _foreground(total), len(columns), switches
-    )
+    foreground = _foreground(total) if scores else (nan, nan, nan)
+    part = _Overlap(tuple(of_objects.tolist()), foreground, len(columns), switches)
     return SequenceScore(part, scores)
 
 
