@@ -150,7 +150,7 @@ def overlap() -> Measure:
     - "foreground_iou", "foreground_precision", "foreground_recall": mean over sequences
       of how the pixels of all tracks agree with those of all objects. Where there are
       neither, IoU is 1; sequences without tracks have no precision, those without
-      objects no recall, and those without frames neither nor.
+      objects no recall, and those without frames none of the three.
     - "objects", "tracks": how many there are, in all sequences.
     - "id_switches": how often an object's track is another one than before. In a frame
       a track is an object's if their IoU is above 0.5, of which there is at most one;
