@@ -12,7 +12,7 @@
 
 Everything is written below --out, in steps that are `movseg` commands and are printed.
 Stopped at any moment and started again, it goes on where it was. On two CPU cores it
-takes about two hours, most of it for the last stage.
+takes about two hours.
 """
 
 import argparse

@@ -32,7 +32,7 @@ def get_config() -> Config:
         ),
         train=dataclasses.replace(
             before.train,
-            steps=1500,
+            steps=800,
             frozen=("appearance/*", "static/*"),
             start=StartConfig(
                 appearance="runs/default/appearance",
