@@ -1,0 +1,96 @@
+"""Counts the tracks of videos in which nothing moves but the camera: all are false.
+
+    python scripts/false_tracks.py --backgrounds PHOTOGRAPHS --cutouts COCO.json \\
+        --videos VIDEO VIDEO
+
+Rendered clips, with things that rest before a photograph, and frames of videos, each
+shown again and again as if a camera on a tripod had seen nothing else. Everything is at
+the settings that `movseg segment` has if it is not told others.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from movseg_jax.data.synthetic.config import SceneConfig
+from movseg_jax.data.synthetic.library import Library, read_library
+from movseg_jax.data.synthetic.source import SyntheticSource
+from movseg_jax.process import prepare_jax
+from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.segment.video import segment_video
+from movseg_jax.video.reading import Frame, probe, read_frames
+
+STILLS = 3  # Of each video, evenly spread.
+SEED = 100  # Not one of the clips that anything is trained on.
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", help="or a run; otherwise the package's own")
+    parser.add_argument("--backgrounds", type=Path, help="a folder of photographs")
+    parser.add_argument("--cutouts", type=Path, help="COCO annotations")
+    parser.add_argument("--videos", nargs="*", default=[], help="to take frames of")
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=24, help="of a clip or still")
+    options = parser.parse_args()
+    prepare_jax()
+    detector = load_detector(options.weights)
+    library = None
+    if options.backgrounds or options.cutouts:
+        library = read_library(options.backgrounds, options.cutouts)
+    print(f"{'':>40}{'frames':>10}{'tracks':>10}{'per 100':>10}")
+    rendered = only_the_camera_moves(options.clips, options.frames, library)
+    report("rendered clips", count_tracks(rendered, detector))
+    for video in options.videos:
+        repeated = stills(video, options.frames)
+        report(f"frames of {Path(video).name}", count_tracks(repeated, detector))
+
+
+def only_the_camera_moves(
+    clips: int, frames: int, library: Library | None = None
+) -> Iterator[list[Frame]]:
+    """Clips of things that rest, one at a time."""
+    scene = SceneConfig(frames=frames, nothing_moves=1.0)
+    source = SyntheticSource(scene, clips, SEED, library)
+    for numbers in source.sequences.values():
+        yield as_video(source[n].image for n in numbers)
+
+
+def stills(video: str, frames: int) -> Iterator[list[Frame]]:
+    """Videos of one frame each, repeated."""
+    count = probe(video).frame_count or sum(1 for _ in read_frames(video))
+    for i in range(STILLS):
+        start = (2 * i + 1) * count // (2 * STILLS)
+        (frame,) = read_frames(video, start=start, max_frames=1)
+        yield as_video(itertools.repeat(frame.image, frames))
+
+
+def as_video(images: Iterable) -> list[Frame]:
+    """Frames that are numbered, of RGB images."""
+    return [Frame(i, f"{i:05d}", image, None) for i, image in enumerate(images)]
+
+
+def count_tracks(
+    videos: Iterable[Sequence[Frame]], detector: TrainedDetector
+) -> tuple[int, int]:
+    """Frames and tracks of all videos."""
+    frames = tracks = 0
+    for video in videos:
+        tracked = segment_video(video, detector)
+        frames += len(tracked)
+        tracks += len({s.id for frame in tracked for s in frame.sightings})
+    return frames, tracks
+
+
+def report(name: str, counts: tuple[int, int]) -> None:
+    """Prints a row."""
+    frames, tracks = counts
+    print(f"{name:>40}{frames:10}{tracks:10}{100 * tracks / frames:10.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
