@@ -1,0 +1,106 @@
+"""The scripts that make training data and measure models, as far as they compute."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from movseg_jax.data.example import Example
+from movseg_jax.data.sources import open_source
+from tests import layouts
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+SIZE = (40, 60)
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def animation():
+    return load("animate_photographs")
+
+
+def still(seed=0, objects=4):
+    """Objects beside and upon each other; the last one is ignored."""
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((objects, *SIZE), bool)
+    for i, mask in enumerate(masks):
+        mask[5 + 3 * i : 20 + 3 * i, 4 + 11 * i : 18 + 11 * i] = True
+    numbers = np.arange(objects, dtype=np.int32)
+    return Example(
+        name="coco/x",
+        image=rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8),
+        flow=None,
+        masks=masks,
+        classes=numbers * 0,
+        ids=numbers + 1,
+        ignore=numbers == objects - 1,
+        moving=np.ones(objects, bool),
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_chosen_to_move(animation, seed):
+    photograph = still()
+    chosen = animation.choose(photograph, np.random.default_rng(seed))
+    assert chosen.sum(axis=0).max(initial=0) <= 1  # They do not overlap.
+    known = photograph.masks[~photograph.ignore].any(axis=0)
+    assert not (chosen.any(axis=0) & ~known).any()
+    assert all(mask.mean() > animation.AREA[0] for mask in chosen)
+
+
+def test_touching_objects_move_together(animation, monkeypatch):
+    monkeypatch.setattr(animation, "TOGETHER", 1.0)
+    monkeypatch.setattr(animation, "NOTHING_MOVES", 0.0)
+    photograph = still(objects=3)  # The first two touch.
+    chosen = animation.choose(photograph, np.random.default_rng(0))
+    together = np.asarray(photograph.masks[:2].any(axis=0))
+    np.testing.assert_array_equal(chosen, together[None])
+
+
+def test_images_move_by_their_shifts(animation):
+    image = still().image.astype(np.float32)
+    shift = np.broadcast_to(np.float32([3, -2]), (*SIZE, 2))
+    moved = animation.warp(image, shift)
+    np.testing.assert_allclose(moved[:-2, 3:], image[2:, :-3], atol=1e-3)
+
+
+def test_a_tripod_sees_the_same_again(animation, monkeypatch):
+    monkeypatch.setattr(animation, "NOTHING_MOVES", 1.0)
+    monkeypatch.setattr(animation, "TRIPOD", 1.0)
+    monkeypatch.setattr(animation, "RIPPLES", 0.0)
+    (first, ids), (second, later) = animation.animate(still(), np.random.default_rng(0))
+    assert not ids.any() and not later.any()
+    # But for the sensor's noise, of at most 4.
+    assert np.abs(first.astype(int) - second).mean() < 5
+
+
+def test_the_folder_is_a_data_set(animation, tmp_path, monkeypatch):
+    layouts.coco(tmp_path / "coco", splits=("train",))
+    out = tmp_path / "out"
+    arguments = ["animate", str(tmp_path / "coco"), "--out", str(out), "--copies", "3"]
+    monkeypatch.setattr("sys.argv", arguments)
+    animation.main()
+    source = open_source("folder", "train", out)
+    assert len(source.sequences) == 9
+    assert all(len(numbers) == 2 for numbers in source.sequences.values())
+    assert any(len(source[i].masks) for i in range(18))
+    assert not any(source[i].ignore.any() for i in range(18))
+
+
+def test_in_clips_of_the_camera_nothing_moves():
+    false_tracks = load("false_tracks")
+    (video,) = false_tracks.only_the_camera_moves(1, 3)
+    assert [frame.index for frame in video] == [0, 1, 2]
+    scene = false_tracks.SceneConfig(frames=3, nothing_moves=1.0)
+    source = false_tracks.SyntheticSource(scene, 1, false_tracks.SEED)
+    assert not any(source[i].moving.any() for i in range(3))
+    # And yet it is no still.
+    assert (video[0].image != video[1].image).any()
