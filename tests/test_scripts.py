@@ -67,7 +67,7 @@ def test_touching_objects_move_together(animation, monkeypatch):
 
 def test_images_move_by_their_shifts(animation):
     image = still().image.astype(np.float32)
-    shift = np.broadcast_to(np.float32([3, -2]), (*SIZE, 2))
+    shift = np.broadcast_to(np.array([3, -2], np.float32), (*SIZE, 2))
     moved = animation.warp(image, shift)
     np.testing.assert_allclose(moved[:-2, 3:], image[2:, :-3], atol=1e-3)
 
