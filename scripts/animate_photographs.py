@@ -5,14 +5,20 @@
 Real scenes in which known objects move, and others of the same kind rest: some of a
 photograph's objects are cut out, what they hid is filled in, and they and the camera
 move, each in its own way, to the second frame. Water and foliage have their share:
-backgrounds that ripple. The result is a data set "folder", whose annotations have only
-what moves; a photograph may also get no motion but the camera's.
+backgrounds that ripple, and mirror images and shadows of what moves. The result is a
+data set "folder", whose annotations have only what moves; a photograph may also get no
+motion but the camera's.
+
+Photographs of rare things are animated more often than others, by the square root of
+how much rarer than `COMMON` the rarest thing is (LVIS: Gupta et al., 2019).
 
 COCO is the folder of `movseg data prepare coco`, with annotations/instances_*.json.
 What is not annotated there rests here, so annotations need not be complete.
 """
 
 import argparse
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -29,7 +35,9 @@ AREA = (0.004, 0.6)  # Of an object that may move, of the photograph's.
 MOVERS = 4  # At most.
 NOTHING_MOVES = 0.15  # Probability; also the following ones.
 TRIPOD, FOLLOWS, RIPPLES, PARALLAX = 0.25, 0.35, 0.25, 0.5
+SHADED = 0.3  # That a mover is mirrored or casts a shadow below itself.
 TOGETHER = 0.7  # Probability that what touches an object is one with it: rider, horse.
+COMMON = 0.2  # Part of the photographs that have a thing which is not rare.
 CAMERA, SPEED = (0.3, 12.0), (1.5, 16.0)  # Pixels of 448, log-even.
 QUALITY = (60, 95)  # Of the JPEG files.
 
@@ -45,25 +53,47 @@ def main() -> None:
     parser.add_argument("coco", type=Path)
     parser.add_argument("--splits", nargs="+", default=["train"])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--copies", type=int, default=2, help="of each photograph")
+    parser.add_argument("--copies", type=int, default=1, help="of common photographs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     names = []
-    for split in options.splits:
-        source = open_source("coco", split, options.coco)
+    splits = {s: open_source("coco_classes", s, options.coco) for s in options.splits}
+    rare = rarity(
+        [
+            source[i].classes.tolist()
+            for source in splits.values()
+            for i in range(len(source))
+        ]
+    )
+    for split, source in splits.items():
         for index in tqdm(range(len(source)), desc=split):
-            for copy in range(options.copies):
+            still = source[index]
+            most = max((rare[c] for c in still.classes.tolist()), default=1)
+            for copy in range(round(options.copies * most)):
                 rng = np.random.default_rng([options.seed, len(names)])
                 names.append(f"{split}_{index:06d}_{copy}")
-                write_clip(options.out, names[-1], source[index], rng)
+                write_clip(options.out, names[-1], still, rng, rare)
     listing = options.out / "ImageSets" / "train.txt"
     listing.parent.mkdir(exist_ok=True)
     write_file(listing, "\n".join(names).encode())
 
 
-def write_clip(out: Path, name: str, still: Example, rng: np.random.Generator) -> None:
+def rarity(photographs: Sequence[Sequence[int]]) -> dict[int, float]:
+    """How often to take things of each class, of the classes in all photographs."""
+    counts = Counter(c for classes in photographs for c in set(classes))
+    common = COMMON * len(photographs)
+    return {c: max(1, (common / count) ** 0.5) for c, count in counts.items()}
+
+
+def write_clip(
+    out: Path,
+    name: str,
+    still: Example,
+    rng: np.random.Generator,
+    rare: Mapping[int, float],
+) -> None:
     """Writes the two frames and what moves in them."""
-    for number, (image, ids) in enumerate(animate(still, rng)):
+    for number, (image, ids) in enumerate(animate(still, rng, rare)):
         for folder, suffix, data in (
             ("JPEGImages", "jpg", encode_jpeg(image, int(rng.integers(*QUALITY)))),
             ("Annotations", "png", encode_ids(ids)),
@@ -74,36 +104,44 @@ def write_clip(out: Path, name: str, still: Example, rng: np.random.Generator) -
 
 
 def animate(
-    still: Example, rng: np.random.Generator
+    still: Example, rng: np.random.Generator, rare: Mapping[int, float]
 ) -> list[tuple[Image, UInt8[np.ndarray, "h w"]]]:
     """The two frames, each with its movers' numbers, from 1."""
-    movers = choose(still, rng)
+    movers = choose(still, rng, rare)
     size = still.image.shape[:2]
     follows = len(movers) > 0 and rng.random() < FOLLOWS
     scenery = camera(size, rng, tripod=not follows and rng.random() < TRIPOD)
     seen = scenery + ripples(size, rng) if rng.random() < RIPPLES else scenery
-    second = warp(fill(still.image, np.any(movers, axis=0)), seen)
+    hidden = np.any(movers, axis=0)
+    first = still.image.astype(np.float32)
+    second = warp(fill(still.image, hidden), seen)
     first_ids, second_ids = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
     for number, mask in enumerate(movers, 1):
         # A camera that follows has its object rest in the frame, or nearly.
         own = motion(mask, rng) * (0.15 if follows and number == 1 else 1.0)
         shift = own if follows and number == 1 else own + _at(scenery, mask)
+        if rng.random() < SHADED:
+            dark, opacity = shade(still.image, mask, rng)
+            first = blend(first, dark, opacity * ~hidden)
+            # It goes along, but up where its object goes down.
+            moved = shift * (1, -0.5) + ripples(size, rng)
+            second = blend(second, warp(dark, moved), warp(opacity, moved))
         soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
-        alpha = warp(soft, shift)[..., None]
-        second = alpha * warp(still.image.astype(np.float32), shift) + (1 - alpha) * (
-            second
-        )
+        alpha = warp(soft, shift)
+        second = blend(second, warp(still.image.astype(np.float32), shift), alpha)
         first_ids[mask] = number
-        second_ids[alpha[..., 0] > 0.5] = number
+        second_ids[alpha > 0.5] = number
     noise = rng.uniform(0, 4)
     images = [
         np.clip(frame + rng.normal(0, noise, frame.shape), 0, 255).astype(np.uint8)
-        for frame in (still.image, second)
+        for frame in (first, second)
     ]
     return list(zip(images, (first_ids, second_ids), strict=True))
 
 
-def choose(still: Example, rng: np.random.Generator) -> Bool[np.ndarray, "n h w"]:
+def choose(
+    still: Example, rng: np.random.Generator, rare: Mapping[int, float]
+) -> Bool[np.ndarray, "n h w"]:
     """Masks of the objects that are to move, disjoint, the larger first."""
     areas = still.masks.mean(axis=(1, 2))
     good = np.flatnonzero(~still.ignore & (areas > AREA[0]) & (areas < AREA[1]))
@@ -111,7 +149,7 @@ def choose(still: Example, rng: np.random.Generator) -> Bool[np.ndarray, "n h w"
         return still.masks[:0]
     count = int(rng.integers(1, min(MOVERS, len(good)), endpoint=True))
     # Larger ones rather: a crowd of small ones would fill most clips.
-    weights = np.sqrt(areas[good])
+    weights = np.sqrt(areas[good]) * [rare[c] for c in still.classes[good].tolist()]
     chosen = list(rng.choice(good, count, replace=False, p=weights / weights.sum()))
     masks, taken = [], np.zeros(still.image.shape[:2], bool)
     while chosen:
@@ -159,6 +197,26 @@ def ripples(size: tuple[int, int], rng: np.random.Generator) -> Shift:
     waves = np.stack([_waves(size, rng, scale) for _ in range(2)], axis=-1)
     where = np.clip(0.5 + 2 * _waves(size, rng, max(size) / 2), 0, 1)
     return (strength * waves * where[..., None]).astype(np.float32)
+
+
+def shade(
+    image: Image, mask: Bool[np.ndarray, "h w"], rng: np.random.Generator
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    """A mirror image or a shadow of an object, below it, and how opaque it is."""
+    foot = float(np.flatnonzero(mask.any(axis=1))[-1])
+    flat, lean = rng.uniform(0.3, 1), rng.normal(0, 0.3)
+    upside_down = np.array([[1, lean, -lean * foot], [0, -flat, foot * (1 + flat)]])
+    size = mask.shape[::-1]
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), rng.uniform(0.7, 3))
+    opacity = cv2.warpAffine(soft, upside_down, size) * rng.uniform(0.2, 0.7)
+    light = rng.uniform(0.4, 1) if rng.random() < 0.6 else 0  # 0 is a shadow.
+    mirrored = cv2.warpAffine(image.astype(np.float32), upside_down, size)
+    return light * mirrored, opacity.astype(np.float32)
+
+
+def blend(below: np.ndarray, above: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """An image upon another."""
+    return opacity[..., None] * above + (1 - opacity[..., None]) * below
 
 
 def fill(image: Image, hole: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:

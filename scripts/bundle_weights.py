@@ -1,9 +1,11 @@
 """Makes a model the one that comes with the package, in half the bytes.
 
-    python scripts/bundle_weights.py runs/rendered/joint
+    python scripts/bundle_weights.py runs/default/joint --surer 1.5
 
-Parameters are rounded to bfloat16, and computed with as float32.
-`scripts/compare_models.py` says whether that loses anything.
+Parameters are rounded to bfloat16, and computed with as float32. --surer is added to
+the logit of "object" of what moves: a model that was trained briefly is less sure of
+what it finds than the tracker's thresholds expect, those of Dave et al. (2019).
+`scripts/compare_models.py` says what either does.
 """
 
 import argparse
@@ -24,11 +26,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="folder of a finished training run")
+    parser.add_argument("--surer", type=float, default=0.0)
     parser.add_argument("--out", type=Path, default=BUNDLED)
     options = parser.parse_args()
     weights = load_weights(options.run / WEIGHTS)
-    params = jax.tree.map(lambda x: np.asarray(x, ml_dtypes.bfloat16), weights.params)
-    save_weights(options.out, params, weights.config, weights.card, overwrite=True)
+    params = jax.tree.map(np.array, weights.params)
+    params["box_head"]["logits"]["bias"][1:] += options.surer  # 0 is background.
+    params = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16), params)
+    card = {**weights.card, "bundled": {"surer": options.surer}}
+    save_weights(options.out, params, weights.config, card, overwrite=True)
     print(f"{options.out}: {options.out.stat().st_size / 2**20:.1f} MiB")
 
 

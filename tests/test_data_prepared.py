@@ -185,6 +185,19 @@ def test_any_source_can_be_written(davis, tmp_path):
     assert list(again.sequences) == ["davis2017/train/bear", "davis2017/val/cows"]
 
 
+def test_data_larger_than_memory_are_written_in_parts(davis, tmp_path, monkeypatch):
+    """And without TensorFlow, to whose files TFDS turns for what it shuffles."""
+    monkeypatch.setattr("tensorflow_datasets.core.shuffle.MAX_MEM_BUFFER_SIZE", 1)
+    monkeypatch.setattr("movseg_jax.data.building.SHARD", 3)
+    source = open_source("davis2017", "train", davis)
+    described = {"name": "folder", "split": "mine", "options": {}, "flow": None}
+    again = write_source(source, tmp_path / "out", described, progress=False)
+    assert len(list(tmp_path.glob("out/*.array_record-*"))) == -(-len(source) // 3)
+    assert [again[i].name for i in range(len(again))] == [
+        source[i].name for i in range(len(source))
+    ]
+
+
 def test_a_source_of_arrays_is_written_as_png(davis, tmp_path):
     class Arrays:
         def __init__(self, source):

@@ -12,6 +12,7 @@ from tests import layouts
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SIZE = (40, 60)
+RARE = {0: 1.0}
 
 
 def load(name):
@@ -49,18 +50,24 @@ def still(seed=0, objects=4):
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_chosen_to_move(animation, seed):
     photograph = still()
-    chosen = animation.choose(photograph, np.random.default_rng(seed))
+    chosen = animation.choose(photograph, np.random.default_rng(seed), RARE)
     assert chosen.sum(axis=0).max(initial=0) <= 1  # They do not overlap.
     known = photograph.masks[~photograph.ignore].any(axis=0)
     assert not (chosen.any(axis=0) & ~known).any()
     assert all(mask.mean() > animation.AREA[0] for mask in chosen)
 
 
+def test_rare_things_are_taken_more_often(animation):
+    photographs = [[0]] * 98 + [[0, 1], [1, 1]]
+    rare = animation.rarity(photographs)
+    assert rare == {0: 1.0, 1: pytest.approx(10**0.5)}
+
+
 def test_touching_objects_move_together(animation, monkeypatch):
     monkeypatch.setattr(animation, "TOGETHER", 1.0)
     monkeypatch.setattr(animation, "NOTHING_MOVES", 0.0)
     photograph = still(objects=3)  # The first two touch.
-    chosen = animation.choose(photograph, np.random.default_rng(0))
+    chosen = animation.choose(photograph, np.random.default_rng(0), RARE)
     together = np.asarray(photograph.masks[:2].any(axis=0))
     np.testing.assert_array_equal(chosen, together[None])
 
@@ -76,7 +83,9 @@ def test_a_tripod_sees_the_same_again(animation, monkeypatch):
     monkeypatch.setattr(animation, "NOTHING_MOVES", 1.0)
     monkeypatch.setattr(animation, "TRIPOD", 1.0)
     monkeypatch.setattr(animation, "RIPPLES", 0.0)
-    (first, ids), (second, later) = animation.animate(still(), np.random.default_rng(0))
+    (first, ids), (second, later) = animation.animate(
+        still(), np.random.default_rng(0), RARE
+    )
     assert not ids.any() and not later.any()
     # But for the sensor's noise, of at most 4.
     assert np.abs(first.astype(int) - second).mean() < 5

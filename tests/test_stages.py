@@ -223,4 +223,11 @@ def test_ablations_cover_the_tables():
 
 def test_all_but_the_first_small_stages_start_from_something():
     fresh = {name for name in STAGES if load(name).train.start == StartConfig()}
-    assert fresh == {"rendered/appearance", "rendered/motion", "default/motion"}
+    small = "default/ablations"
+    assert fresh == {
+        "rendered/appearance",
+        "rendered/motion",
+        "default/motion",
+        f"{small}/t1_estimated",
+        *(f"{small}/flow_{name}" for name in ("direct", "paper", "residual")),
+    }

@@ -1,7 +1,8 @@
 """Writing data sets as TFDS' array records, without TensorFlow: `movseg data prepare`.
 
-One builder writes any `Source`. Images stay the bytes that they were, flow becomes the
-16-bit PNG of KITTI (steps of 1/64 pixel, clipped to +-512), so nothing else is lost.
+Any `Source` can be written, frame by frame. Images stay the bytes that they were, flow
+becomes the 16-bit PNG of KITTI (steps of 1/64 pixel, clipped to +-512), so nothing else
+is lost.
 A data set appears under its name when all of it is on the disk, and not before.
 """
 
@@ -9,17 +10,17 @@ import collections
 import contextlib
 import dataclasses
 import importlib.metadata
-import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tqdm import tqdm
 
 from movseg_jax.data.example import Source
@@ -46,9 +47,20 @@ except ImportError:  # Windows has none.
     fcntl = None
 
 VERSION = f"{FORMAT}.0.0"
+SHARD = 4096  # Records of a file, at most.
 LOOKAHEAD = 4  # Records in memory for each worker.
 # What provenance names the versions of.
 PACKAGES = ("movseg-jax", "tensorflow-datasets", "opencv-python-headless", "pillow")
+
+FEATURES = {
+    "image": tfds.features.Image(shape=(None, None, 3)),
+    "flow": tfds.features.Tensor(shape=(), dtype=np.object_),
+    "objects": tfds.features.Text(),
+    "name": tfds.features.Text(),
+    "sequence": tfds.features.Text(),
+    "index": np.int64,
+    "size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+}
 
 Record = dict[str, Any]
 
@@ -177,76 +189,33 @@ def write_source(
     records = _in_order(make, len(source), workers or os.cpu_count() or 1)
     if progress:
         records = tqdm(records, source.name, len(source), unit="frame")
-    with _quiet():
-        builder = FramesBuilder(
-            records=records,
-            metadata=metadata,
-            data_dir=folder.parent / f"{folder.name}.tfds",
-            config=tfds.core.BuilderConfig(name="frames", version=VERSION),
-            file_format="array_record",
-        )
-        try:
-            builder.download_and_prepare()
-        except Exception:
-            if builder.refused:  # TFDS puts words of its own before ours.
-                raise InputError(builder.refused) from None
-            raise
-    Path(builder.data_dir).rename(folder)
-    shutil.rmtree(folder.parent / f"{folder.name}.tfds")
+    # TFDS' builders hold a split in memory, or shuffle it by TensorFlow's files.
+    info = tfds.core.DatasetInfo(
+        builder=DatasetIdentity(
+            DATASET, tfds.core.Version(VERSION), str(folder), __name__
+        ),
+        description="Frames with objects and optical flow, written by movseg-jax.",
+        features=tfds.features.FeaturesDict(FEATURES),
+        metadata=tfds.core.MetadataDict(metadata),
+        disable_shuffling=True,
+    )
+    folder.mkdir()
+    writer = tfds.core.SequentialWriter(info, SHARD, file_format="array_record")
+    writer.initialize_splits([SPLIT])
+    with contextlib.closing(_counted(records, metadata["object_counts"])) as examples:
+        # Any iterable will do, and only at its end the metadata are written.
+        writer.add_examples({SPLIT: cast(list, examples)})
+    writer.close_all()
     return open_prepared(folder)
 
 
-class FramesBuilder(tfds.core.GeneratorBasedBuilder):
-    """TFDS' builder of frames; `movseg` in its registry. See `prepare`."""
-
-    name = DATASET
-    VERSION = tfds.core.Version(VERSION)
-
-    def __init__(
-        self, *, records: Iterable[Record], metadata: dict[str, Any], **kwargs: Any
-    ):
-        """As TFDS' builders.
-
-        Args:
-            records: To write, in order.
-            metadata: For metadata.json; the counts of objects are added to it.
-            kwargs: Of TFDS.
-        """
-        self._records = records
-        self._metadata = metadata
-        self.refused: str | None = None  # Why a record could not be made.
-        super().__init__(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "flow": tfds.features.Tensor(shape=(), dtype=np.object_),
-            "objects": tfds.features.Text(),
-            "name": tfds.features.Text(),
-            "sequence": tfds.features.Text(),
-            "index": np.int64,
-            "size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
-        }
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="Frames with objects and optical flow, written by movseg-jax.",
-            features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(self._metadata),
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager):
-        return {SPLIT: self._generate_examples()}
-
-    def _generate_examples(self):
-        counts = self._metadata["object_counts"]
-        try:
-            for record in self._records:
-                counts.append(record.pop("object_count"))
-                yield record["index"], record
-        except InputError as error:
-            self.refused = str(error)
-            raise
+def _counted(
+    records: Iterable[Record], counts: list[int]
+) -> Generator[Record, None, None]:
+    """The records, whose objects are counted on the way."""
+    for record in records:
+        counts.append(record.pop("object_count"))
+        yield record
 
 
 def describe(
@@ -363,20 +332,6 @@ def _to_disk(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what TFDS says of downloads, of which there are none, and its bars."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    tfds.disable_progress_bar()
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _version(package: str) -> str:

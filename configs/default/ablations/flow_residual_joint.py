@@ -1,0 +1,22 @@
+"""Flow relative to the camera's motion: both streams.
+
+    movseg train configs/default/ablations/flow_residual_joint.py \\
+        --workdir runs/default/ablations/flow_residual_joint --data-dir data/estimated
+"""
+
+import dataclasses
+from pathlib import Path
+
+from movseg_jax.config import Config, load_config
+
+
+def get_config() -> Config:
+    row = load_config(Path(__file__).with_name("t3_freeze_appearance.py"))
+    start = dataclasses.replace(
+        row.train.start, motion="runs/default/ablations/flow_residual"
+    )
+    return dataclasses.replace(
+        row,
+        model=dataclasses.replace(row.model, flow_encoding="residual"),
+        train=dataclasses.replace(row.train, start=start),
+    )
