@@ -10,9 +10,9 @@
 - PHOTOGRAPHS: a folder of images, behind and upon the things of rendered clips;
 - resnet50v2.npz: ImageNet weights of a pre-activation ResNet-50, Gluon's names.
 
-Everything is written below --out, in steps that are `movseg` commands and are printed.
-Stopped at any moment and started again, it goes on where it was. On two CPU cores it
-takes about two hours.
+Everything is written below --out, in steps that are commands and are printed. Stopped
+at any moment and started again, it goes on where it was. On two CPU cores it takes
+about two hours.
 """
 
 import argparse
@@ -21,41 +21,50 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "default"
-CODE = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+SCRIPTS = Path(__file__).resolve().parent
+CONFIGS = SCRIPTS.parent / "configs" / "default"
+MOVSEG = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+Step = list[str | Path]
 
 
-def steps(options: argparse.Namespace) -> Iterator[list[str | Path]]:
+def steps(options: argparse.Namespace) -> Iterator[Step]:
     """The commands in order; paths are relative to `options.out`."""
-    pictures = [
-        *("--backgrounds", options.backgrounds, "--cutouts"),
-        options.coco / "annotations" / "instances_train.json",
-    ]
-    synth = ["--scene.size", "256", "448", *pictures]
-    yield ["convert", options.resnet, "--out",
+    yield ["movseg", "convert", options.resnet, "--out",
            "weights/resnet50v2.safetensors", "--overwrite"]  # fmt: skip
-    yield ["synth", "--out", "data/rendered", "--clips", "360", *synth,
-           "--scene.frames", "6"]  # fmt: skip
-    yield ["synth", "--out", "data/things/rendered", "--clips", "300", *synth,
-           "--scene.frames", "2", "--scene.label-static", "--seed", "1"]  # fmt: skip
-    prepare = ["data", "prepare", "coco", "--manual-dir", options.coco]
-    prepare += ["--data-dir", "data/things", "--overwrite", "--splits"]
-    yield [*prepare, "train"]
-    yield [*prepare, "one_person_only", "--options", "unlabelled=ignore"]
-    prepare = ["data", "prepare", "--data-dir", "data/estimated", "--flow", "dis"]
-    prepare += ["--overwrite"]
-    yield [*prepare, "rendered", "--manual-dir", "data/rendered",
-           "--splits", "train", "val"]  # fmt: skip
-    yield [*prepare, "davis2016", "--manual-dir", options.davis, "--splits", "fit",
-           "development", "--options", "resolution=270p"]  # fmt: skip
+    synth: Step = ["movseg", "synth", "--scene.size", "256", "448"]
+    synth += ["--backgrounds", options.backgrounds, "--cutouts"]
+    synth += [options.coco / "annotations" / "instances_train.json"]
+    yield [*synth, "--out", "data/rendered", "--clips", "360", "--scene.frames", "6"]
+    yield [*synth, "--out", "data/resting/rendered", "--clips", "200", "--seed", "7",
+           "--scene.frames", "3", "--scene.nothing-moves", "1"]  # fmt: skip
+    yield ["python", SCRIPTS / "animate_photographs.py", options.coco, "--splits",
+           "train", "one_person_only", "--copies", "2",
+           "--out", "data/animated"]  # fmt: skip
+    coco: Step = ["coco", "--manual-dir", options.coco]
+    davis: Step = ["davis2016", "--manual-dir", options.davis, "--splits", "fit"]
+    davis += ["development", "--options", "resolution=270p"]
+    prepare: Step = ["movseg", "data", "prepare", "--overwrite", "--data-dir"]
+    stills = [*prepare, "data/photographs"]
+    yield [*stills, *coco, "--splits", "train"]
+    yield [*stills, *coco, "--splits", "one_person_only", "--options",
+           "unlabelled=ignore"]  # fmt: skip
+    yield [*stills, *davis]
+    clips = [*prepare, "data/estimated", "--flow", "dis"]
+    yield [*clips, *davis]
+    for name, folder, splits in (
+        ("rendered", "data/rendered", ["train", "val"]),
+        ("rendered", "data/resting/rendered", ["all"]),
+        ("folder", "data/animated", ["train"]),
+    ):
+        yield [*clips, name, "--manual-dir", folder, "--splits", *splits]
     for stage, data in (
-        ("appearance", "data/things"),
+        ("appearance", "data/photographs"),
         ("motion", "data"),
         ("motion_estimated", "data/estimated"),
         ("joint", "data/estimated"),
     ):
-        run = ["--workdir", f"runs/default/{stage}", "--data-dir", data]
-        yield ["train", CONFIGS / f"{stage}.py", *run]
+        yield ["movseg", "train", CONFIGS / f"{stage}.py", "--workdir",
+               f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
 
 
 def main() -> int:
@@ -80,11 +89,13 @@ def main() -> int:
     finished = done.read_text().splitlines() if done.exists() else []
     for step in steps(options):
         arguments = [str(argument) for argument in step]
-        command = " ".join(["movseg", *arguments])
+        command = " ".join(arguments)
         if command in finished:
             continue
         print(command, flush=True)
-        status = subprocess.run([sys.executable, "-c", CODE, *arguments], cwd=out)
+        program, *arguments = arguments
+        run = [sys.executable, *(["-c", MOVSEG] if program == "movseg" else [])]
+        status = subprocess.run([*run, *arguments], cwd=out)
         if status.returncode:
             return status.returncode
         with done.open("a") as file:

@@ -1,11 +1,13 @@
-"""The bundled model: both streams, fused, on rendered clips and DAVIS 2016.
+"""The bundled model: both streams, on animated photographs, rendered clips and DAVIS.
 
     movseg train configs/default/joint.py --workdir runs/default/joint \\
         --data-dir data/estimated
 
 Six videos of DAVIS 2016 train, the split "development", are held out to measure it by.
 An annotation of DAVIS is one foreground, so two things that move are one object there;
-rendered clips say what an object is, and have things that rest beside it.
+of animated photographs (`folder`) and rendered clips it is known what an object is, and
+that what rests beside it does. In the split "all" of rendered clips nothing moves but
+the camera.
 """
 
 import dataclasses
@@ -17,27 +19,38 @@ from movseg_jax.config import Config, SourceConfig, StartConfig, load_config
 def get_config() -> Config:
     motion = load_config(Path(__file__).with_name("motion.py"))
     before = load_config(Path(__file__).with_name("appearance.py"))
-    davis = SourceConfig("davis2016", "fit", 2.0, options=(("resolution", "270p"),))
+    davis = SourceConfig("davis2016", "fit", 1.6, options=(("resolution", "270p"),))
+    augment = dataclasses.replace(before.data.augment, paste=0.0, scale=(0.6, 1.6))
     return dataclasses.replace(
         before,
         model=dataclasses.replace(
-            before.model, motion=motion.model.motion, static_branch=True
+            before.model,
+            motion=motion.model.motion,
+            fusion="concat_conv",  # Starts as a copy of appearance.
+            static_branch=True,
         ),
         data=dataclasses.replace(
             before.data,
-            sources=(SourceConfig("rendered", "train"), davis),
+            sources=(
+                SourceConfig("folder", "train", 2.0),
+                SourceConfig("rendered", "train", 0.4),
+                SourceConfig("rendered", "all", 0.4),
+                davis,
+            ),
             validation=dataclasses.replace(davis, split="development"),
-            buckets=((256, 448),),
+            augment=augment,
             max_objects=10,
         ),
         train=dataclasses.replace(
             before.train,
-            steps=800,
+            steps=3000,
             frozen=("appearance/*", "static/*"),
             start=StartConfig(
                 appearance="runs/default/appearance",
                 motion="runs/default/motion_estimated",
             ),
-            evaluate_every=500,
+            optimizer=dataclasses.replace(before.train.optimizer, learning_rate=6e-4),
+            save_every=250,
+            evaluate_every=1500,
         ),
     )

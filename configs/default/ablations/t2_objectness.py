@@ -1,7 +1,7 @@
 """Table 2 in small: appearance on COCO's fully labelled images, all classes one.
 
     movseg train configs/default/ablations/t2_objectness.py \\
-        --workdir runs/default/ablations/t2_objectness --data-dir data/things
+        --workdir runs/default/ablations/t2_objectness --data-dir data/photographs
 """
 
 import dataclasses
