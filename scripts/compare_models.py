@@ -6,7 +6,8 @@
 Each model sees the frames and the flow that OpenCV's DIS estimates between them; the
 last frame of a video has none and is left out. A detection with a score above 0.7 is
 right if its IoU with something that moves is at least 0.5, and no better detection of
-that is there. The columns:
+that is there. What rests, where the data set says so, is neither right nor wrong. The
+columns:
 
 - "precision": of the detections, how many are right;
 - "recall": of what moves, how much is found;
@@ -15,7 +16,8 @@ that is there. The columns:
   videos' frames and the videos, and an interval that 95 % of draws of as many videos
   have, each of them any number of times.
 
-Options of the data set's reader are NAME=VALUE: --options resolution=270p.
+Options of the data set's reader are NAME=VALUE: --options resolution=270p. The data set
+must have every frame of its videos, of three frames at least.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from movseg_jax.config import TrackConfig
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
+from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
 from movseg_jax.metrics.average_precision import Evaluator
 from movseg_jax.metrics.davis import region_similarity
@@ -72,89 +75,59 @@ def main() -> None:
 def compare(source: Source, model: str) -> tuple[float, float, float, list[float]]:
     """Precision, recall and AP50 of a model, and J of each video."""
     detector = load_detector(model)
-    evaluator = Evaluator((IOU,), class_agnostic=True)
-    right = found = there = 0
+    evaluator = Evaluator((IOU,), kinds=("mask",), class_agnostic=True)
     similarities = []
     for numbers in source.sequences.values():
-        # One at a time: examples are read twice, so that no clip is held in memory.
+        # One at a time: examples are read again, so that no clip is held in memory.
         frames = (
             Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
         )
-        detected = detect_frames(frames, detector, min_score=0.05)
         video: list[FrameDetections] = []
-        for number, (_, flow, detections) in zip(numbers, detected, strict=True):
-            video.append(detections)
-            if flow is None:
-                continue
-            example = ignore_resting(source[number])
-            evaluator.add(example.name, *_as_images(detections.moving, example))
-            sure = [d for d in detections.moving if d.score > SCORE]
-            found += len(_counted(sure, example))
-            right += _right(_counted(sure, example), example)
-            there += np.count_nonzero(~example.ignore)
+        for detected in detect_frames(frames, detector, min_score=0.05):
+            number = numbers[len(video)]
+            video.append(detected.detections)
+            if detected.flow is not None:
+                example = ignore_resting(source[number])
+                evaluator.add(example.name, *_as_images(video[-1].moving, example))
         similarities.append(_similarity(source, numbers, video))
-    precision, recall = right / max(found, 1), right / max(there, 1)
-    score = evaluator.summary()["mask_ap50"]
-    return precision, recall, score, similarities
+    (outcomes,) = evaluator.tables().values()
+    sure = outcomes.outcomes[0, 0, outcomes.scores > SCORE]
+    right, wrong = np.count_nonzero(sure == 1), np.count_nonzero(sure == 0)
+    precision = right / max(right + wrong, 1)
+    recall = right / max(int(outcomes.objects[0]), 1)
+    return precision, recall, evaluator.summary()["mask_ap50"], similarities
 
 
-def _as_images(detections, example: Example):
-    boxes = masks.tight_boxes(
-        np.array([masks.decode(d.mask) for d in detections], bool).reshape(
-            -1, *example.image.shape[:2]
-        )
-    )
+def _as_images(detections: Sequence[Detection], example: Example):
     scores = np.array([d.score for d in detections], np.float32)
     found = ImageDetections(
-        scores,
-        np.zeros(len(scores), np.int32),
-        boxes,
-        [d.mask for d in detections],
+        scores, np.zeros(len(scores), np.int32), masks=[d.mask for d in detections]
     )
     objects = ImageObjects(
         example.classes,
         example.ignore,
-        masks.tight_boxes(example.masks),
-        [masks.encode(mask) for mask in example.masks],
+        masks=[masks.encode(mask) for mask in example.masks],
     )
     return found, objects
-
-
-def _counted(detections: list[Detection], example: Example) -> list[Detection]:
-    """Without those on what rests, which are neither right nor wrong."""
-    ignored = [masks.encode(mask) for mask in example.masks[example.ignore]]
-    overlap = masks.iou([d.mask for d in detections], ignored).max(axis=1, initial=0)
-    return [d for d, o in zip(detections, overlap, strict=True) if o < IOU]
-
-
-def _right(detections: list[Detection], example: Example) -> int:
-    truth = [masks.encode(mask) for mask in example.masks[~example.ignore]]
-    ranked = sorted(detections, key=lambda d: -d.score)
-    overlap = masks.iou([d.mask for d in ranked], truth)
-    taken: set[int] = set()
-    for row in overlap:
-        for column in np.argsort(-row):
-            if row[column] >= IOU and int(column) not in taken:
-                taken.add(int(column))
-                break
-    return len(taken)
 
 
 def _similarity(
     source: Source, numbers: Sequence[int], video: list[FrameDetections]
 ) -> float:
     """Mean J of a video's frames without the first and the last, as DAVIS has it."""
+    if len(video) < 3:
+        raise InputError(f"{source.name}: has a video of {len(video)} frames.")
     values = []
     links = link(video, TrackConfig())
-    for i, (number, detections) in enumerate(zip(numbers, video, strict=True)):
-        example = ignore_resting(source[number])
+    for i in range(1, len(video) - 1):
+        example = ignore_resting(source[numbers[i]])
         counted = ~np.asarray(example.masks[example.ignore].any(axis=0))
         truth = np.asarray(example.masks[~example.ignore].any(axis=0))
-        every = (*detections.moving, *detections.static)
+        every = (*video[i].moving, *video[i].static)
         tracked = [d.mask for d, id in zip(every, links[i], strict=True) if id]
         found = masks.decode(masks.union(tracked)) if tracked else np.zeros_like(truth)
         values.append(region_similarity(found & counted, truth & counted))
-    return float(np.mean(values[1:-1]))
+    return float(np.mean(values))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Counts the tracks of videos in which nothing moves but the camera: all are false.
+"""Counts the tracks of videos in which nothing moves, or the camera alone: all false.
 
     python scripts/false_tracks.py --backgrounds PHOTOGRAPHS --cutouts COCO.json \\
         --videos VIDEO VIDEO

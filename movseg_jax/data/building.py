@@ -13,7 +13,7 @@ import importlib.metadata
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -186,9 +186,17 @@ def write_source(
         record = _record(source, index, estimate)
         return {**record, "sequence": sequences[index], "index": index}
 
-    records = _in_order(make, len(source), workers or os.cpu_count() or 1)
-    if progress:
-        records = tqdm(records, source.name, len(source), unit="frame")
+    def records():
+        made = _in_order(make, len(source), workers or os.cpu_count() or 1)
+        bar = tqdm(
+            total=len(source), desc=source.name, unit="frame", disable=not progress
+        )
+        with contextlib.closing(made), bar:
+            for record in made:
+                metadata["object_counts"].append(record.pop("object_count"))
+                yield record
+                bar.update()
+
     # TFDS' builders hold a split in memory, or shuffle it by TensorFlow's files.
     info = tfds.core.DatasetInfo(
         builder=DatasetIdentity(
@@ -202,20 +210,11 @@ def write_source(
     folder.mkdir()
     writer = tfds.core.SequentialWriter(info, SHARD, file_format="array_record")
     writer.initialize_splits([SPLIT])
-    with contextlib.closing(_counted(records, metadata["object_counts"])) as examples:
+    with contextlib.closing(records()) as examples:
         # Any iterable will do, and only at its end the metadata are written.
         writer.add_examples({SPLIT: cast(list, examples)})
     writer.close_all()
     return open_prepared(folder)
-
-
-def _counted(
-    records: Iterable[Record], counts: list[int]
-) -> Generator[Record, None, None]:
-    """The records, whose objects are counted on the way."""
-    for record in records:
-        counts.append(record.pop("object_count"))
-        yield record
 
 
 def describe(
@@ -271,7 +270,7 @@ def _record(source: Source, index: int, estimator: FlowEstimator | None) -> Reco
 
 def _in_order(
     make: Callable[[int], Record], count: int, workers: int
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Records made by several threads, a bounded number ahead."""
     with ThreadPoolExecutor(workers) as pool:
         waiting = collections.deque()

@@ -1,5 +1,7 @@
 """Table 2 in small: as t2_objectness.py, with COCO's 80 classes apart.
 
+    movseg data prepare coco_classes --manual-dir COCO --data-dir data/photographs \\
+        --splits train
     movseg train configs/default/ablations/t2_classes.py \\
         --workdir runs/default/ablations/t2_classes --data-dir data/photographs
 """
