@@ -18,15 +18,17 @@ What is not annotated there rests here, so annotations need not be complete.
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
+from numpy.random import Generator
 from tqdm import tqdm
 
-from movseg_jax.data.example import Example
+from movseg_jax.data.example import Example, Source
+from movseg_jax.data.selection import read_objects
 from movseg_jax.data.sources import open_source
 from movseg_jax.images import encode_ids, encode_jpeg
 from movseg_jax.writing import write_file
@@ -56,44 +58,43 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=1, help="of common photographs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    sources = [open_source("coco_classes", s, options.coco) for s in options.splits]
+    rare = rarity(sources)
     names = []
-    splits = {s: open_source("coco_classes", s, options.coco) for s in options.splits}
-    rare = rarity(
-        [
-            source[i].classes.tolist()
-            for source in splits.values()
-            for i in range(len(source))
-        ]
-    )
-    for split, source in splits.items():
+    for split, source in zip(options.splits, sources, strict=True):
         for index in tqdm(range(len(source)), desc=split):
             still = source[index]
-            most = max((rare[c] for c in still.classes.tolist()), default=1)
+            worth = [rare.get(source.classes[int(c)], 1.0) for c in still.classes]
+            able = np.flatnonzero(may_move(still))
+            most = max((worth[i] for i in able), default=1.0)
             for copy in range(round(options.copies * most)):
                 rng = np.random.default_rng([options.seed, len(names)])
                 names.append(f"{split}_{index:06d}_{copy}")
-                write_clip(options.out, names[-1], still, rng, rare)
+                write_clip(options.out, names[-1], still, worth, rng)
     listing = options.out / "ImageSets" / "train.txt"
     listing.parent.mkdir(exist_ok=True)
     write_file(listing, "\n".join(names).encode())
 
 
-def rarity(photographs: Sequence[Sequence[int]]) -> dict[int, float]:
-    """How often to take things of each class, of the classes in all photographs."""
-    counts = Counter(c for classes in photographs for c in set(classes))
-    common = COMMON * len(photographs)
-    return {c: max(1, (common / count) ** 0.5) for c, count in counts.items()}
+def rarity(sources: Sequence[Source]) -> dict[str, float]:
+    """How often to take things of each class; all of a source with one are common."""
+    counts, photographs = Counter[str](), 0
+    for source in sources:
+        if len(source.classes) > 1:
+            photographs += len(source)
+            for index in range(len(source)):
+                objects = read_objects(source, index)
+                there = objects.classes[~objects.ignore]
+                counts.update({source.classes[int(c)] for c in there})
+    common = COMMON * photographs
+    return {name: max(1, (common / count) ** 0.5) for name, count in counts.items()}
 
 
 def write_clip(
-    out: Path,
-    name: str,
-    still: Example,
-    rng: np.random.Generator,
-    rare: Mapping[int, float],
+    out: Path, name: str, still: Example, worth: Sequence[float], rng: Generator
 ) -> None:
     """Writes the two frames and what moves in them."""
-    for number, (image, ids) in enumerate(animate(still, rng, rare)):
+    for number, (image, ids) in enumerate(animate(still, worth, rng)):
         for folder, suffix, data in (
             ("JPEGImages", "jpg", encode_jpeg(image, int(rng.integers(*QUALITY)))),
             ("Annotations", "png", encode_ids(ids)),
@@ -104,81 +105,117 @@ def write_clip(
 
 
 def animate(
-    still: Example, rng: np.random.Generator, rare: Mapping[int, float]
+    still: Example, worth: Sequence[float], rng: Generator
 ) -> list[tuple[Image, UInt8[np.ndarray, "h w"]]]:
     """The two frames, each with its movers' numbers, from 1."""
-    movers = choose(still, rng, rare)
+    movers = choose(still, worth, rng)
     size = still.image.shape[:2]
     follows = len(movers) > 0 and rng.random() < FOLLOWS
-    scenery = camera(size, rng, tripod=not follows and rng.random() < TRIPOD)
-    seen = scenery + ripples(size, rng) if rng.random() < RIPPLES else scenery
+    # A camera that follows has its object rest in the frame, or nearly.
+    tripod = not follows and rng.random() < TRIPOD
+    scenery = camera(size, SPEED if follows else CAMERA, rng, tripod=tripod)
+    carried = [
+        np.zeros_like(scenery) if follows and number == 0 else _at(scenery, mask)
+        for number, mask in enumerate(movers)
+    ]
+    own = [
+        motion(mask, rng) * (0.15 if follows and number == 0 else 1.0)
+        for number, mask in enumerate(movers)
+    ]
     hidden = np.any(movers, axis=0)
-    first = still.image.astype(np.float32)
-    second = warp(fill(still.image, hidden), seen)
-    first_ids, second_ids = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
-    for number, mask in enumerate(movers, 1):
-        # A camera that follows has its object rest in the frame, or nearly.
-        own = motion(mask, rng) * (0.15 if follows and number == 1 else 1.0)
-        shift = own if follows and number == 1 else own + _at(scenery, mask)
+    seen = scenery + ripples(size, rng) if rng.random() < RIPPLES else scenery
+    frames = [still.image.astype(np.float32), warp(fill(still.image, hidden), seen)]
+    # A mirror image goes up where its object goes down.
+    shades = [
+        (mask, base + shift * (1, -0.5) + ripples(size, rng))
+        for mask, base, shift in zip(movers, carried, own, strict=True)
+    ]
+    # What rests has them as often, so that they do not tell what moves.
+    rests = ~still.ignore & ~(still.masks & hidden).any(axis=(1, 2))
+    shades += [
+        (mask, seen) for mask in still.masks[rests & still.masks.any(axis=(1, 2))]
+    ]
+    for mask, shift in shades:
         if rng.random() < SHADED:
             dark, opacity = shade(still.image, mask, rng)
-            first = blend(first, dark, opacity * ~hidden)
-            # It goes along, but up where its object goes down.
-            moved = shift * (1, -0.5) + ripples(size, rng)
-            second = blend(second, warp(dark, moved), warp(opacity, moved))
+            frames[0] = blend(frames[0], dark, opacity * ~hidden)
+            frames[1] = blend(frames[1], warp(dark, shift), warp(opacity, shift))
+    ids = np.zeros((2, *size), np.uint8)
+    for number, mask in enumerate(movers):
+        shift = carried[number] + own[number]
         soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
         alpha = warp(soft, shift)
-        second = blend(second, warp(still.image.astype(np.float32), shift), alpha)
-        first_ids[mask] = number
-        second_ids[alpha > 0.5] = number
+        frames[1] = blend(frames[1], warp(still.image.astype(np.float32), shift), alpha)
+        ids[0, mask] = number + 1
+        ids[1, alpha > 0.5] = number + 1
     noise = rng.uniform(0, 4)
-    images = [
-        np.clip(frame + rng.normal(0, noise, frame.shape), 0, 255).astype(np.uint8)
-        for frame in (first, second)
-    ]
-    return list(zip(images, (first_ids, second_ids), strict=True))
+    noisy = [frame + rng.normal(0, noise, frame.shape) for frame in frames]
+    images = [np.clip(frame, 0, 255).astype(np.uint8) for frame in noisy]
+    return [(image, ids[i]) for i, image in enumerate(images)]
+
+
+def may_move(still: Example) -> Bool[np.ndarray, " n"]:
+    """Which of a photograph's objects may be chosen to move."""
+    areas = still.masks.mean(axis=(1, 2))
+    return ~still.ignore & (areas > AREA[0]) & (areas < AREA[1])
 
 
 def choose(
-    still: Example, rng: np.random.Generator, rare: Mapping[int, float]
+    still: Example, worth: Sequence[float], rng: Generator
 ) -> Bool[np.ndarray, "n h w"]:
-    """Masks of the objects that are to move, disjoint, the larger first."""
-    areas = still.masks.mean(axis=(1, 2))
-    good = np.flatnonzero(~still.ignore & (areas > AREA[0]) & (areas < AREA[1]))
+    """Masks of what is to move, disjoint, the larger first."""
+    good = np.flatnonzero(may_move(still))
+    movers = np.zeros((0, *still.image.shape[:2]), bool)
     if not len(good) or rng.random() < NOTHING_MOVES:
-        return still.masks[:0]
+        return movers
     count = int(rng.integers(1, min(MOVERS, len(good)), endpoint=True))
     # Larger ones rather: a crowd of small ones would fill most clips.
-    weights = np.sqrt(areas[good]) * [rare[c] for c in still.classes[good].tolist()]
-    chosen = list(rng.choice(good, count, replace=False, p=weights / weights.sum()))
-    masks, taken = [], np.zeros(still.image.shape[:2], bool)
-    while chosen:
-        mask = still.masks[chosen.pop()]
+    weights = np.sqrt(still.masks[good].mean(axis=(1, 2))) * np.array(worth)[good]
+    near = [cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))) for mask in still.masks]
+    for index in rng.choice(good, count, replace=False, p=weights / weights.sum()):
+        mask = np.asarray(still.masks[index])
         if rng.random() < TOGETHER:
-            near = cv2.dilate(mask.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-            joins = [i for i in good if (still.masks[i] & near).any()]
-            chosen = [i for i in chosen if i not in joins]
-            mask = still.masks[joins].any(axis=0)
-        mask = mask & ~taken
-        taken |= mask
-        if mask.sum() > AREA[0] * mask.size:
-            masks.append(mask)
-    masks.sort(key=np.sum, reverse=True)
-    return np.stack(masks) if masks else still.masks[:0]
+            mask = joined(still, near, int(index))
+        mask = mask & ~movers.any(axis=0)
+        whole = mask | movers.any(axis=0)
+        if mask.mean() > AREA[0] and whole.mean() < AREA[1]:
+            movers = np.concatenate([movers, mask[None]])
+    return movers[np.argsort(-movers.sum(axis=(1, 2)), kind="stable")]
 
 
-def camera(size: tuple[int, int], rng: np.random.Generator, *, tripod: bool) -> Shift:
+def joined(
+    still: Example, near: Sequence[np.ndarray], index: int
+) -> Bool[np.ndarray, "h w"]:
+    """An object with all that it touches, and all that these touch."""
+    rest = set(np.flatnonzero(~still.ignore).tolist()) - {index}
+    mask, added = np.array(still.masks[index]), [index]
+    while added:
+        around = np.any([near[i] for i in added], axis=0)
+        added = [i for i in rest if (still.masks[i] & around).any()]
+        rest -= set(added)
+        for i in added:
+            mask |= still.masks[i]
+    return mask
+
+
+def camera(
+    size: tuple[int, int],
+    speed: tuple[float, float],
+    rng: Generator,
+    *,
+    tripod: bool,
+) -> Shift:
     """How what rests moves in the frame: a pan, zoom and roll, with depth at times."""
     if tripod:
         return np.zeros((*size, 2), np.float32)
-    shift = _similarity(size, rng, CAMERA, zoom=0.01, turn=0.008)
+    shift = _similarity(size, rng, speed, zoom=0.01, turn=0.008)
     if rng.random() < PARALLAX:
         depth = 1 + 0.3 * _waves(size, rng, max(size) / rng.uniform(1, 4))
         shift = shift * depth[..., None]
     return shift
 
 
-def motion(mask: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> Shift:
+def motion(mask: Bool[np.ndarray, "h w"], rng: Generator) -> Shift:
     """How an object moves relative to what rests, bending a little."""
     ys, xs = np.nonzero(mask)
     side = float(np.sqrt(len(ys)))
@@ -190,7 +227,7 @@ def motion(mask: Bool[np.ndarray, "h w"], rng: np.random.Generator) -> Shift:
     return shift + bend * np.stack(waves, axis=-1)
 
 
-def ripples(size: tuple[int, int], rng: np.random.Generator) -> Shift:
+def ripples(size: tuple[int, int], rng: Generator) -> Shift:
     """Shifts without order, as of water or leaves, in a part of the frame."""
     scale = rng.uniform(6, 30)
     strength = rng.uniform(0.5, 4)
@@ -200,7 +237,7 @@ def ripples(size: tuple[int, int], rng: np.random.Generator) -> Shift:
 
 
 def shade(
-    image: Image, mask: Bool[np.ndarray, "h w"], rng: np.random.Generator
+    image: Image, mask: Bool[np.ndarray, "h w"], rng: Generator
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     """A mirror image or a shadow of an object, below it, and how opaque it is."""
     foot = float(np.flatnonzero(mask.any(axis=1))[-1])

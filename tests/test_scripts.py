@@ -1,8 +1,10 @@
 """The scripts that make training data and measure models, as far as they compute."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from tests import layouts
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SIZE = (40, 60)
-RARE = {0: 1.0}
+WORTH = [1.0] * 4
 
 
 def load(name):
@@ -50,26 +52,78 @@ def still(seed=0, objects=4):
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_chosen_to_move(animation, seed):
     photograph = still()
-    chosen = animation.choose(photograph, np.random.default_rng(seed), RARE)
+    chosen = animation.choose(photograph, WORTH, np.random.default_rng(seed))
     assert chosen.sum(axis=0).max(initial=0) <= 1  # They do not overlap.
     known = photograph.masks[~photograph.ignore].any(axis=0)
     assert not (chosen.any(axis=0) & ~known).any()
     assert all(mask.mean() > animation.AREA[0] for mask in chosen)
+    assert chosen.any(axis=0).mean() < animation.AREA[1]
 
 
-def test_rare_things_are_taken_more_often(animation):
-    photographs = [[0]] * 98 + [[0, 1], [1, 1]]
-    rare = animation.rarity(photographs)
-    assert rare == {0: 1.0, 1: pytest.approx(10**0.5)}
+def test_rare_things_are_taken_more_often(animation, tmp_path, monkeypatch):
+    monkeypatch.setattr(animation, "COMMON", 2.0)
+    layouts.coco(tmp_path, splits=("train",))
+    source = open_source("coco_classes", "train", tmp_path)
+    there = [set(source[i].classes[~source[i].ignore].tolist()) for i in range(3)]
+    counts = {c: sum(c in classes for classes in there) for c in set().union(*there)}
+    assert animation.rarity([source]) == {
+        source.classes[c]: pytest.approx((6 / count) ** 0.5)
+        for c, count in counts.items()
+    }
 
 
-def test_touching_objects_move_together(animation, monkeypatch):
+@pytest.mark.parametrize("seed", range(10))
+def test_what_touches_moves_together(animation, monkeypatch, seed):
+    """Also what touches only what touches it; and the first of four is not alone."""
     monkeypatch.setattr(animation, "TOGETHER", 1.0)
     monkeypatch.setattr(animation, "NOTHING_MOVES", 0.0)
-    photograph = still(objects=3)  # The first two touch.
-    chosen = animation.choose(photograph, np.random.default_rng(0), RARE)
-    together = np.asarray(photograph.masks[:2].any(axis=0))
+    photograph = still(objects=4)  # Three in a row, and one that is ignored.
+    chosen = animation.choose(photograph, WORTH, np.random.default_rng(seed))
+    together = np.asarray(photograph.masks[:3].any(axis=0))
     np.testing.assert_array_equal(chosen, together[None])
+
+
+def test_never_does_all_move(animation, monkeypatch):
+    monkeypatch.setattr(animation, "TOGETHER", 1.0)
+    monkeypatch.setattr(animation, "NOTHING_MOVES", 0.0)
+    none = np.zeros(2, bool)
+    halves = np.zeros((2, *SIZE), bool)
+    halves[0, :, :30] = halves[1, :, 30:] = True
+    photograph = dataclasses.replace(still(objects=2), masks=halves, ignore=none)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        assert not len(animation.choose(photograph, WORTH[:2], rng))
+
+
+def test_shades_fall_on_nothing_that_moves(animation, monkeypatch):
+    """In neither frame, though they do fall on the rest."""
+    for name, value in (("SHADED", 1.0), ("NOTHING_MOVES", 0.0), ("TOGETHER", 0.0)):
+        monkeypatch.setattr(animation, name, value)
+    image = np.full((*SIZE, 3), 200, np.uint8)
+    grey = dataclasses.replace(still(objects=3), image=image)
+    shaded = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        for image, ids in animation.animate(grey, WORTH[:3], rng):
+            moves = (ids > 0).astype(np.uint8)
+            inside = cv2.erode(moves, np.ones((5, 5), np.uint8)) > 0
+            assert abs(image[inside].mean() - 200) < 3
+            shaded += int((image[ids == 0] < 170).sum())
+    assert shaded
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_annotations_are_where_the_objects_are(animation, monkeypatch, seed):
+    for name, value in (("SHADED", 0.0), ("NOTHING_MOVES", 0.0), ("TOGETHER", 1.0)):
+        monkeypatch.setattr(animation, name, value)
+    photograph = still(objects=4)
+    painted = np.asarray(photograph.masks[:3].any(axis=0))
+    image = np.where(painted, 250, 20).astype(np.uint8)[..., None].repeat(3, axis=2)
+    photograph = dataclasses.replace(photograph, image=image)
+    frames = animation.animate(photograph, WORTH, np.random.default_rng(seed))
+    for image, ids in frames:
+        bright = image.mean(axis=2) > 135
+        assert ((ids > 0) != bright).sum() < 0.1 * bright.sum()
 
 
 def test_images_move_by_their_shifts(animation):
@@ -84,7 +138,7 @@ def test_a_tripod_sees_the_same_again(animation, monkeypatch):
     monkeypatch.setattr(animation, "TRIPOD", 1.0)
     monkeypatch.setattr(animation, "RIPPLES", 0.0)
     (first, ids), (second, later) = animation.animate(
-        still(), np.random.default_rng(0), RARE
+        still(), WORTH, np.random.default_rng(0)
     )
     assert not ids.any() and not later.any()
     # But for the sensor's noise, of at most 4.
