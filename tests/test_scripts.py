@@ -8,8 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from movseg_jax import masks
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
+from movseg_jax.segment.detecting import Detected
+from movseg_jax.tracks import Detection, FrameDetections
 from tests import layouts
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -33,15 +36,15 @@ def animation():
 def still(seed=0, objects=4):
     """Objects beside and upon each other; the last one is ignored."""
     rng = np.random.default_rng(seed)
-    masks = np.zeros((objects, *SIZE), bool)
-    for i, mask in enumerate(masks):
+    shapes = np.zeros((objects, *SIZE), bool)
+    for i, mask in enumerate(shapes):
         mask[5 + 3 * i : 20 + 3 * i, 4 + 11 * i : 18 + 11 * i] = True
     numbers = np.arange(objects, dtype=np.int32)
     return Example(
         name="coco/x",
         image=rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8),
         flow=None,
-        masks=masks,
+        masks=shapes,
         classes=numbers * 0,
         ids=numbers + 1,
         ignore=numbers == objects - 1,
@@ -167,3 +170,56 @@ def test_in_clips_of_the_camera_nothing_moves():
     assert not any(source[i].moving.any() for i in range(3))
     # And yet it is no still.
     assert (video[0].image != video[1].image).any()
+
+
+@pytest.fixture
+def compared(tmp_path, monkeypatch):
+    """Compares what a function of a frame's true masks finds with the truth."""
+    script = load("compare_models")
+    layouts.davis2017(tmp_path)
+    source = open_source("davis2017", "train", tmp_path)
+
+    def compare(find):
+        def detect_frames(frames, detector, *, min_score):
+            numbers = next(videos)
+            for i, frame in zip(numbers, frames, strict=True):
+                flow = (
+                    None if i == numbers[-1] else np.zeros((*frame.image.shape[:2], 2))
+                )
+                found = find(source[i].masks)
+                detections = FrameDetections(
+                    tuple(Detection(masks.encode(m), score) for m, score in found)
+                )
+                yield Detected(frame, flow, detections)
+
+        videos = iter(source.sequences.values())
+        monkeypatch.setattr(script, "load_detector", lambda model: None)
+        monkeypatch.setattr(script, "detect_frames", detect_frames)
+        return script.compare(source, "weights")
+
+    return compare
+
+
+def test_a_perfect_model_compares_as_one(compared):
+    *row, similarities = compared(lambda truth: [(mask, 0.95) for mask in truth])
+    assert row == [1, 1, pytest.approx(1)] and similarities == [1, 1]
+
+
+def test_a_model_that_finds_nothing_compares_as_none(compared):
+    *row, similarities = compared(lambda truth: [])
+    assert row == [0, 0, 0] and similarities == [0, 0]
+
+
+def test_a_model_that_is_half_right(compared):
+    """It finds the first of two things, and as much beside it that is none."""
+
+    def find(truth):
+        wrong = np.zeros_like(truth[0])
+        wrong[-2:] = True
+        return [(truth[0], 0.95), (wrong, 0.94), (truth[1], 0.6)]
+
+    precision, recall, score, similarities = compared(find)
+    assert (precision, recall) == (0.5, 0.5)
+    # The second thing, not sure enough for both of these, counts for AP.
+    assert 0.5 < score < 1
+    assert all(0 < value < 0.6 for value in similarities)
