@@ -198,23 +198,27 @@ def write_source(
                 bar.update()
 
     # TFDS' builders hold a split in memory, or shuffle it by TensorFlow's files.
-    info = tfds.core.DatasetInfo(
-        builder=DatasetIdentity(
-            DATASET, tfds.core.Version(VERSION), str(folder), __name__
-        ),
-        description="Frames with objects and optical flow, written by movseg-jax.",
-        features=tfds.features.FeaturesDict(FEATURES),
-        metadata=tfds.core.MetadataDict(metadata),
-        disable_shuffling=True,
-    )
     folder.mkdir()
-    writer = tfds.core.SequentialWriter(info, SHARD, file_format="array_record")
+    writer = tfds.core.SequentialWriter(
+        _info(folder, metadata), SHARD, file_format="array_record"
+    )
     writer.initialize_splits([SPLIT])
     with contextlib.closing(records()) as examples:
         # Any iterable will do, and only at its end the metadata are written.
         writer.add_examples({SPLIT: cast(list, examples)})
     writer.close_all()
     return open_prepared(folder)
+
+
+def _info(folder: Path, metadata: dict[str, Any]) -> tfds.core.DatasetInfo:
+    version = tfds.core.Version(VERSION)
+    return tfds.core.DatasetInfo(
+        builder=DatasetIdentity(DATASET, version, str(folder), __name__),
+        description="Frames with objects and optical flow, written by movseg-jax.",
+        features=tfds.features.FeaturesDict(FEATURES),
+        metadata=tfds.core.MetadataDict(metadata),
+        disable_shuffling=True,
+    )
 
 
 def describe(
