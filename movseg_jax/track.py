@@ -178,9 +178,18 @@ def link_back(
 
 
 def drop_resting(
-    frames: Sequence[FrameDetections], links: Links, min_motion: float
+    frames: Sequence[FrameDetections],
+    links: Links,
+    min_motion: float,
+    min_frames: int = 1,
+    config: TrackConfig | None = None,
 ) -> Links:
-    """Leaves out tracks that never move faster than a threshold.
+    """Leaves out tracks that are not seen to move in enough frames.
+
+    A track is seen to move where its detection might have started it: the moving heads
+    are sure of it, and it is fast enough. One frame is little evidence: what stands
+    close to a travelling camera, or resembles what mostly moves, is taken for moving
+    now and then. The authors' code has no such rule.
 
     The other tracks keep their ids, so that results with different thresholds can be
     compared and agree with what `Linker` returned.
@@ -188,25 +197,29 @@ def drop_resting(
     Args:
         frames: That were linked; read once, from the front.
         links: Of `link`.
-        min_motion: A track is kept if the `motion` of one of its detections is more
-            than this, in pixels a frame. So tracks whose motion is known nowhere are
-            left out. 0 keeps all tracks.
+        min_motion: `motion` of a detection that counts is more than this, in pixels a
+            frame; unknown motion is not. With 0 any motion will do, also unknown.
+        min_frames: Detections that must count; in a video with no more frames than
+            that, one fewer than it has frames, as the last has no flow.
+        config: That linked; the authors' settings if None.
 
     Raises:
-        InputError: The threshold is negative, or the links are not of the frames.
+        InputError: A threshold is negative, or the links are not of the frames.
     """
-    if not min_motion >= 0:
-        raise InputError(f"min_motion is {min_motion}, expected 0 or more.")
-    if min_motion == 0:
-        return links
+    config = config or TrackConfig()
+    for name, value in (("min_motion", min_motion), ("min_frames", min_frames)):
+        if not value >= 0:
+            raise InputError(f"{name} is {value}, expected 0 or more.")
     _check_lengths(frames, links=links)
-    moves = np.zeros(links.ids.max(initial=0) + 1, bool)
+    counts = np.zeros(links.ids.max(initial=0) + 1, int)
     for time, frame in enumerate(frames):
         ids = links[time]
         _check_count(frame, ids, time)
-        for track_id, detection in zip(ids, _listed(frame), strict=True):
-            moves[track_id] |= detection.motion > min_motion
-    return Links(np.where(moves[links.ids], links.ids, 0), links.starts)
+        for number, detection, (may_start, _) in _ranked(frame, config):
+            fast = min_motion == 0 or detection.motion > min_motion
+            counts[ids[number]] += may_start and fast
+    needed = min(min_frames, max(len(links) - 1, 1))
+    return Links(np.where(counts[links.ids] >= needed, links.ids, 0), links.starts)
 
 
 def to_tracked_frame(

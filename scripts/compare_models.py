@@ -39,7 +39,8 @@ from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 from movseg_jax.process import prepare_jax
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.detector import load_detector
-from movseg_jax.track import link
+from movseg_jax.segment.settings import MIN_FRAMES, least_motion
+from movseg_jax.track import drop_resting, link
 from movseg_jax.tracks import Detection, FrameDetections
 from movseg_jax.video.reading import Frame
 
@@ -89,7 +90,8 @@ def compare(source: Source, model: str) -> tuple[float, float, float, list[float
             if detected.flow is not None:
                 example = ignore_resting(source[number])
                 evaluator.add(example.name, *_as_images(video[-1].moving, example))
-        similarities.append(_similarity(source, numbers, video))
+        min_motion = least_motion(None, detector.config)
+        similarities.append(_similarity(source, numbers, video, min_motion))
     (outcomes,) = evaluator.tables().values()
     sure = outcomes.outcomes[0, 0, outcomes.scores > SCORE]
     right, wrong = np.count_nonzero(sure == 1), np.count_nonzero(sure == 0)
@@ -112,13 +114,17 @@ def _as_images(detections: Sequence[Detection], example: Example):
 
 
 def _similarity(
-    source: Source, numbers: Sequence[int], video: list[FrameDetections]
+    source: Source,
+    numbers: Sequence[int],
+    video: list[FrameDetections],
+    min_motion: float,
 ) -> float:
     """Mean J of a video's frames without the first and the last, as DAVIS has it."""
     if len(video) < 3:
         raise InputError(f"{source.name}: has a video of {len(video)} frames.")
     values = []
     links = link(video, TrackConfig())
+    links = drop_resting(video, links, min_motion, MIN_FRAMES)
     for i in range(1, len(video) - 1):
         example = ignore_resting(source[numbers[i]])
         counted = ~np.asarray(example.masks[example.ignore].any(axis=0))

@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 
 from movseg_jax import masks
+from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
 from movseg_jax.segment.detecting import Detected
+from movseg_jax.segment.detector import TrainedDetector
 from movseg_jax.tracks import Detection, FrameDetections
+from movseg_jax.train.start import fresh
+from movseg_jax.video.reading import Frame
 from tests import layouts
+from tests.squares import make_detector
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SIZE = (40, 60)
@@ -188,12 +193,12 @@ def compared(tmp_path, monkeypatch):
                 )
                 found = find(source[i].masks)
                 detections = FrameDetections(
-                    tuple(Detection(masks.encode(m), score) for m, score in found)
+                    tuple(Detection(masks.encode(m), score, 5.0) for m, score in found)
                 )
                 yield Detected(frame, flow, detections)
 
         videos = iter(source.sequences.values())
-        monkeypatch.setattr(script, "load_detector", lambda model: None)
+        monkeypatch.setattr(script, "load_detector", lambda model: make_detector())
         monkeypatch.setattr(script, "detect_frames", detect_frames)
         return script.compare(source, "weights")
 
@@ -223,3 +228,66 @@ def test_a_model_that_is_half_right(compared):
     # The second thing, not sure enough for both of these, counts for AP.
     assert 0.5 < score < 1
     assert all(0 < value < 0.6 for value in similarities)
+
+
+# Oracles ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def oracles():
+    return load("oracles")
+
+
+def objects(*boxes):
+    shapes = np.zeros((len(boxes), *SIZE), bool)
+    for mask, (left, top, right, bottom) in zip(shapes, boxes, strict=True):
+        mask[top:bottom, left:right] = True
+    return shapes
+
+
+def detected(*found, flow=None):
+    image = np.zeros((*SIZE, 3), np.uint8)
+    detections = tuple(Detection(masks.encode(mask), 0.1) for mask in found)
+    return Detected(Frame(0, "0", image, None), flow, FrameDetections(detections))
+
+
+def test_the_best_detections_are_those_of_the_objects(oracles):
+    truth = objects((2, 2, 12, 20), (30, 5, 50, 30))
+    near = objects((3, 2, 12, 20), (30, 5, 48, 30), (0, 30, 60, 40))
+    found = oracles.best_detections(truth, detected(*near))
+    np.testing.assert_array_equal(found, near[:2].any(axis=0))
+    assert not oracles.best_detections(truth, detected(near[2])).any()
+    assert not oracles.best_detections(truth, detected()).any()
+    assert not oracles.best_detections(truth[:0], detected(*near)).any()
+
+
+def test_a_mask_of_28_pixels_keeps_rectangles_and_loses_hairs(oracles):
+    truth = objects((2, 2, 12, 20), (30, 5, 50, 30))
+    np.testing.assert_array_equal(oracles.on_grid(truth), truth.any(axis=0))
+    assert not oracles.on_grid(truth[:0]).any()
+    wide = np.zeros((1, 300, 300), bool)
+    wide[0, 100:200, 100:200] = wide[0, 150, :] = True
+    lost = oracles.on_grid(wide) != wide[0]
+    assert lost.sum() > 150 and not lost[110:190, 110:190].any()
+
+
+@pytest.mark.slow
+def test_masks_are_predicted_in_the_boxes_they_are_asked_for(oracles):
+    """An untrained model's masks are anything, but in their boxes, at most."""
+    config = ModelConfig(
+        appearance=TrunkConfig(depth=14, width=8, norm="group"),
+        motion=None,
+        channels=16,
+        box_head_width=16,
+        short_side=SIZE[0] * 2,
+        long_side=SIZE[1] * 2,
+    )
+    params = fresh(config, 0)
+    # As sure of all pixels as can be.
+    logits = params["mask_head"]["logits"]
+    logits["bias"] = logits["bias"] + 100
+    detector = TrainedDetector(config, params, "fresh", "0" * 64)
+    truth = objects((2, 2, 12, 20), (30, 5, 50, 30))
+    found = oracles.mask_predictor(detector)(truth, detected())
+    np.testing.assert_array_equal(found, truth.any(axis=0))
+    assert not oracles.mask_predictor(detector)(truth[:0], detected()).any()

@@ -193,7 +193,7 @@ def panning(tmp_path_factory):
 def test_motion_is_relative_to_a_scene_that_pans(panning):
     folder, detector = panning
     flow = FlowFolder(folder / "flow")
-    tracks = segment_video(folder / "shots", detector, flow=flow)
+    tracks = segment_video(folder / "shots", detector, flow=flow, min_motion=0.0)
     for frame in tracks[:-1]:
         first, second = sorted(frame.sightings, key=lambda s: s.id)
         assert first.motion == pytest.approx(math.hypot(3, 2), abs=0.05)
@@ -201,15 +201,35 @@ def test_motion_is_relative_to_a_scene_that_pans(panning):
     assert all(math.isnan(s.motion) for s in tracks[-1].sightings)
 
 
-def test_tracks_that_move_with_the_scene_can_be_left_out(panning, tmp_path):
+@pytest.mark.parametrize("options", [{}, {"min_motion": 1.0, "min_frames": 1}])
+def test_tracks_that_move_with_the_scene_are_left_out(panning, tmp_path, options):
     folder, detector = panning
-    options = {"flow": str(folder / "flow"), "min_motion": 1.0}
+    options = {"flow": str(folder / "flow"), **options}
     tracks = segment_video(folder / "shots", detector, **options)
     assert [[s.id for s in frame.sightings] for frame in tracks] == [[1]] * 4
     summary = segment(folder / "shots", tmp_path, detector, **options)
     assert summary.tracks == 1
     for frame in read_tracks(tmp_path / "tracks.json"):
         assert [s.id for s in frame.sightings] == [1]
+
+
+def test_a_model_that_sees_no_motion_finds_what_rests(panning, tmp_path):
+    folder, _ = panning
+    blind = make_detector(short_side=96, long_side=128, motion=None)
+    tracks = segment_video(folder / "shots", blind, flow=folder / "flow")
+    assert [{s.id for s in frame.sightings} for frame in tracks] == [{1, 2}] * 4
+    flow = str(folder / "flow")
+    assert segment(folder / "shots", tmp_path / "all", blind, flow=flow).tracks == 2
+    fast = segment(
+        folder / "shots", tmp_path / "fast", blind, flow=flow, min_motion=1.0
+    )
+    assert fast.tracks == 1
+
+
+def test_two_frames_are_enough_for_a_track(tmp_path):
+    shots = write_images(tmp_path, scene(2))
+    tracks = segment_video(shots, make_detector())
+    assert [[s.id for s in frame.sightings] for frame in tracks] == [[1], [1]]
 
 
 # Stopped, and gone on with -----------------------------------------------------------
@@ -525,6 +545,7 @@ def test_pixels_are_limited(tmp_path, monkeypatch):
         ({"max_frames": 0}, "max_frames is 0"),
         ({"min_motion": -1.0}, "min_motion is -1.0"),
         ({"min_motion": math.nan}, "min_motion is nan"),
+        ({"min_frames": -1}, "min_frames is -1"),
         ({"fps": 0.0}, "fps is 0.0"),
         ({"flow": "disc"}, "flow 'disc': there is no such folder; .* dis, farneback"),
     ],

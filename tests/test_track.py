@@ -480,6 +480,8 @@ def test_tracked_frames_of_other_lengths_are_refused():
         track.drop_resting([video[0], EMPTY], links, 1.0)
     with pytest.raises(InputError, match="min_motion is -1"):
         track.drop_resting(video, links, -1.0)
+    with pytest.raises(InputError, match="min_frames is -1"):
+        track.drop_resting(video, links, 0.0, -1)
 
 
 # Tracks at rest --------------------------------------------------------------------
@@ -502,6 +504,33 @@ def test_tracks_that_never_exceed_the_least_motion_are_dropped_and_ids_stay():
     assert [slower[0], slower[1]] == [(1, 2, 0), (1, 2, 0)]
     unchanged = track.drop_resting(video, links, 0.0)
     np.testing.assert_array_equal(unchanged.ids, links.ids)
+
+
+def test_tracks_that_are_seen_to_move_too_seldom_are_dropped():
+    """Sure and fast together, frame by frame; static detections are no evidence."""
+    often = segment(0, 9, 0.95, 1.0)
+    unsure, slow = segment(20, 29, 0.8, 1.0), segment(40, 49, 0.95, 0.1)
+    sure, fast = segment(20, 29, 0.95, 1.0), segment(40, 49, 0.95, 1.0)
+    rests = segment(60, 69, 0.95, 1.0)
+    video = [
+        frame(often, sure, fast, rests),
+        frame(often, sure, fast, static=[rests]),
+        frame(often, unsure, slow, static=[rests]),
+        frame(often, unsure, slow, static=[rests]),
+    ]
+    links = track.link(video)
+    assert [links[i] for i in range(4)] == [(1, 2, 3, 4)] * 4
+    for least, kept in ((0, 4), (1, 4), (2, 3), (3, 1)):
+        found = track.drop_resting(video, links, 0.5, least)
+        assert [*found[3]] == [*range(1, kept + 1)] + [0] * (4 - kept)
+    # Only as many as there can be: the last frame of a video has no flow.
+    np.testing.assert_array_equal(
+        track.drop_resting(video, links, 0.5, 99).ids,
+        track.drop_resting(video, links, 0.5, 3).ids,
+    )
+    unsure_counts = track.TrackConfig(start_score=0.75)
+    found = track.drop_resting(video, links, 0.5, 3, unsure_counts)
+    assert found[3] == (1, 2, 0, 0)
 
 
 # Settings -------------------------------------------------------------------------

@@ -45,9 +45,11 @@ class Segment:
     """Formats to write besides: see `movseg convert-tracks --help`."""
     why: bool = False
     """Show in the overlay how fast each object moves relative to the scene."""
-    min_motion: float = 0.0
-    """Leave out tracks that are never faster than this, relative to the scene, in
-    pixels a frame."""
+    min_motion: float | None = None
+    """Leave out tracks that are not faster than this, relative to the scene, in pixels
+    a frame; 0.2 without, or 0 if the model sees no motion."""
+    min_frames: int = 3
+    """Leave out tracks that are not seen to move in this many frames at least."""
     batch_size: int = 1
     """Frames that the device gets at once."""
     fps: float = 25.0
@@ -75,6 +77,7 @@ class Segment:
             flow=self.flow,
             track=self.track,
             min_motion=self.min_motion,
+            min_frames=self.min_frames,
             why=self.why,
             max_frames=self.max_frames,
             batch_size=self.batch_size,

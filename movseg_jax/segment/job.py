@@ -38,7 +38,7 @@ from movseg_jax.segment.detecting import (
 from movseg_jax.segment.detector import TrainedDetector
 from movseg_jax.segment.folder import ALWAYS, OVERLAY, REPORT, RunFolder
 from movseg_jax.segment.record import Column, Record
-from movseg_jax.segment.settings import FPS_RANGE, Settings
+from movseg_jax.segment.settings import FPS_RANGE, Settings, least_motion
 from movseg_jax.segment.until import (
     LEAST_INTERVAL,
     Stopped,
@@ -251,11 +251,12 @@ class _Job:
 
     def link(self, record: Record) -> Sequence[TrackedFrame]:
         """The tracks, read from disk frame by frame."""
-        track, watched = self.settings.track, self._watched(record)
+        settings, watched = self.settings, self._watched(record)
+        track = settings.track
+        min_motion = least_motion(settings.min_motion, self.detector.config)
         with stopwatch(self.timing, "track"):
-            links = drop_resting(
-                watched, link(watched, track), self.settings.min_motion
-            )
+            links = link(watched, track)
+            links = drop_resting(watched, links, min_motion, settings.min_frames, track)
         tracks = TrackedFrames(
             record,
             links,

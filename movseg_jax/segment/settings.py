@@ -3,11 +3,14 @@
 import dataclasses
 import math
 
-from movseg_jax.config import TrackConfig
+from movseg_jax.config import ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import FORMATS, Format
 
 IMAGE_FPS = 25.0  # At which the overlay of a folder of images plays.
+# Of tracks that are kept: see `track.drop_resting`. Compression and noise alone have
+# flow of about a tenth of a pixel.
+MIN_MOTION, MIN_FRAMES = 0.2, 3
 FPS_RANGE = (0.001, 1000.0)  # Of a video that is written.
 
 
@@ -18,8 +21,9 @@ class Settings:
     Attributes:
         flow: "dis", "farneback", or a folder of flow files named as the frames.
         track: How detections are linked.
-        min_motion: Tracks that never move faster than this relative to the scene are
-            left out, in pixels a frame.
+        min_motion: A track must move faster than this relative to the scene, in pixels
+            a frame; None is `MIN_MOTION` for models that see motion, else 0.
+        min_frames: In this many frames: see `track.drop_resting`.
         why: Show how fast objects move relative to the scene in the overlay.
         max_frames: How many to read at most.
         batch_size: Frames that the device gets at once.
@@ -29,7 +33,8 @@ class Settings:
 
     flow: str = "dis"
     track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
-    min_motion: float = 0.0
+    min_motion: float | None = None
+    min_frames: int = MIN_FRAMES
     why: bool = False
     max_frames: int | None = None
     batch_size: int = 1
@@ -39,7 +44,8 @@ class Settings:
     def __post_init__(self):
         least, most = FPS_RANGE
         for name, valid, expected in (
-            ("min_motion", 0 <= self.min_motion < math.inf, "0 or more"),
+            ("min_motion", 0 <= (self.min_motion or 0) < math.inf, "0 or more"),
+            ("min_frames", self.min_frames >= 0, "0 or more"),
             ("max_frames", self.max_frames is None or self.max_frames > 0, "1 or more"),
             ("batch_size", self.batch_size > 0, "1 or more"),
             ("save", not {*self.save} - {*FORMATS}, f"some of {', '.join(FORMATS)}"),
@@ -49,3 +55,10 @@ class Settings:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}, expected {expected}."
                 )
+
+
+def least_motion(min_motion: float | None, model: ModelConfig) -> float:
+    """What `min_motion` is for a model; one without flow is to find what rests, too."""
+    if min_motion is not None:
+        return min_motion
+    return MIN_MOTION if model.motion is not None else 0.0

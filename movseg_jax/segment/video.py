@@ -7,6 +7,7 @@ from movseg_jax.config import TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FlowSource, detect_frames
 from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.segment.settings import MIN_FRAMES, least_motion
 from movseg_jax.track import TrackedFrames, drop_resting, link
 from movseg_jax.video.reading import Frame, read_frames
 
@@ -17,7 +18,8 @@ def segment_video(
     *,
     flow: FlowSource = "dis",
     track: TrackConfig | None = None,
-    min_motion: float = 0.0,
+    min_motion: float | None = None,
+    min_frames: int = MIN_FRAMES,
     max_frames: int | None = None,
     batch_size: int = 1,
 ) -> TrackedFrames:
@@ -31,8 +33,9 @@ def segment_video(
         detector: From `load_detector`; None loads the one that comes with the package.
         flow: See `detect_frames`.
         track: How detections are linked; the authors' settings if None.
-        min_motion: Tracks that never move faster than this relative to the scene are
-            left out, in pixels a frame.
+        min_motion: Tracks are kept that move faster than this relative to the scene, in
+            pixels a frame; None is 0.2 for models that see motion, else 0.
+        min_frames: In this many frames at least: see `track.drop_resting`.
         max_frames: How many to read at most; of frames that are handed in, all are.
         batch_size: See `detect_frames`.
 
@@ -41,11 +44,11 @@ def segment_video(
     """
     if isinstance(video, str | Path | int):
         video = read_frames(video, max_frames=max_frames)
-    track = track or TrackConfig()
+    track, detector = track or TrackConfig(), detector or load_detector()
     detections, names, times, size = [], [], [], (0, 0)
     for frame, _, found in detect_frames(
         video,
-        detector or load_detector(),
+        detector,
         flow=flow,
         batch_size=batch_size,
         min_score=track.continue_score,
@@ -56,7 +59,9 @@ def segment_video(
         size = frame.image.shape[:2]
     if not detections:
         raise InputError("The video has no frames.")
-    links = drop_resting(detections, link(detections, track), min_motion)
+    min_motion = least_motion(min_motion, detector.config)
+    links = link(detections, track)
+    links = drop_resting(detections, links, min_motion, min_frames, track)
     return TrackedFrames(
         detections, links, names=names, size=size, times=times, config=track
     )

@@ -1,0 +1,180 @@
+"""Says which part of a model loses how much: its J if the other parts were perfect.
+
+    python scripts/oracles.py davis2016 development DAVIS --options resolution=270p
+
+The columns are means of J over videos' frames, and videos, of all that moves together:
+
+- "detections": of the best detection of each object, whatever its score, so that
+  scores and tracking are perfect;
+- "boxes": of masks predicted in the true boxes, so that only masks are not;
+- "grid": of the true masks at the 28x28 pixels that the model has for one.
+
+What is tracked by the model as it is, `scripts/compare_models.py` says. As there, each
+video's last frame, which has no flow, is left out.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from movseg_jax import masks
+from movseg_jax.data.example import Example, Source
+from movseg_jax.data.sources import open_source
+from movseg_jax.data.transforms import ignore_resting
+from movseg_jax.decoding import Selected
+from movseg_jax.detector import Detector
+from movseg_jax.inputs import make_inputs
+from movseg_jax.metrics.davis import region_similarity
+from movseg_jax.preprocessing import stack
+from movseg_jax.process import prepare_jax
+from movseg_jax.segment.detecting import Detected, detect_frames
+from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.video.reading import Frame
+
+GRID = 28
+OBJECTS = 16  # Of a frame, at most, so that one compilation will do.
+COLUMNS = ("detections", "boxes", "grid")
+
+Masks = Bool[np.ndarray, "n h w"]
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="name of the data set: movseg data list")
+    parser.add_argument("split")
+    parser.add_argument("data", type=Path, help="its folder")
+    parser.add_argument("--weights", help="or a run; otherwise the package's own")
+    parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
+    options = parser.parse_args()
+    given = dict(option.split("=", 1) for option in options.options)
+    source = open_source(options.source, options.split, options.data, **given)
+    detector = load_detector(options.weights)
+    print(" " * 24 + "".join(f"{column:>12}" for column in COLUMNS))
+    rows = []
+    for name, numbers in source.sequences.items():
+        rows.append(measure(source, numbers, detector))
+        print(row(name, rows[-1]), flush=True)
+    print(row("mean", np.mean(rows, axis=0)))
+
+
+def row(name: str, values: Sequence[float]) -> str:
+    """A line of the table."""
+    return f"{name:>24}" + "".join(f"{value:12.3f}" for value in values)
+
+
+def measure(
+    source: Source, numbers: Sequence[int], detector: TrainedDetector
+) -> list[float]:
+    """J of a video in each column."""
+    in_boxes = mask_predictor(detector)
+    frames = (
+        Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
+    )
+    values = []
+    for detected in detect_frames(frames, detector, min_score=0.0):
+        if detected.flow is None:
+            continue
+        example = ignore_resting(source[numbers[detected.frame.index]])
+        objects = true_objects(example)
+        predicted = (
+            best_detections(objects, detected),
+            in_boxes(objects, detected),
+            on_grid(objects),
+        )
+        counted = ~np.asarray(example.masks[example.ignore].any(axis=0))
+        truth = objects.any(axis=0) & counted
+        values.append(
+            [region_similarity(found & counted, truth) for found in predicted]
+        )
+    return np.mean(values, axis=0).tolist()
+
+
+def true_objects(example: Example) -> Masks:
+    """Those that move and are seen, the largest if there are too many."""
+    objects = np.asarray(example.masks[~example.ignore])
+    areas = objects.sum(axis=(1, 2))
+    order = np.argsort(-areas, kind="stable")[:OBJECTS]
+    return objects[order[areas[order] > 0]]
+
+
+def best_detections(objects: Masks, detected: Detected) -> Bool[np.ndarray, "h w"]:
+    """All pixels of the detections that overlap most with an object each."""
+    rles = [detection.mask for detection in detected.detections.moving]
+    overlaps = masks.iou([masks.encode(mask) for mask in objects], rles)
+    best = {int(row.argmax()) for row in overlaps if row.any()}
+    if not best:
+        return np.zeros(objects.shape[1:], bool)
+    return masks.decode(masks.union([rles[i] for i in best]))
+
+
+def mask_predictor(
+    detector: TrainedDetector,
+) -> Callable[[Masks, Detected], Bool[np.ndarray, "h w"]]:
+    """A function from true objects to all pixels of the masks predicted for them."""
+    config = detector.config
+
+    def predict(module, inputs, selected):
+        pyramid = module.features(inputs)[config.mask_features]
+        return module.mask_logits(pyramid, selected, inputs)
+
+    model = Detector(config)
+    apply = jax.jit(
+        lambda params, *arguments: model.apply(
+            {"params": params}, *arguments, method=predict
+        )
+    )
+
+    def in_boxes(objects, detected):
+        image = detected.frame.image
+        inputs = stack([make_inputs(image, detected.flow, config)])
+        boxes = np.zeros((OBJECTS, 4), np.float32)
+        boxes[: len(objects)] = masks.tight_boxes(objects)
+        y, x = np.asarray(inputs.scale[0])
+        numbers = np.zeros((1, OBJECTS), np.int32)
+        selected = Selected(
+            (boxes * np.array([x, y, x, y], np.float32))[None],
+            boxes[None],
+            numbers.astype(np.float32),
+            numbers,
+            numbers == 0,
+        )
+        logits = np.asarray(apply(detector.params, inputs, selected))[0]
+        return paste(logits[: len(objects)], boxes[: len(objects)], image.shape[:2])
+
+    return in_boxes
+
+
+def on_grid(objects: Masks) -> Bool[np.ndarray, "h w"]:
+    """All pixels of objects at the resolution of a predicted mask."""
+    boxes = masks.tight_boxes(objects)
+    grids = np.zeros((len(objects), GRID, GRID), np.float32)
+    for grid, mask, box in zip(grids, objects, boxes, strict=True):
+        left, top, right, bottom = box.astype(int)
+        inside = mask[top:bottom, left:right].astype(np.float32)
+        # Enlarged first, as INTER_AREA has the parts of pixels only when it reduces.
+        inside = cv2.resize(inside, (8 * GRID, 8 * GRID), interpolation=cv2.INTER_AREA)
+        grid[:] = cv2.resize(inside, (GRID, GRID), interpolation=cv2.INTER_AREA) - 0.5
+    return paste(grids, boxes, objects.shape[1:])
+
+
+def paste(
+    logits: Float32[np.ndarray, "n s s"],
+    boxes: Float32[np.ndarray, "n 4"],
+    size: masks.Size,
+) -> Bool[np.ndarray, "h w"]:
+    """All pixels of masks in their boxes, in the frame."""
+    pasted = masks.paste_rles(logits, boxes, size)
+    return masks.decode(masks.union(pasted)) if pasted else np.zeros(size, bool)
+
+
+if __name__ == "__main__":
+    prepare_jax()
+    main()
