@@ -35,7 +35,7 @@ def steps(options: argparse.Namespace) -> Iterator[Step]:
     synth += ["--backgrounds", options.backgrounds, "--cutouts"]
     synth += [options.coco / "annotations" / "instances_train.json"]
     yield [*synth, "--out", "data/rendered", "--clips", "360", "--scene.frames", "6"]
-    yield [*synth, "--out", "data/resting/rendered", "--clips", "800", "--seed", "7",
+    yield [*synth, "--out", "data/resting/rendered", "--clips", "200", "--seed", "7",
            "--scene.frames", "3", "--scene.nothing-moves", "1"]  # fmt: skip
     yield ["python", SCRIPTS / "animate_photographs.py", options.coco, "--splits",
            "train", "one_person_only", "--copies", "2",
@@ -62,7 +62,6 @@ def steps(options: argparse.Namespace) -> Iterator[Step]:
         ("motion", "data"),
         ("motion_estimated", "data/estimated"),
         ("joint", "data/estimated"),
-        ("joint_resting", "data/estimated"),
     ):
         yield ["movseg", "train", CONFIGS / f"{stage}.py", "--workdir",
                f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
@@ -101,7 +100,7 @@ def main() -> int:
             return status.returncode
         with done.open("a") as file:
             file.write(f"{command}\n")
-    print(f"Now: python scripts/bundle_weights.py {out}/runs/default/joint_resting")
+    print(f"Now: python scripts/bundle_weights.py {out}/runs/default/joint")
     return 0
 
 

@@ -77,9 +77,16 @@ def test_detections_and_masks_equal_torchvisions(golden):
     expected = golden.arrays
     n = int(found.valid.sum())
     assert n == len(expected["scores"])
-    assert_allclose(found.scores[0, :n], expected["scores"], atol=1e-4)
-    assert_array_equal(found.classes[0, :n], expected["classes"])
-    assert_allclose(found.boxes[0, :n], expected["boxes"], atol=2e-3)
+    # Scores equal to float32's last digits may change places with their neighbours:
+    # which is higher depends on the processor's instructions.
+    distance = np.abs(np.asarray(found.boxes[0, :n])[:, None] - expected["boxes"])
+    order = np.argmin(distance.max(axis=-1), axis=0)
+    assert_array_equal(np.sort(order), np.arange(n))
+    assert np.abs(expected["scores"][order] - expected["scores"]).max() < 1e-5
+    found = jax.tree.map(lambda x: np.asarray(x)[:, order], found)
+    assert_allclose(found.scores[0], expected["scores"], atol=1e-4)
+    assert_array_equal(found.classes[0], expected["classes"])
+    assert_allclose(found.boxes[0], expected["boxes"], atol=2e-3)
     probabilities = jax.nn.sigmoid(found.mask_logits[0])
     m = len(expected["mask_probabilities"])
     assert_allclose(probabilities[:m], expected["mask_probabilities"], atol=1e-4)
