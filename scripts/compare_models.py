@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from movseg_jax import masks
+from movseg_jax.commands.arguments import read_options
 from movseg_jax.config import TrackConfig
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
@@ -39,8 +40,8 @@ from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 from movseg_jax.process import prepare_jax
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.detector import load_detector
-from movseg_jax.segment.settings import MIN_FRAMES, least_motion
-from movseg_jax.track import drop_resting, link
+from movseg_jax.segment.settings import link_moving
+from movseg_jax.track import Links
 from movseg_jax.tracks import Detection, FrameDetections
 from movseg_jax.video.reading import Frame
 
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="weights, or folders of runs")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
     options = parser.parse_args()
-    given = dict(option.split("=", 1) for option in options.options)
+    given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
     print(f"{'':>32}{'precision':>10}{'recall':>10}{'AP50':>10}{'J':>10}")
     for model in options.models:
@@ -90,8 +91,8 @@ def compare(source: Source, model: str) -> tuple[float, float, float, list[float
             if detected.flow is not None:
                 example = ignore_resting(source[number])
                 evaluator.add(example.name, *_as_images(video[-1].moving, example))
-        min_motion = least_motion(None, detector.config)
-        similarities.append(_similarity(source, numbers, video, min_motion))
+        links = link_moving(video, detector.config, TrackConfig())
+        similarities.append(_similarity(source, numbers, video, links))
     (outcomes,) = evaluator.tables().values()
     sure = outcomes.outcomes[0, 0, outcomes.scores > SCORE]
     right, wrong = np.count_nonzero(sure == 1), np.count_nonzero(sure == 0)
@@ -117,14 +118,12 @@ def _similarity(
     source: Source,
     numbers: Sequence[int],
     video: list[FrameDetections],
-    min_motion: float,
+    links: Links,
 ) -> float:
     """Mean J of a video's frames without the first and the last, as DAVIS has it."""
     if len(video) < 3:
         raise InputError(f"{source.name}: has a video of {len(video)} frames.")
     values = []
-    links = link(video, TrackConfig())
-    links = drop_resting(video, links, min_motion, MIN_FRAMES)
     for i in range(1, len(video) - 1):
         example = ignore_resting(source[numbers[i]])
         counted = ~np.asarray(example.masks[example.ignore].any(axis=0))

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from movseg_jax import masks
+from movseg_jax.commands.arguments import read_options
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
@@ -54,13 +55,14 @@ def main() -> None:
     parser.add_argument("--weights", help="or a run; otherwise the package's own")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
     options = parser.parse_args()
-    given = dict(option.split("=", 1) for option in options.options)
+    given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
     detector = load_detector(options.weights)
+    in_boxes = mask_predictor(detector)  # Once, as it is compiled.
     print(" " * 24 + "".join(f"{column:>12}" for column in COLUMNS))
     rows = []
     for name, numbers in source.sequences.items():
-        rows.append(measure(source, numbers, detector))
+        rows.append(measure(source, numbers, detector, in_boxes))
         print(row(name, rows[-1]), flush=True)
     print(row("mean", np.mean(rows, axis=0)))
 
@@ -71,10 +73,12 @@ def row(name: str, values: Sequence[float]) -> str:
 
 
 def measure(
-    source: Source, numbers: Sequence[int], detector: TrainedDetector
+    source: Source,
+    numbers: Sequence[int],
+    detector: TrainedDetector,
+    in_boxes: Callable[[Masks, Detected], Bool[np.ndarray, "h w"]],
 ) -> list[float]:
-    """J of a video in each column."""
-    in_boxes = mask_predictor(detector)
+    """J of a video in each column; `in_boxes` is the detector's `mask_predictor`."""
     frames = (
         Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
     )

@@ -286,7 +286,7 @@ def test_a_signal_stops_a_run_after_a_frame(shots, undisturbed, tmp_path):
     assert results(tmp_path) == results(undisturbed[1])
 
 
-@pytest.mark.parametrize("part", ["link", "write_tracks", "write_overlay"])
+@pytest.mark.parametrize("part", ["link_moving", "write_tracks", "write_overlay"])
 def test_a_signal_also_stops_linking_and_writing(
     shots, undisturbed, tmp_path, monkeypatch, part
 ):
@@ -480,7 +480,7 @@ def test_frames_of_another_size_end_the_video_wherever_it_was_stopped(
         segment(shots, out, make_detector(after(2, die)))
     record = out / WORK / "detections.jsonl"
     with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(job, "link", lambda *_: die())
+        patch.setattr(job, "link_moving", lambda *_: die())
         segment(shots, out)
     assert len(record.read_bytes().splitlines()) == 4
     second = segment(shots, out)

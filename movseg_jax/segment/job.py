@@ -38,7 +38,7 @@ from movseg_jax.segment.detecting import (
 from movseg_jax.segment.detector import TrainedDetector
 from movseg_jax.segment.folder import ALWAYS, OVERLAY, REPORT, RunFolder
 from movseg_jax.segment.record import Column, Record
-from movseg_jax.segment.settings import FPS_RANGE, Settings, least_motion
+from movseg_jax.segment.settings import FPS_RANGE, Settings, link_moving
 from movseg_jax.segment.until import (
     LEAST_INTERVAL,
     Stopped,
@@ -46,7 +46,7 @@ from movseg_jax.segment.until import (
     recorded,
     until_damage,
 )
-from movseg_jax.track import TrackedFrames, drop_resting, link
+from movseg_jax.track import TrackedFrames
 from movseg_jax.tracks import TrackedFrame
 from movseg_jax.train.stopping import StopRequest
 from movseg_jax.video.reading import VideoInfo, fingerprint, probe, read_frames
@@ -253,10 +253,14 @@ class _Job:
         """The tracks, read from disk frame by frame."""
         settings, watched = self.settings, self._watched(record)
         track = settings.track
-        min_motion = least_motion(settings.min_motion, self.detector.config)
         with stopwatch(self.timing, "track"):
-            links = link(watched, track)
-            links = drop_resting(watched, links, min_motion, settings.min_frames, track)
+            links = link_moving(
+                watched,
+                self.detector.config,
+                track,
+                settings.min_motion,
+                settings.min_frames,
+            )
         tracks = TrackedFrames(
             record,
             links,

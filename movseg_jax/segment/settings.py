@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from movseg_jax.config import ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import FORMATS, Format
+from movseg_jax.track import Links, drop_resting, link
+from movseg_jax.tracks import FrameDetections
 
 IMAGE_FPS = 25.0  # At which the overlay of a folder of images plays.
 # Of tracks that are kept: see `track.drop_resting`. Compression and noise alone have
@@ -57,8 +60,22 @@ class Settings:
                 )
 
 
-def least_motion(min_motion: float | None, model: ModelConfig) -> float:
-    """What `min_motion` is for a model; one without flow is to find what rests, too."""
-    if min_motion is not None:
-        return min_motion
-    return MIN_MOTION if model.motion is not None else 0.0
+def link_moving(
+    frames: Sequence[FrameDetections],
+    model: ModelConfig,
+    track: TrackConfig,
+    min_motion: float | None = None,
+    min_frames: int = MIN_FRAMES,
+) -> Links:
+    """Links a video's detections, without tracks that are not seen to move enough.
+
+    Args:
+        frames: Read three times; see `track.link`.
+        model: That found them. One without flow is to find what rests, too.
+        track: As in `Settings`, like the following.
+        min_motion: None is by the model.
+        min_frames: See `track.drop_resting`.
+    """
+    if min_motion is None:
+        min_motion = MIN_MOTION if model.motion is not None else 0.0
+    return drop_resting(frames, link(frames, track), min_motion, min_frames, track)

@@ -7,8 +7,8 @@ from movseg_jax.config import TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FlowSource, detect_frames
 from movseg_jax.segment.detector import TrainedDetector, load_detector
-from movseg_jax.segment.settings import MIN_FRAMES, least_motion
-from movseg_jax.track import TrackedFrames, drop_resting, link
+from movseg_jax.segment.settings import MIN_FRAMES, link_moving
+from movseg_jax.track import TrackedFrames
 from movseg_jax.video.reading import Frame, read_frames
 
 
@@ -59,9 +59,7 @@ def segment_video(
         size = frame.image.shape[:2]
     if not detections:
         raise InputError("The video has no frames.")
-    min_motion = least_motion(min_motion, detector.config)
-    links = link(detections, track)
-    links = drop_resting(detections, links, min_motion, min_frames, track)
+    links = link_moving(detections, detector.config, track, min_motion, min_frames)
     return TrackedFrames(
         detections, links, names=names, size=size, times=times, config=track
     )
