@@ -483,7 +483,7 @@ def test_memory_grows_by_a_few_kilobytes_an_image():
     boxes, truth = random_boxes(rng, 100), object_of([0, 0, 50, 50])
     used = []
     tracemalloc.start()
-    for i in range(3):
+    for i in range(12):
         detections = ImageDetections(
             boxes=boxes.copy(),
             masks=[dataclasses.replace(rle) for rle in noise],
@@ -495,7 +495,8 @@ def test_memory_grows_by_a_few_kilobytes_an_image():
         used.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert sum(len(rle.counts) for rle in noise) > 1_000_000
-    assert (used[-1] - used[0]) / 2 < 6_000  # The first image fills caches, too.
+    # Now and then an image fills a cache of the interpreter's, too.
+    assert np.median(np.diff(used)) < 6_000
 
 
 # Equal scores together -------------------------------------------------------------
