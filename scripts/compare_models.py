@@ -13,8 +13,12 @@ columns:
 - "recall": of what moves, how much is found;
 - "AP50": area under the curve of the two over all scores, of masks, as COCO has it;
 - "J": IoU of all that is tracked together with all that moves, the mean over the
-  videos' frames and the videos, and an interval that 95 % of draws of as many videos
-  have, each of them any number of times.
+  videos' frames and the videos;
+- "best J": the same of all detections above a score, at the score, the same for all
+  videos, at which it is best. Other than J it does not depend on how sure a model is.
+
+Below each number is the interval that 95 % of draws of as many videos have, each of
+them any number of times.
 
 Options of the data set's reader are NAME=VALUE: --options resolution=270p. The data set
 must have every frame of its videos, of three frames at least.
@@ -23,8 +27,10 @@ must have every frame of its videos, of three frames at least.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from movseg_jax import masks
 from movseg_jax.commands.arguments import read_options
@@ -34,7 +40,7 @@ from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
-from movseg_jax.metrics.average_precision import Evaluator
+from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
 from movseg_jax.metrics.davis import region_similarity
 from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 from movseg_jax.process import prepare_jax
@@ -47,7 +53,22 @@ from movseg_jax.video.reading import Frame
 
 SCORE = 0.7  # Of detections that count as found (Dave et al., 2019, section 5.4.1).
 IOU = 0.5
+SCORES = np.linspace(0.1, 0.95, 18)
 DRAWS = 2000
+
+
+class Video(NamedTuple):
+    """What became of a model's detections in a video.
+
+    Attributes:
+        tables: Of its frames, as `Evaluator` has them.
+        tracked: J of what is tracked.
+        above: J [scores] of the detections above each of `SCORES`.
+    """
+
+    tables: Tables
+    tracked: float
+    above: Float[np.ndarray, " scores"]
 
 
 def main() -> None:
@@ -63,27 +84,28 @@ def main() -> None:
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
-    print(f"{'':>32}{'precision':>10}{'recall':>10}{'AP50':>10}{'J':>10}")
+    names = "precision", "recall", "AP50", "J", "best J"
+    print(f"{'':32}" + "".join(f"{name:>14}" for name in names))
     for model in options.models:
-        *row, similarities = compare(source, model)
-        shown = "".join(f"{value:10.3f}" for value in (*row, np.mean(similarities)))
-        found = intervals(lambda js: {"J": float(np.mean(js))}, similarities, DRAWS)
-        if found["J"]:
-            shown += " [{:.3f}, {:.3f}]".format(*found["J"])
-        each = " ".join(f"{value:.2f}" for value in similarities)
-        print(f"{model[-32:]:>32}{shown}  {each}", flush=True)
+        videos = compare(source, model)
+        numbers = measure(videos)
+        between = intervals(measure, videos, DRAWS)
+        print(f"{model[-32:]:32}" + "".join(f"{numbers[n]:14.3f}" for n in names))
+        if all(between.values()):
+            ends = ("{:.3f}-{:.3f}".format(*(between[n] or ())) for n in names)
+            print(f"{'':32}" + "".join(f"{end:>14}" for end in ends), flush=True)
 
 
-def compare(source: Source, model: str) -> tuple[float, float, float, list[float]]:
-    """Precision, recall and AP50 of a model, and J of each video."""
+def compare(source: Source, model: str) -> list[Video]:
+    """What a model finds in each video."""
     detector = load_detector(model)
-    evaluator = Evaluator((IOU,), kinds=("mask",), class_agnostic=True)
-    similarities = []
+    videos = []
     for numbers in source.sequences.values():
         # One at a time: examples are read again, so that no clip is held in memory.
         frames = (
             Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
         )
+        evaluator = _evaluator()
         video: list[FrameDetections] = []
         for detected in detect_frames(frames, detector, min_score=0.05):
             number = numbers[len(video)]
@@ -92,13 +114,28 @@ def compare(source: Source, model: str) -> tuple[float, float, float, list[float
                 example = ignore_resting(source[number])
                 evaluator.add(example.name, *_as_images(video[-1].moving, example))
         links = link_moving(video, detector.config, TrackConfig())
-        similarities.append(_similarity(source, numbers, video, links))
-    (outcomes,) = evaluator.tables().values()
+        similarities = _similarities(source, numbers, video, links)
+        videos.append(Video(evaluator.tables(), *similarities))
+    return videos
+
+
+def measure(videos: Sequence[Video]) -> dict[str, float]:
+    """The columns, of some videos together."""
+    tables = merged(video.tables for video in videos)
+    (outcomes,) = tables.values()
     sure = outcomes.outcomes[0, 0, outcomes.scores > SCORE]
     right, wrong = np.count_nonzero(sure == 1), np.count_nonzero(sure == 0)
-    precision = right / max(right + wrong, 1)
-    recall = right / max(int(outcomes.objects[0]), 1)
-    return precision, recall, evaluator.summary()["mask_ap50"], similarities
+    return {
+        "precision": right / max(right + wrong, 1),
+        "recall": right / max(int(outcomes.objects[0]), 1),
+        "AP50": _evaluator().measures(tables)["mask_ap50"],
+        "J": float(np.mean([video.tracked for video in videos])),
+        "best J": float(np.mean([video.above for video in videos], axis=0).max()),
+    }
+
+
+def _evaluator() -> Evaluator:
+    return Evaluator((IOU,), kinds=("mask",), class_agnostic=True)
 
 
 def _as_images(detections: Sequence[Detection], example: Example):
@@ -114,25 +151,35 @@ def _as_images(detections: Sequence[Detection], example: Example):
     return found, objects
 
 
-def _similarity(
+def _similarities(
     source: Source,
     numbers: Sequence[int],
     video: list[FrameDetections],
     links: Links,
-) -> float:
-    """Mean J of a video's frames without the first and the last, as DAVIS has it."""
+) -> tuple[float, Float[np.ndarray, " scores"]]:
+    """J of a video's tracks, and of its detections above each of `SCORES`.
+
+    They are means of all frames but the first and the last, as DAVIS has it.
+    """
     if len(video) < 3:
         raise InputError(f"{source.name}: has a video of {len(video)} frames.")
-    values = []
+    tracked, above = [], []
     for i in range(1, len(video) - 1):
         example = ignore_resting(source[numbers[i]])
         counted = ~np.asarray(example.masks[example.ignore].any(axis=0))
-        truth = np.asarray(example.masks[~example.ignore].any(axis=0))
-        every = (*video[i].moving, *video[i].static)
-        tracked = [d.mask for d, id in zip(every, links[i], strict=True) if id]
-        found = masks.decode(masks.union(tracked)) if tracked else np.zeros_like(truth)
-        values.append(region_similarity(found & counted, truth & counted))
-    return float(np.mean(values))
+        truth = np.asarray(example.masks[~example.ignore].any(axis=0)) & counted
+        moving = video[i].moving
+        every = zip((*moving, *video[i].static), links[i], strict=True)
+        found = [d.mask for d, id in every if id]
+        tracked.append(_covered(found, truth, counted))
+        sure = ([d.mask for d in moving if d.score > score] for score in SCORES)
+        above.append([_covered(found, truth, counted) for found in sure])
+    return float(np.mean(tracked)), np.mean(above, axis=0)
+
+
+def _covered(found: list[masks.Rle], truth, counted) -> float:
+    together = masks.decode(masks.union(found)) if found else np.zeros_like(truth)
+    return region_similarity(together & counted, truth)
 
 
 if __name__ == "__main__":

@@ -200,19 +200,18 @@ def compared(tmp_path, monkeypatch):
         videos = iter(source.sequences.values())
         monkeypatch.setattr(script, "load_detector", lambda model: make_detector())
         monkeypatch.setattr(script, "detect_frames", detect_frames)
-        return script.compare(source, "weights")
+        return script.measure(script.compare(source, "weights"))
 
     return compare
 
 
 def test_a_perfect_model_compares_as_one(compared):
-    *row, similarities = compared(lambda truth: [(mask, 0.95) for mask in truth])
-    assert row == [1, 1, pytest.approx(1)] and similarities == [1, 1]
+    numbers = compared(lambda truth: [(mask, 0.96) for mask in truth])
+    assert list(numbers.values()) == pytest.approx([1, 1, 1, 1, 1])
 
 
 def test_a_model_that_finds_nothing_compares_as_none(compared):
-    *row, similarities = compared(lambda truth: [])
-    assert row == [0, 0, 0] and similarities == [0, 0]
+    assert list(compared(lambda truth: []).values()) == [0, 0, 0, 0, 0]
 
 
 def test_a_model_that_is_half_right(compared):
@@ -223,11 +222,11 @@ def test_a_model_that_is_half_right(compared):
         wrong[-2:] = True
         return [(truth[0], 0.95), (wrong, 0.94), (truth[1], 0.6)]
 
-    precision, recall, score, similarities = compared(find)
-    assert (precision, recall) == (0.5, 0.5)
-    # The second thing, not sure enough for both of these, counts for AP.
-    assert 0.5 < score < 1
-    assert all(0 < value < 0.6 for value in similarities)
+    numbers = compared(find)
+    assert (numbers["precision"], numbers["recall"]) == (0.5, 0.5)
+    # The second thing, not sure enough for both of these, counts for AP and best J.
+    assert 0.5 < numbers["AP50"] < 1
+    assert 0 < numbers["J"] < numbers["best J"] < 1
 
 
 # Oracles ---------------------------------------------------------------------------

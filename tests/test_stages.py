@@ -228,6 +228,6 @@ def test_all_but_the_first_small_stages_start_from_something():
         "rendered/appearance",
         "rendered/motion",
         "default/motion",
-        f"{small}/t1_estimated",
-        *(f"{small}/flow_{name}" for name in ("direct", "paper", "residual")),
+        *(f"{small}/{name}" for name in ("t1_true", "t1_estimated")),
+        *(f"{small}/flow_{name}" for name in ("paper", "residual")),
     }

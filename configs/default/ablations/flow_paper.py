@@ -1,5 +1,7 @@
 """Flow as angle and magnitude: the motion stream alone, on estimated flow.
 
+To compare with t1_estimated.py, which has flow as it is, in pixels.
+
     movseg train configs/default/ablations/flow_paper.py \\
         --workdir runs/default/ablations/flow_paper --data-dir data/estimated
 """
@@ -7,15 +9,10 @@
 import dataclasses
 from pathlib import Path
 
-from movseg_jax.config import Config, StartConfig, load_config
-
-STAGES = Path(__file__).parents[1]
+from movseg_jax.config import Config, load_config
 
 
 def get_config() -> Config:
-    stage = load_config(STAGES / "motion_estimated.py")
-    return dataclasses.replace(
-        stage,
-        model=dataclasses.replace(stage.model, flow_encoding="paper"),
-        train=dataclasses.replace(stage.train, start=StartConfig()),
-    )
+    row = load_config(Path(__file__).with_name("t1_estimated.py"))
+    model = dataclasses.replace(row.model, flow_encoding="paper")
+    return dataclasses.replace(row, model=model)

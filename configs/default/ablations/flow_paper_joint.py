@@ -1,5 +1,7 @@
 """Flow as angle and magnitude: both streams.
 
+To compare with flow_direct_joint.py.
+
     movseg train configs/default/ablations/flow_paper_joint.py \\
         --workdir runs/default/ablations/flow_paper_joint --data-dir data/estimated
 """

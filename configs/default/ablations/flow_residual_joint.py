@@ -1,5 +1,7 @@
 """Flow relative to the camera's motion: both streams.
 
+To compare with flow_direct_joint.py.
+
     movseg train configs/default/ablations/flow_residual_joint.py \\
         --workdir runs/default/ablations/flow_residual_joint --data-dir data/estimated
 """
@@ -12,9 +14,8 @@ from movseg_jax.config import Config, load_config
 
 def get_config() -> Config:
     row = load_config(Path(__file__).with_name("t3_freeze_appearance.py"))
-    start = dataclasses.replace(
-        row.train.start, motion="runs/default/ablations/flow_residual"
-    )
+    motion = "runs/default/ablations/flow_residual"
+    start = dataclasses.replace(row.train.start, motion=motion)
     return dataclasses.replace(
         row,
         model=dataclasses.replace(row.model, flow_encoding="residual"),

@@ -9,15 +9,10 @@ from pathlib import Path
 
 from movseg_jax.config import Config, SourceConfig, load_config
 
-STAGES = Path(__file__).parents[1]
-
 
 def get_config() -> Config:
-    stage = load_config(STAGES / "appearance.py")
-    return dataclasses.replace(
-        stage,
-        data=dataclasses.replace(
-            stage.data, sources=(SourceConfig("coco", "train"),), validation=None
-        ),
-        train=dataclasses.replace(stage.train, steps=600, evaluate_every=0),
+    stage = load_config(Path(__file__).with_name("appearance.py"))
+    data = dataclasses.replace(
+        stage.data, sources=(SourceConfig("coco", "train"),), validation=None
     )
+    return dataclasses.replace(stage, data=data)
