@@ -19,6 +19,7 @@ from movseg_jax.config import (
     ModelConfig,
     OptimizerConfig,
     SourceConfig,
+    StartConfig,
     TargetConfig,
     TrainConfig,
     TrunkConfig,
@@ -26,7 +27,7 @@ from movseg_jax.config import (
 from movseg_jax.errors import InputError
 from movseg_jax.train.checkpoints import Checkpoints
 from movseg_jax.train.log import TIMINGS, read_log
-from movseg_jax.train.loop import WEIGHTS, best_params, claim, train
+from movseg_jax.train.loop import WEIGHTS, best_params, claimed, train
 from movseg_jax.train.step import TrainState
 from movseg_jax.weights.files import load_weights
 from tests.memory import MemorySource
@@ -205,10 +206,34 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
 
 
 def test_another_config_is_refused_and_the_difference_shown(tmp_path):
-    claim(tmp_path, make_config())
-    claim(tmp_path, make_config())
-    with pytest.raises(InputError, match=r'(?s)another config.*-.*"log_every": 1'):
-        claim(tmp_path, make_config(log_every=7))
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    for _ in range(2):
+        with claimed(tmp_path, make_config()):
+            pass
+    message = r'(?s)another config.*-.*"log_every": 1'
+    with (
+        pytest.raises(InputError, match=message),
+        claimed(tmp_path, make_config(log_every=7)),
+    ):
+        pass
+
+
+def test_a_run_that_failed_at_once_may_be_started_with_another_config(tmp_path):
+    wrong = make_config(start=StartConfig(weights=str(tmp_path / "missing")))
+    with pytest.raises(InputError, match="missing"):
+        train(wrong, tmp_path / "run", [make_source()], quiet=True)
+    assert train(make_config(), tmp_path / "run", [make_source()], quiet=True).finished
+
+
+def test_a_config_is_not_changed_while_another_process_trains(tmp_path):
+    with claimed(tmp_path, make_config()):
+        before = (tmp_path / "config.json").read_bytes()
+        with (
+            pytest.raises(InputError, match="another process"),
+            claimed(tmp_path, make_config(log_every=7)),
+        ):
+            pass
+        assert (tmp_path / "config.json").read_bytes() == before
 
 
 def test_the_average_is_used_where_there_is_one():

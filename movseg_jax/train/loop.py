@@ -11,7 +11,7 @@ import difflib
 import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ from movseg_jax.train.stopping import StopRequest
 from movseg_jax.weights.files import save_weights
 from movseg_jax.writing import locked, write_file
 
-CONFIG = "config.json"
+CONFIG, CHECKPOINTS = "config.json", "checkpoints"
 WEIGHTS = "weights.safetensors"
 
 
@@ -158,15 +158,15 @@ def train(
     # Processes that differ would wait for each other without end, in different steps.
     parallel.check_same("config", to_json(config))
     first = jax.process_index() == 0
-    if first:
-        claim(workdir, config)
-    parallel.barrier("claimed")
-    stage, steps = make_stage(config), config.train.steps
-    with (
-        locked(workdir) if first else contextlib.nullcontext(),
-        Checkpoints(workdir / "checkpoints", config.train.keep) as checkpoints,
-        StopRequest() as stop,
-    ):
+    with contextlib.ExitStack() as stack:
+        if first:
+            stack.enter_context(claimed(workdir, config))
+        parallel.barrier("claimed")
+        stage, steps = make_stage(config), config.train.steps
+        checkpoints = stack.enter_context(
+            Checkpoints(workdir / CHECKPOINTS, config.train.keep)
+        )
+        stop = stack.enter_context(StopRequest())
         state, extra, report = _begin(config, stage, checkpoints)
         done = int(state.step)
         if done < steps:
@@ -287,20 +287,33 @@ class _Run:
         return metrics.get("mask_ap50")
 
 
-def claim(workdir: Path, config: Config) -> None:
-    """Makes a folder this config's.
+@contextlib.contextmanager
+def claimed(workdir: Path, config: Config) -> Iterator[None]:
+    """Makes a folder this config's, and keeps other processes out of it meanwhile.
 
     Raises:
-        InputError: It is another's already; the message shows the difference.
+        InputError: It has what another config's run saved; the message shows the
+            difference. Or another process is at work there.
     """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{workdir}: cannot be made: {error}.") from None
+    with locked(workdir):
+        _claim(workdir, config)
+        yield
+
+
+def _claim(workdir, config):
     file = workdir / CONFIG
     text = to_json(config) + "\n"
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         found = file.read_text() if file.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}.") from None
-    if found is None:
+    saved = any((workdir / CHECKPOINTS).glob("[0-9]*")) or (workdir / WEIGHTS).exists()
+    # What failed before its first checkpoint may have another config the next time.
+    if found is None or not saved:
         write_file(file, text.encode())
     # Files of older versions lack fields whose defaults keep their meaning.
     elif from_json(Config, found, str(file)) != config:

@@ -1,8 +1,8 @@
 """The appearance stage in small, which the joint rows start from.
 
-Frames are of 150x266 pixels instead of 240x427, and steps a third: all rows together
-take two CPU cores about an hour and a half, and are to be compared with one another
-only.
+Frames are of 150x266 pixels instead of 240x427, and all stages have fewer steps: all
+rows together take two CPU cores about an hour and a half. They are to be compared with
+one another only.
 
     movseg train configs/default/ablations/appearance.py \\
         --workdir runs/default/ablations/appearance --data-dir data/photographs

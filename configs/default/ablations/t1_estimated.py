@@ -14,5 +14,5 @@ from movseg_jax.config import Config, StartConfig, load_config
 
 def get_config() -> Config:
     both = load_config(Path(__file__).with_name("t1_true_estimated.py"))
-    train = dataclasses.replace(both.train, steps=600, start=StartConfig())
+    train = dataclasses.replace(both.train, steps=450, start=StartConfig())
     return dataclasses.replace(both, train=train)

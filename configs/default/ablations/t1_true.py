@@ -16,5 +16,5 @@ def get_config() -> Config:
         stage,
         model=dataclasses.replace(stage.model, short_side=150, long_side=270),
         data=dataclasses.replace(stage.data, buckets=((160, 288),)),
-        train=dataclasses.replace(stage.train, steps=400, evaluate_every=0),
+        train=dataclasses.replace(stage.train, steps=300, evaluate_every=0),
     )

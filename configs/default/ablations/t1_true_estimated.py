@@ -18,7 +18,7 @@ def get_config() -> Config:
         data=dataclasses.replace(true.data, sources=stage.data.sources),
         train=dataclasses.replace(
             true.train,
-            steps=200,
+            steps=150,
             start=StartConfig(weights="runs/default/ablations/t1_true"),
         ),
     )

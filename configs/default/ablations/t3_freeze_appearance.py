@@ -23,7 +23,7 @@ def get_config() -> Config:
         data=dataclasses.replace(joint.data, buckets=small.data.buckets),
         train=dataclasses.replace(
             joint.train,
-            steps=400,
+            steps=300,
             evaluate_every=0,
             frozen=("appearance/*",),
             start=StartConfig(
