@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def prepare_jax() -> None:
-    """Sets what makes JAX fast here, unless the user has; importing JAX comes after.
+    """Sets what makes JAX fast here, unless the user has.
 
     A compilation cache in the user's cache folder, which nobody else can write to (JAX
     runs what it finds there), and `keep_memory`.
@@ -23,8 +23,15 @@ def prepare_jax() -> None:
         cache.chmod(0o700)
     except OSError:
         return  # A read-only home: compile every time.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    for name, value in (
+        ("jax_compilation_cache_dir", str(cache)),
+        ("jax_persistent_cache_min_compile_time_secs", 1.0),
+    ):
+        if name.upper() in os.environ:
+            continue
+        os.environ[name.upper()] = str(value)
+        if "jax" in sys.modules:  # It has read the environment already.
+            sys.modules["jax"].config.update(name, value)
 
 
 def keep_memory() -> None:

@@ -1,21 +1,22 @@
 """Compares trained models on the videos of a data set, frame by frame.
 
-    python scripts/compare_models.py rendered val data/rendered \\
+    python scripts/compare_models.py rendered val data/large/rendered \\
         runs/rendered/appearance runs/rendered/motion_estimated runs/rendered/joint
 
 Each model sees the frames and the flow that OpenCV's DIS estimates between them; the
-last frame of a video has none and is left out. A detection with a score above 0.7 is
-right if its IoU with something that moves is at least 0.5, and no better detection of
-that is there. What rests, where the data set says so, is neither right nor wrong. The
-columns:
+last frame of a video has none and is left out, of J the first one, too. A detection
+with a score above 0.7 is right if its IoU with something that moves is at least 0.5,
+and no better detection of that is there. What rests, where the data set says so, is
+neither right nor wrong. The columns:
 
 - "precision": of the detections, how many are right;
 - "recall": of what moves, how much is found;
 - "AP50": area under the curve of the two over all scores, of masks, as COCO has it;
 - "J": IoU of all that is tracked together with all that moves, the mean over the
   videos' frames and the videos;
-- "best J": the same of all detections above a score, at the score, the same for all
-  videos, at which it is best. Other than J it does not depend on how sure a model is.
+- "best J": the same of all detections of the moving heads above a score, at the score
+  of 0.1, 0.15, ... 0.95, the same for all videos, at which it is best. Other than J it
+  does not depend on how sure a model is.
 
 Below each number is the interval that 95 % of draws of as many videos have, each of
 them any number of times.

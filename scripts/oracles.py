@@ -9,8 +9,8 @@ The columns are means of J over videos' frames, and videos, of all that moves to
 - "boxes": of masks predicted in the true boxes, so that only masks are not;
 - "grid": of the true masks at the 28x28 pixels that the model has for one.
 
-What is tracked by the model as it is, `scripts/compare_models.py` says. As there, each
-video's last frame, which has no flow, is left out.
+What is tracked by the model as it is, `scripts/compare_models.py` says. Each video's
+last frame, which has no flow, is left out.
 """
 
 import argparse

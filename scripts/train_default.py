@@ -1,6 +1,6 @@
 """Trains the model that comes with the package, from the data to the weights.
 
-    python scripts/train_default.py --out runs --davis DAVIS --coco COCO \\
+    python scripts/train_default.py --out OUT --davis DAVIS --coco COCO \\
         --backgrounds PHOTOGRAPHS --resnet resnet50v2.npz
 
 - DAVIS: the DAVIS 2016 data set, of which the frames of 480x270 pixels are used;
@@ -8,9 +8,11 @@
   `instances_one_person_only.json`, one person labelled an image, and their images in
   `train` and `one_person_only`;
 - PHOTOGRAPHS: a folder of images, behind and upon the things of rendered clips;
-- resnet50v2.npz: ImageNet weights of a pre-activation ResNet-50, Gluon's names.
+- resnet50v2.npz: ImageNet weights of a pre-activation ResNet-50, its stem and first
+  three stages (to stride 16), Gluon's names.
 
-Everything is written below --out, in steps that are commands and are printed. Stopped
+Everything is written below --out, where `data`, `weights` and `runs` in the configs'
+docstrings are, too, in steps that are commands and are printed. Stopped
 at any moment and started again, it goes on where it was. On two CPU cores it takes
 about two hours.
 """
@@ -100,7 +102,8 @@ def main() -> int:
             return status.returncode
         with done.open("a") as file:
             file.write(f"{command}\n")
-    print(f"Now: python scripts/bundle_weights.py {out}/runs/default/joint")
+    bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
+    print(f"Now: python {bundle} --surer 1.25 --sides 272 480")
     return 0
 
 

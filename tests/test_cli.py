@@ -105,8 +105,27 @@ def test_convert_writes_weights_that_load(tmp_path):
 def test_what_the_user_sets_is_kept(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "7")
     process.prepare_jax()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
+
+
+def test_what_makes_jax_fast_does_so_after_its_import(tmp_path):
+    """Also where JAX, which reads the environment when it is imported, came first."""
+    code = (
+        "import jax; from movseg_jax.process import prepare_jax; prepare_jax(); "
+        "print(jax.config.jax_compilation_cache_dir,"
+        " jax.config.jax_persistent_cache_min_compile_time_secs)"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=kept | {"XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == [str(tmp_path / "movseg_jax" / "xla"), "1.0"]
 
 
 def test_a_home_that_cannot_be_written_to_is_no_error(monkeypatch, tmp_path):

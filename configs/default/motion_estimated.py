@@ -1,4 +1,6 @@
-"""The bundled model's motion stage on OpenCV's flow, which fine-tunes `motion.py`.
+"""The bundled model's motion stage on OpenCV's flow: fine-tunes `motion.py`.
+
+On rendered clips and DAVIS, as often the one as the other.
 
     movseg train configs/default/motion_estimated.py \\
         --workdir runs/default/motion_estimated --data-dir data/estimated

@@ -1,7 +1,7 @@
 """The joint stage in small: both trained streams, fused, on estimated flow.
 
-    movseg train configs/rendered/joint.py --workdir runs/rendered/joint \
-        --data-dir data/estimated
+    movseg train configs/rendered/joint.py --workdir runs/rendered/joint \\
+        --data-dir data/large/estimated
 
 As `configs/joint_ytvos.py`: the trunks stay as `appearance.py` and
 `motion_estimated.py` made them, so does the static branch of appearance; the fusion and

@@ -1,8 +1,9 @@
 """The motion stage in small: what moves by itself, from true flow alone.
 
-    movseg synth --out data/rendered --clips 400 --scene.frames 6 --scene.size 128 224
+    movseg synth --out data/small/rendered --clips 400 --scene.frames 6 \\
+        --scene.size 128 224
     movseg train configs/rendered/motion.py --workdir runs/rendered/motion \\
-        --data-dir data
+        --data-dir data/small
 
 As `configs/motion_flyingthings3d_gt.py`, but a narrow trunk from random weights.
 """

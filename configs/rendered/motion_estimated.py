@@ -2,9 +2,9 @@
 
     movseg synth --out data/large/rendered --clips 400 --scene.frames 6
     movseg data prepare rendered --manual-dir data/large/rendered \\
-        --data-dir data/estimated --splits train val --flow dis
+        --data-dir data/large/estimated --splits train val --flow dis
     movseg train configs/rendered/motion_estimated.py \\
-        --workdir runs/rendered/motion_estimated --data-dir data/estimated
+        --workdir runs/rendered/motion_estimated --data-dir data/large/estimated
 
 As `configs/motion_flyingthings3d_estimated.py`. The clips are twice as large as those
 of `motion.py`, since flow estimated between smaller frames is useless: the same stage

@@ -78,7 +78,7 @@ class Prepare:
     data_dir: Path
     """Where to write; training's --data-dir."""
     splits: tuple[str, ...] = ()
-    """Which splits; all there are if none is given."""
+    """Which splits; if none is given, all but those that are parts of others."""
     flow: str | None = None
     """"dis" or "farneback" estimates it; or a folder <sequence>/<frame>.flo (.png,
     .npz, .pfm), as `movseg flow` writes; "true" is FlyingThings3D's own."""

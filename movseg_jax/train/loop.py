@@ -151,7 +151,7 @@ def train(
         quiet: Print nothing.
 
     Raises:
-        InputError: The folder is another config's, data or weights to start from cannot
+        InputError: The folder is another run's, data or weights to start from cannot
             be read, a loss is not finite, or the run's processes were given different
             configs or data.
     """

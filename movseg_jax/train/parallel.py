@@ -1,4 +1,4 @@
-"""Data parallelism. The only module that knows of devices and hosts.
+"""Data parallelism: devices and hosts.
 
 The state is replicated and the batch is split along its first axis. Inside of a step,
 `total` adds up over all devices. Two ways run the same step: `pmap`, and

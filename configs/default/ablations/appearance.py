@@ -1,6 +1,6 @@
 """The appearance stage in small, which the joint rows start from.
 
-Frames are of 150x266 pixels instead of 240x427, and all stages have fewer steps: all
+Frames are of 150x267 pixels instead of 240x427, and all stages have fewer steps: all
 rows together take two CPU cores about an hour and a half. They are to be compared with
 one another only.
 

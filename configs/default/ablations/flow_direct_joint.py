@@ -1,4 +1,4 @@
-"""Flow as it is, in pixels: both streams.
+"""Length and angle of flow: both streams.
 
 Other than t3_freeze_appearance.py it starts from motion on estimated flow alone, as the
 other encodings do.

@@ -1,6 +1,6 @@
-"""Flow as angle and magnitude: the motion stream alone, on estimated flow.
+"""The authors' 8-bit pictures of flow: the motion stream alone, on estimated flow.
 
-To compare with t1_estimated.py, which has flow as it is, in pixels.
+To compare with t1_estimated.py, which has it without.
 
     movseg train configs/default/ablations/flow_paper.py \\
         --workdir runs/default/ablations/flow_paper --data-dir data/estimated

@@ -1,4 +1,4 @@
-"""Flow as angle and magnitude: both streams.
+"""The authors' 8-bit pictures of flow: both streams.
 
 To compare with flow_direct_joint.py.
 

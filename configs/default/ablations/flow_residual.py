@@ -1,6 +1,6 @@
-"""Flow relative to the camera's motion: the motion stream alone, on estimated flow.
+"""Flow and its length relative to the camera: motion alone, on estimated flow.
 
-To compare with t1_estimated.py, which has flow as it is, in pixels.
+To compare with t1_estimated.py, which has flow alone.
 
     movseg train configs/default/ablations/flow_residual.py \\
         --workdir runs/default/ablations/flow_residual --data-dir data/estimated

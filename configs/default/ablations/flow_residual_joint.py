@@ -1,4 +1,4 @@
-"""Flow relative to the camera's motion: both streams.
+"""Flow and its length relative to the camera: both streams.
 
 To compare with flow_direct_joint.py.
 

@@ -1,4 +1,4 @@
-"""The joint stage once more, with five times as many clips in which nothing moves.
+"""The joint stage once more: five times the weight on clips in which nothing moves.
 
     movseg synth --scene.size 256 448 --backgrounds PHOTOGRAPHS --cutouts COCO.json \\
         --out data/resting/rendered --clips 800 --seed 7 --scene.frames 3 \\
