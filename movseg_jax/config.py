@@ -126,7 +126,7 @@ class ModelConfig:
 
     convention: str = "continuous"  # A key of `CONVENTIONS`.
     # How flow becomes the motion stream's channels: see `flow.encoding.encode_flow`.
-    flow_encoding: Literal["direct", "paper", "residual"] = "direct"
+    flow_encoding: Literal["direct", "paper", "relative", "residual"] = "direct"
     short_side: int = 800  # Frames are resized to this, in pixels ...
     long_side: int = 1333  # ... unless their longer side would exceed this.
     anchor_size: float = 8.0  # Side of an anchor, in strides of its level.

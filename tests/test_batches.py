@@ -11,7 +11,7 @@ from movseg_jax import masks
 from movseg_jax.config import AugmentConfig, DataConfig, ModelConfig, TrunkConfig
 from movseg_jax.data import batches, transforms
 from movseg_jax.errors import InputError
-from movseg_jax.flow.encoding import encode_flow
+from movseg_jax.flow.encoding import WAYS, encode_flow
 from movseg_jax.preprocessing import preprocess, resized_size
 from tests.memory import random_example
 
@@ -131,7 +131,7 @@ def test_inputs_are_those_of_inference_for_a_frame_of_the_right_size():
         assert getattr(inputs, name).dtype == np.float32
 
 
-@pytest.mark.parametrize("way", ["direct", "paper", "residual"])
+@pytest.mark.parametrize("way", WAYS)
 def test_flow_is_encoded_as_the_model_wants_it(way):
     model = dataclasses.replace(MODEL, flow_encoding=way)
     example = random_example(0, (32, 40))

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import (
+    WAYS,
     encode_flow,
     flip_flow,
     from_picture,
@@ -50,7 +51,7 @@ def test_the_first_channel_is_empty():
 
 
 def test_a_way_that_does_not_exist_is_refused():
-    with pytest.raises(InputError, match="one of direct, paper, residual"):
+    with pytest.raises(InputError, match="one of direct, paper, relative, residual"):
         encode_flow(np.ones((3, 4, 2), np.float32), "papr")
 
 
@@ -177,6 +178,17 @@ def test_the_camera_s_motion_can_be_given():
     assert_allclose(encoded[..., 0], 5 * 6 / 10, rtol=1e-6)
 
 
+def test_relative_flow_is_zero_where_the_camera_alone_moves():
+    flow = np.full((60, 80, 2), (4, -3), np.float32)
+    flow[20:40, 30:50] = (4, 3)
+    moving = np.zeros_like(flow)
+    moving[20:40, 30:50] = (0, 6)
+    encoded = encode_flow(flow, "relative")
+    assert_allclose(encoded[..., 1], encode_flow(moving)[..., 1], atol=1e-3)
+    inside = (slice(20, 40), slice(30, 50))
+    assert_allclose(encoded[inside], encode_flow(moving)[inside], atol=0.1)
+
+
 # Flip and resize -----------------------------------------------------------------
 
 
@@ -187,7 +199,7 @@ def test_flipping_flow_negates_x_and_mirrors():
     assert_array_equal(flip_flow(flipped), flow)
 
 
-@pytest.mark.parametrize("way", ["direct", "paper", "residual"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_still_pixel_is_encoded_alike_after_a_flip(way):
     still = np.zeros((4, 5, 2), np.float32)
     assert_array_equal(encode_flow(flip_flow(still), way), encode_flow(still, way))

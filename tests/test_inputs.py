@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 from movseg_jax.config import ModelConfig
 from movseg_jax.data import batches, transforms
 from movseg_jax.errors import InputError
-from movseg_jax.flow.encoding import encode_flow
+from movseg_jax.flow.encoding import WAYS, encode_flow
 from movseg_jax.inputs import make_inputs
 from movseg_jax.preprocessing import preprocess, resized_size
 from tests.memory import MemorySource
@@ -17,7 +17,7 @@ from tests.memory import MemorySource
 MODEL = ModelConfig(short_side=48, long_side=64)
 
 
-@pytest.mark.parametrize("way", ["direct", "paper", "residual"])
+@pytest.mark.parametrize("way", WAYS)
 def test_motion_is_what_training_makes_of_the_same_frame(way):
     model = dataclasses.replace(MODEL, flow_encoding=way)
     example = MemorySource([(90, 120)])[0]

@@ -229,5 +229,5 @@ def test_all_but_the_first_small_stages_start_from_something():
         "rendered/motion",
         "default/motion",
         *(f"{small}/{name}" for name in ("t1_true", "t1_estimated")),
-        *(f"{small}/flow_{name}" for name in ("paper", "residual")),
+        *(f"{small}/flow_{name}" for name in ("relative", "residual")),
     }

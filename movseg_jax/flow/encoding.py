@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64, UInt8
 from movseg_jax.errors import InputError
 from movseg_jax.flow.camera import residual_flow
 
-WAYS = ("direct", "paper", "residual")
+WAYS = ("direct", "paper", "relative", "residual")
 
 
 def encode_flow(
@@ -27,9 +27,10 @@ def encode_flow(
         flow: Finite, of the frame's own size: resize what this returns, as the authors
             did, or the flow before it.
         way: "direct" is that; "paper" goes through 8 bits, as the authors' PNGs did;
-            "residual" is "direct" with the magnitude of the flow relative to the
-            camera in channel 0, on the scale of the other magnitude.
-        camera: The camera's homography, for "residual"; estimated where it is None.
+            "relative" is "direct" of the flow relative to the camera; "residual" is
+            "direct" with the magnitude of the relative flow in channel 0, on the scale
+            of the other magnitude.
+        camera: The camera's homography, for these two; estimated where it is None.
 
     Raises:
         InputError: There is no such way.
@@ -41,6 +42,8 @@ def encode_flow(
         )
     if way == "paper":
         return _decode(*to_picture(flow))
+    if way == "relative":
+        flow = residual_flow(flow, camera)
     height, width = flow.shape[:2]
     x, y = np.moveaxis(flow, -1, 0)
     diagonal = math.hypot(height, width)

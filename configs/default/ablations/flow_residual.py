@@ -1,6 +1,6 @@
-"""Flow and its length relative to the camera: motion alone, on estimated flow.
+"""Flow, and how fast it is relative to the camera: motion alone, on estimated flow.
 
-To compare with t1_estimated.py, which has flow alone.
+To compare with t1_estimated.py, which has flow as it is.
 
     movseg train configs/default/ablations/flow_residual.py \\
         --workdir runs/default/ablations/flow_residual --data-dir data/estimated

@@ -1,4 +1,4 @@
-"""Flow and its length relative to the camera: both streams.
+"""Flow, and how fast it is relative to the camera: both streams.
 
 To compare with flow_direct_joint.py.
 
