@@ -44,17 +44,19 @@ def encode_flow(
         return _decode(*to_picture(flow))
     if way == "relative":
         flow = residual_flow(flow, camera)
-    height, width = flow.shape[:2]
-    x, y = np.moveaxis(flow, -1, 0)
-    diagonal = math.hypot(height, width)
-    magnitude = np.minimum(np.hypot(x, y), diagonal) * (6 / diagonal)
-    angle = (np.arctan2(y, x) + np.float32(math.pi)) * (255 / (2 * math.pi))
-    first = np.zeros_like(x)
+    magnitude = _magnitude(flow)
+    angle = np.arctan2(flow[..., 1], flow[..., 0]) + np.float32(math.pi)
+    first = np.zeros_like(magnitude)
     if way == "residual":
-        x, y = np.moveaxis(residual_flow(flow, camera), -1, 0)
-        first = np.minimum(np.hypot(x, y), diagonal) * (6 / diagonal)
-    encoded = np.stack([first, magnitude, angle], axis=-1)
+        first = _magnitude(residual_flow(flow, camera))
+    encoded = np.stack([first, magnitude, angle * (255 / (2 * math.pi))], axis=-1)
     return encoded.astype(np.float32)
+
+
+def _magnitude(flow):
+    diagonal = math.hypot(*flow.shape[:2])
+    length = np.hypot(flow[..., 0], flow[..., 1])
+    return np.minimum(length, diagonal) * (6 / diagonal)
 
 
 def to_picture(

@@ -27,6 +27,7 @@ from movseg_jax.train import arrays, manifest, parallel
 from movseg_jax.train.manifest import Manifest
 
 Tree = Any
+CHECKPOINTS = "checkpoints"  # Their folder, in that of a run.
 _ARRAYS = "arrays"
 _LEFT_BEHIND = re.compile(r"\.[0-9]+(\.[0-9]+\.unfinished|\.removed)")
 

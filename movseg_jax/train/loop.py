@@ -27,7 +27,7 @@ from movseg_jax.data.sources import open_source
 from movseg_jax.detector import Detector
 from movseg_jax.errors import InputError
 from movseg_jax.train import freezing, parallel
-from movseg_jax.train.checkpoints import Checkpoints, CheckpointWarning
+from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, CheckpointWarning
 from movseg_jax.train.evaluating import Evaluation
 from movseg_jax.train.log import Log
 from movseg_jax.train.objective import detection_losses
@@ -38,7 +38,7 @@ from movseg_jax.train.stopping import StopRequest
 from movseg_jax.weights.files import save_weights
 from movseg_jax.writing import locked, write_file
 
-CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 
 

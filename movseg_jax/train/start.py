@@ -19,7 +19,7 @@ from movseg_jax.config_json import from_json
 from movseg_jax.detector import Detector
 from movseg_jax.errors import InputError
 from movseg_jax.train.arrays import flat, nested
-from movseg_jax.train.checkpoints import restore_params
+from movseg_jax.train.checkpoints import CHECKPOINTS, restore_params
 from movseg_jax.types import Inputs
 from movseg_jax.weights.files import load_weights
 
@@ -246,7 +246,7 @@ def read(source: str, fusion: str | None = None) -> Part:
         )
     config = from_json(Config, config_file.read_text(), str(config_file))
     average = config.train.ema_decay > 0  # As in the weights that the run leaves.
-    params = restore_params(path / "checkpoints", average=average)
+    params = restore_params(path / CHECKPOINTS, average=average)
     return Part(source, params, config.model)
 
 
