@@ -173,8 +173,12 @@ def _similarities(
         every = zip((*moving, *video[i].static), links[i], strict=True)
         found = [d.mask for d, id in every if id]
         tracked.append(_covered(found, truth, counted))
-        sure = ([d.mask for d in moving if d.score > score] for score in SCORES)
-        above.append([_covered(found, truth, counted) for found in sure])
+        surest = sorted(moving, key=lambda d: -d.score)
+        sure = [sum(d.score > score for d in moving) for score in SCORES]
+        of_count = {
+            n: _covered([d.mask for d in surest[:n]], truth, counted) for n in set(sure)
+        }
+        above.append([of_count[n] for n in sure])
     return float(np.mean(tracked)), np.mean(above, axis=0)
 
 
