@@ -173,12 +173,14 @@ def _similarities(
         every = zip((*moving, *video[i].static), links[i], strict=True)
         found = [d.mask for d, id in every if id]
         tracked.append(_covered(found, truth, counted))
+        # Most scores leave the same detections as the one before.
         surest = sorted(moving, key=lambda d: -d.score)
-        sure = [sum(d.score > score for d in moving) for score in SCORES]
+        counts = [sum(d.score > score for d in moving) for score in SCORES]
         of_count = {
-            n: _covered([d.mask for d in surest[:n]], truth, counted) for n in set(sure)
+            n: _covered([d.mask for d in surest[:n]], truth, counted)
+            for n in set(counts)
         }
-        above.append([of_count[n] for n in sure])
+        above.append([of_count[n] for n in counts])
     return float(np.mean(tracked)), np.mean(above, axis=0)
 
 
