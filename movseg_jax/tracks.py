@@ -16,8 +16,8 @@ class Detection(NamedTuple):
     Attributes:
         mask: Of the size of the frame.
         score: 0 to 1.
-        motion: Its median speed relative to the scene behind it, in pixels a frame; NaN
-            where flow is unknown, as in the last frame.
+        motion: Its median speed relative to the scene, in pixels a frame; 0 if it moves
+            as what surrounds it. NaN where flow is unknown, as in the last frame.
     """
 
     mask: Rle

@@ -1,10 +1,11 @@
 """Makes a model the one that comes with the package, in half the bytes.
 
-    python scripts/bundle_weights.py runs/default/joint --surer 1.25 --sides 272 480
+    python scripts/bundle_weights.py runs/default/joint --surer 1.5 2.25 --sides 272 480
 
 Parameters are rounded to bfloat16, and computed with as float32. --surer is added to
-the logit of "object" of every box head: a model that was trained briefly is less sure
-of what it finds than the tracker's thresholds expect, those of Dave et al. (2019).
+the logits of "object" of the box heads, of what moves and of what rests: a model that
+was trained briefly is less sure of what it finds than the tracker's thresholds expect,
+those of Dave et al. (2019).
 --sides are those that frames are resized to, in place of the ones it was trained with.
 `scripts/compare_models.py` says what either does.
 """
@@ -28,15 +29,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="folder of a finished training run")
-    parser.add_argument("--surer", type=float, default=0.0)
+    parser.add_argument(
+        "--surer", type=float, nargs=2, default=(0, 0), metavar=("MOVES", "RESTS")
+    )
     parser.add_argument("--sides", type=int, nargs=2, metavar=("SHORT", "LONG"))
     parser.add_argument("--out", type=Path, default=BUNDLED)
     options = parser.parse_args()
     weights = load_weights(options.run / WEIGHTS)
     params = jax.tree.map(np.array, weights.params)
-    for part in (params, params.get("static")):
+    for part, more in zip((params, params.get("static")), options.surer, strict=True):
         if part:
-            part["box_head"]["logits"]["bias"][1:] += options.surer  # 0: background.
+            part["box_head"]["logits"]["bias"][1:] += more  # 0: background.
     params = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16), params)
     config = weights.config
     short, long = options.sides or (config.short_side, config.long_side)

@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--videos", nargs="*", default=[], help="to take frames of")
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--frames", type=int, default=24, help="of a clip or still")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the clips")
     options = parser.parse_args()
     prepare_jax()
     detector = load_detector(options.weights)
@@ -43,7 +44,9 @@ def main() -> None:
     if options.backgrounds or options.cutouts:
         library = read_library(options.backgrounds, options.cutouts)
     print(f"{'':>40}{'frames':>10}{'tracks':>10}{'per 100':>10}")
-    rendered = only_the_camera_moves(options.clips, options.frames, library)
+    rendered = only_the_camera_moves(
+        options.clips, options.frames, library, options.seed
+    )
     report("rendered clips", count_tracks(rendered, detector))
     for video in options.videos:
         repeated = stills(video, options.frames)
@@ -51,11 +54,11 @@ def main() -> None:
 
 
 def only_the_camera_moves(
-    clips: int, frames: int, library: Library | None = None
+    clips: int, frames: int, library: Library | None = None, seed: int = SEED
 ) -> Iterator[list[Frame]]:
     """Clips of things that rest, one at a time."""
     scene = SceneConfig(frames=frames, nothing_moves=1.0)
-    source = SyntheticSource(scene, clips, SEED, library)
+    source = SyntheticSource(scene, clips, seed, library)
     for numbers in source.sequences.values():
         yield as_video(source[n].image for n in numbers)
 

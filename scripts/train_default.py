@@ -103,7 +103,7 @@ def main() -> int:
         with done.open("a") as file:
             file.write(f"{command}\n")
     bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
-    print(f"Now: python {bundle} --surer 1.25 --sides 272 480")
+    print(f"Now: python {bundle} --surer 1.5 2.25 --sides 272 480")
     return 0
 
 

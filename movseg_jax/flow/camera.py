@@ -80,15 +80,6 @@ def residual_flow(
     return flow - homography_flow(camera, flow.shape[:2])
 
 
-def residual_speed(
-    flow: Float32[np.ndarray, "h w 2"], stride: int = 1
-) -> Float32[np.ndarray, "_ _"]:
-    """The length of `residual_flow`, in pixels, of every `stride`-th row and column."""
-    camera = homography_flow(camera_motion(flow), flow.shape[:2], stride)
-    residual = flow[::stride, ::stride] - camera
-    return np.hypot(residual[..., 0], residual[..., 1])
-
-
 def _homography(points, moved, seed):
     """By RANSAC, then refined; its last entry is 1. None where there is none."""
     parameters = cv2.UsacParams()

@@ -7,9 +7,8 @@ while the masks of the one before are pasted. What comes out does not depend on 
 import contextlib
 import functools
 import itertools
-import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +18,9 @@ from jaxtyping import Float32
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.flow.camera import residual_speed
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.folder import FlowFolder
+from movseg_jax.flow.scene import SceneMotion
 from movseg_jax.inputs import make_inputs
 from movseg_jax.preprocessing import resized_size, stack
 from movseg_jax.segment.ahead import ahead
@@ -33,7 +32,6 @@ from movseg_jax.video.reading import Frame
 KEPT_SCORE = 0.7  # Detections with more are kept: the tracker's threshold.
 # Flow of larger frames is computed at this longer side, unless the model sees more.
 FLOW_SIDE = 854
-MOTION_SIDE = 427  # Longer side of the grid on which objects' motion is measured.
 
 Flow = Float32[np.ndarray, "h w 2"] | None
 FlowSource = FlowEstimator | FlowFolder | Path | str
@@ -222,43 +220,37 @@ def _finished(batch, outputs, detector, min_score, timing) -> Iterator[Detected]
 
 def _to_host(outputs, row, frame, flow, detector, min_score) -> FrameDetections:
     config, size = detector.config, frame.image.shape[:2]
-    measure: Callable = _nothing
-    if flow is not None:
-        measure = _Motion(flow)
 
-    def convert(found: Detections | None) -> tuple[Detection, ...]:
+    def convert(found: Detections | None) -> list[Detection]:
         if found is None:
-            return ()
+            return []
         boxes, scores, _, logits, valid = (part[row] for part in found)
         kept = valid & (scores > min_score)
         rles = masks.paste_rles(
             logits[kept], boxes[kept], size, convention=config.convention
         )
-        return tuple(
-            Detection(rle, float(score), measure(rle))
+        return [
+            Detection(rle, float(score))
             for rle, score in zip(rles, scores[kept], strict=True)
             if masks.area(rle)
-        )
+        ]
 
     blind = config.motion is not None and flow is None
-    moving = () if blind else convert(outputs.moving)
-    return FrameDetections(moving, convert(outputs.static))
+    moving = [] if blind else convert(outputs.moving)
+    static = convert(outputs.static)
+    if flow is not None:
+        moving, static = _with_motion(moving, static, flow)
+    return FrameDetections(tuple(moving), tuple(static))
 
 
-def _nothing(_) -> float:
-    return math.nan
-
-
-class _Motion:
-    """Measures how fast masks move relative to the scene; only if there are any."""
-
-    def __init__(self, flow: Float32[np.ndarray, "h w 2"]):
-        self._flow, self._speed = flow, None
-        self._stride = -(-max(flow.shape[:2]) // MOTION_SIDE)
-
-    def __call__(self, rle: masks.Rle) -> float:
-        if self._speed is None:
-            self._speed = residual_speed(self._flow, self._stride)
-        inside = masks.decode(rle)[:: self._stride, :: self._stride]
-        speeds = self._speed[inside]
-        return float(np.median(speeds)) if speeds.size else math.nan
+def _with_motion(moving, static, flow) -> tuple[list[Detection], list[Detection]]:
+    """The detections with how fast they move relative to the scene."""
+    found = [*moving, *static]
+    pixels = [masks.decode(detection.mask) for detection in found]
+    others = np.zeros(flow.shape[:2], bool)  # What moves is no part of the scene.
+    for detection, inside in zip(moving, pixels, strict=False):
+        if detection.score > KEPT_SCORE:
+            others |= inside
+    speeds = SceneMotion(flow).speeds(pixels, others)
+    found = [d._replace(motion=s) for d, s in zip(found, speeds, strict=True)]
+    return found[: len(moving)], found[len(moving) :]

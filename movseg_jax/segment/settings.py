@@ -13,7 +13,7 @@ from movseg_jax.tracks import FrameDetections
 IMAGE_FPS = 25.0  # At which the overlay of a folder of images plays.
 # Of tracks that are kept: see `track.drop_resting`. Compression and noise alone have
 # flow of about a tenth of a pixel.
-MIN_MOTION, MIN_FRAMES = 0.2, 3
+MIN_MOTION, MIN_FRAMES = 0.2, 5
 FPS_RANGE = (0.001, 1000.0)  # Of a video that is written.
 
 

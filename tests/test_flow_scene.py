@@ -1,0 +1,126 @@
+"""How fast objects move relative to the scene, in rooms whose depth is known."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from movseg_jax.flow.camera import residual_flow
+from movseg_jax.flow.encoding import flip_flow
+from movseg_jax.flow.scene import SceneMotion
+
+SIZE = (240, 426)
+FOCAL, HEIGHT, HORIZON, WALL = 400.0, 1.5, 90, 8.0  # Pixels, metres, row, metres.
+Y, X = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float64)
+
+
+def room(camera, objects=(), noise=0.0):
+    """Flow of a floor, a wall and of what stands upon the floor, and its masks.
+
+    The camera moves by `camera` in metres (right, down, forwards). Objects are (foot,
+    middle, size in pixels, motion of their own in pixels).
+    """
+    with np.errstate(divide="ignore"):
+        depth = np.where(Y > HORIZON, FOCAL * HEIGHT / (Y - HORIZON), np.inf)
+    depth = np.minimum(depth, WALL)
+    masks, own = [], np.zeros((*SIZE, 2))
+    for foot, middle, size, motion in objects:
+        mask = (Y <= foot) & (foot - size < Y) & (2 * np.abs(X - middle) < size)
+        depth[mask] = FOCAL * HEIGHT / (foot - HORIZON)
+        own[mask] = motion
+        masks.append(mask)
+    x, y = X - SIZE[1] / 2, Y - HORIZON
+    right, down, forwards = camera
+    nearer = depth - forwards
+    moved = np.stack(
+        [
+            (x * depth - FOCAL * right) / nearer - x,
+            (y * depth - FOCAL * down) / nearer - y,
+        ],
+        axis=-1,
+    )
+    flow = moved + own + noise * np.random.default_rng(0).normal(size=own.shape)
+    return flow.astype(np.float32), masks
+
+
+CAMERAS = {
+    "sideways": (0.08, 0.0, 0.0),
+    "forwards": (0.0, 0.0, 0.12),
+    "both": (0.05, 0.01, 0.1),
+}
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+@pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
+def test_what_stands_near_a_travelling_camera_rests(camera, noise):
+    """Though it moves relative to the homography that fits the rest."""
+    flow, masks = room(camera, [(225, 130, 60, 0), (170, 300, 50, 0)], noise)
+    parallax = np.linalg.norm(residual_flow(flow), axis=-1)
+    assert np.median(parallax[masks[0]]) > 0.3
+    assert SceneMotion(flow).speeds(masks) == [0, 0]
+
+
+@pytest.mark.parametrize("own", [(5, 0), (0, -5), (-3, 4)])
+@pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
+def test_what_moves_by_itself_moves(camera, own):
+    flow, masks = room(camera, [(225, 130, 60, own), (170, 300, 50, 0)], 0.1)
+    residual = np.linalg.norm(residual_flow(flow), axis=-1)
+    moving, resting = SceneMotion(flow).speeds(masks)
+    assert moving == pytest.approx(np.median(residual[masks[0]]))
+    assert moving > 1.5 and resting == 0
+
+
+def test_before_a_camera_that_rests_nothing_is_too_slow():
+    flow, masks = room((0, 0, 0), [(225, 130, 60, (0.15, 0)), (170, 300, 50, 0)])
+    assert_allclose(SceneMotion(flow).speeds(masks), [0.15, 0], atol=1e-3)
+
+
+def test_a_rider_moves_though_most_of_what_is_around_moves_with_it():
+    """What else moves is no part of the scene, unless nothing else is around."""
+    flow, (horse,) = room((0.08, 0, 0), [(225, 130, 90, (-5, 0))])
+    rider = (115 < Y) & (Y <= 165) & (np.abs(X - 130) < 20)
+    spot = (150 < Y) & (Y <= 180) & (np.abs(X - 130) < 10)
+    flow[rider] = flow[200, 130]
+    assert SceneMotion(flow).speeds([rider]) == [0]
+    assert SceneMotion(flow).speeds([rider], horse | rider)[0] > 4
+    assert SceneMotion(flow).speeds([spot], horse | rider) == [0]
+
+
+def test_turned_by_a_mirror_all_moves_as_before():
+    objects = [(225, 130, 60, (2, 1)), (170, 300, 50, 0), (230, 350, 70, (0, 0.7))]
+    flow, masks = room((0.05, 0.01, 0.1), objects, 0.1)
+    mirrored = SceneMotion(flip_flow(flow)).speeds([mask[:, ::-1] for mask in masks])
+    assert_allclose(mirrored, SceneMotion(flow).speeds(masks), atol=0.1)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_larger_frames_of_the_same_scene_say_the_same(times):
+    """Speeds are in pixels, so that they are larger."""
+    objects = [(225, 130, 60, (2, 1)), (170, 300, 50, 0), (230, 350, 70, (0, 0.7))]
+    flow, masks = room((0.05, 0.01, 0.1), objects)
+    larger = times * flow.repeat(times, 0).repeat(times, 1)
+    found = SceneMotion(larger).speeds(
+        [mask.repeat(times, 0).repeat(times, 1) for mask in masks]
+    )
+    assert_allclose(found, times * np.array(SceneMotion(flow).speeds(masks)), atol=0.1)
+
+
+def test_objects_without_pixels_or_surroundings():
+    flow, (mask,) = room((0.08, 0, 0), [(225, 130, 60, (3, 0))])
+    nothing, everything = np.zeros(SIZE, bool), np.ones(SIZE, bool)
+    point, line = nothing.copy(), nothing.copy()
+    point[200, 200] = line[:, 130] = True
+    speeds = SceneMotion(flow).speeds([nothing, everything, point, line, mask])
+    assert math.isnan(speeds[0]) and np.isfinite(speeds[1:]).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 90), (9, 6), (40, 60)])
+def test_flow_without_any_order_still_has_finite_speeds(size):
+    rng = np.random.default_rng(0)
+    for length in (0, 1, 1000):
+        flow = (rng.normal(size=(*size, 2)) * length).astype(np.float32)
+        masks = [np.ones(size, bool), rng.random(size) < 0.5]
+        masks[1][0, 0] = True
+        speeds = SceneMotion(flow).speeds(masks, masks[1])
+        assert np.isfinite(speeds).all() and min(speeds) >= 0
