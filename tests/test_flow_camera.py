@@ -1,7 +1,5 @@
 """The camera's motion, against scenes whose motion is known."""
 
-import time
-
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from movseg_jax.flow.camera import camera_motion, homography_flow, residual_flow
 from movseg_jax.flow.encoding import flip_flow
 from movseg_jax.flow.estimators import get_estimator
+from tests.timing import processor_seconds
 
 SIZE = (240, 427)
 
@@ -146,22 +145,13 @@ def test_without_a_known_pixel_the_camera_rests():
 
 
 def test_a_camera_is_found_in_a_fraction_of_the_time_that_flow_takes():
-    """Of the processor."""
     noise = np.random.default_rng(0).integers(0, 256, (480, 854, 3), np.uint8)
     image = cv2.GaussianBlur(noise, (0, 0), 2)
     estimator = get_estimator("dis")
     flow = homography_flow(random_homography(0), (480, 854))
 
-    def seconds(work):
-        start = time.process_time()
-        work()
-        return time.process_time() - start
-
     def dis():
         estimator(image, np.roll(image, (1, 3), (0, 1)))
 
-    camera, whole = (
-        min(seconds(work) for _ in range(3))
-        for work in (lambda: camera_motion(flow), dis)
-    )
-    assert camera < 0.25 * whole
+    camera = processor_seconds(lambda: camera_motion(flow), 3)
+    assert camera < 0.25 * processor_seconds(dis, 3)

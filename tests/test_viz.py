@@ -1,7 +1,5 @@
 """Overlays: what is drawn where, and videos of them."""
 
-import time
-
 import av
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from movseg_jax import masks, viz
 from movseg_jax.errors import InputError
 from movseg_jax.tracks import Sighting, TrackedFrame
 from movseg_jax.video.reading import Frame
+from tests.timing import processor_seconds
 
 SIZE = (120, 200)
 
@@ -142,7 +141,7 @@ def test_frames_and_masks_of_other_sizes_are_refused():
 
 
 def test_five_objects_are_drawn_faster_than_their_masks_are_blended_plainly():
-    """Outlines, labels and all; of the processor."""
+    """Outlines, labels and all."""
     size = (480, 854)
     boxes = [(50 + 60 * i, 200 + 60 * i, 100 * i, 100 * i + 200) for i in range(5)]
     found = [sighting(i + 1, rectangle(*b, size)) for i, b in enumerate(boxes)]
@@ -154,16 +153,8 @@ def test_five_objects_are_drawn_faster_than_their_masks_are_blended_plainly():
             mask = masks.decode(shown.mask)
             drawn[mask] = np.rint(blended(frame, shown.id)[mask])
 
-    def seconds(draw):
-        start = time.process_time()
-        draw()
-        return time.process_time() - start
-
-    ours, simple = (
-        min(seconds(draw) for _ in range(10))
-        for draw in (lambda: viz.draw_tracks(frame, tracks, why=True), plainly)
-    )
-    assert ours < 0.5 * simple
+    ours = processor_seconds(lambda: viz.draw_tracks(frame, tracks, why=True), 10)
+    assert ours < 0.5 * processor_seconds(plainly, 10)
 
 
 # Videos ----------------------------------------------------------------------------

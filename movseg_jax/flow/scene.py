@@ -31,70 +31,60 @@ RESTING = 0.1  # Pixels a frame; noise moves the camera as much.
 Mask = Bool[np.ndarray, "h w"]
 
 
-class SceneMotion:
-    """Measures objects in one frame; the camera's motion is found when it is needed."""
+def object_speeds(
+    flow: Float32[np.ndarray, "h w 2"],
+    objects: Sequence[Mask],
+    others: Mask | None = None,
+) -> list[float]:
+    """How fast each object moves relative to the scene, in pixels a frame.
 
-    def __init__(self, flow: Float32[np.ndarray, "h w 2"]):
-        """Takes the flow to the next frame, in pixels, finite."""
-        self._flow = flow
-        self._stride = max(1, round(max(flow.shape[:2]) / GRID_SIDE))
-        self._residual: Float32[np.ndarray, "_ _ 2"] | None = None
-        self._tolerance = 0.0
+    The median of the flow's distance from the camera's; 0 where a quarter of what
+    surrounds an object moves with it; nan of an object without a pixel.
 
-    def speeds(
-        self, objects: Sequence[Mask], others: Mask | None = None
-    ) -> list[float]:
-        """How fast each object moves relative to the scene, in pixels a frame.
+    Args:
+        flow: To the next frame, in pixels, finite.
+        objects: Masks.
+        others: Pixels that are no part of the surroundings, as they move, too; an
+            object's own do not matter.
+    """
+    if not objects:
+        return []  # Without looking for the camera's motion, which takes the time.
+    stride = max(1, round(max(flow.shape[:2]) / GRID_SIDE))
+    grid = np.s_[::stride, ::stride]
+    camera = homography_flow(camera_motion(flow), flow.shape[:2], stride)
+    speed = float(np.median(np.hypot(camera[..., 0], camera[..., 1])))
+    tolerance = 0.0
+    if speed > RESTING:  # Else what is close moves no more than what is far.
+        steps = np.clip(speed / stride, LEAST_SPEED, MOST_SPEED)
+        tolerance = TOLERANCE * stride * float(steps)
+    residual = flow[grid] - camera
+    if others is None:
+        others = np.zeros(flow.shape[:2], bool)
+    return [_speed(mask[grid], residual, others[grid], tolerance) for mask in objects]
 
-        The median of the flow's distance from the camera's; 0 where a quarter of what
-        surrounds an object moves with it; nan of an object without a pixel.
 
-        Args:
-            objects: Masks.
-            others: Pixels that are no part of the surroundings, as they move, too; an
-                object's own do not matter.
-        """
-        step = np.s_[:: self._stride, :: self._stride]
-        other = None if others is None else others[step]
-        return [self._speed(mask[step], other) for mask in objects]
+def _speed(mask, residual, others, tolerance) -> float:
+    if not mask.any():
+        return math.nan
+    # Only what is close enough to matter.
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    top, left = max(y - RING[1], 0), max(x - RING[1], 0)
+    near = np.s_[top : y + height + RING[1], left : x + width + RING[1]]
+    mask, flow = mask[near], residual[near]
+    if tolerance and _rests(mask, flow, others[near], tolerance):
+        return 0.0
+    return float(np.median(np.hypot(*flow[mask].T)))
 
-    def _speed(self, mask, others) -> float:
-        if not mask.any():
-            return math.nan
-        if self._residual is None:
-            self._residual = self._relative_to_camera()
-        # Only what is close enough to matter.
-        x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-        top, left = max(y - RING[1], 0), max(x - RING[1], 0)
-        near = np.s_[top : y + height + RING[1], left : x + width + RING[1]]
-        mask, flow = mask[near], self._residual[near]
-        others = None if others is None else others[near]
-        if self._rests(mask, flow, others):
-            return 0.0
-        return float(np.median(np.hypot(*flow[mask].T)))
 
-    def _relative_to_camera(self):
-        camera = homography_flow(
-            camera_motion(self._flow), self._flow.shape[:2], self._stride
-        )
-        speed = float(np.median(np.hypot(camera[..., 0], camera[..., 1])))
-        if speed > RESTING:  # Else what is close moves no more than what is far.
-            steps = np.clip(speed / self._stride, LEAST_SPEED, MOST_SPEED)
-            self._tolerance = TOLERANCE * self._stride * float(steps)
-        return self._flow[:: self._stride, :: self._stride] - camera
-
-    def _rests(self, mask, flow, others) -> bool:
-        if not self._tolerance:
-            return False
-        ring = _dilated(mask, RING[1]) & ~_dilated(mask, RING[0])
-        free = ring if others is None else ring & ~others
-        if free.sum() >= LEAST_POINTS:  # Else it is all among others.
-            ring = free
-        if ring.sum() < LEAST_POINTS:
-            return False
-        expected = _continued(flow, mask, ring)
-        apart = np.hypot(*(flow[ring] - expected).T)
-        return float(np.quantile(apart, SHARE)) < self._tolerance
+def _rests(mask, flow, others, tolerance) -> bool:
+    ring = _dilated(mask, RING[1]) & ~_dilated(mask, RING[0])
+    free = ring & ~others
+    if free.sum() >= LEAST_POINTS:  # Else it is all among others.
+        ring = free
+    if ring.sum() < LEAST_POINTS:
+        return False
+    apart = np.hypot(*(flow[ring] - _continued(flow, mask, ring)).T)
+    return float(np.quantile(apart, SHARE)) < tolerance
 
 
 def _dilated(mask, by) -> Mask:

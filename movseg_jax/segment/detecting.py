@@ -20,7 +20,7 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.folder import FlowFolder
-from movseg_jax.flow.scene import SceneMotion
+from movseg_jax.flow.scene import object_speeds
 from movseg_jax.inputs import make_inputs
 from movseg_jax.preprocessing import resized_size, stack
 from movseg_jax.segment.ahead import ahead
@@ -246,11 +246,9 @@ def _to_host(outputs, row, frame, flow, detector, min_score) -> FrameDetections:
 def _with_motion(moving, static, flow) -> tuple[list[Detection], list[Detection]]:
     """The detections with how fast they move relative to the scene."""
     found = [*moving, *static]
-    pixels = [masks.decode(detection.mask) for detection in found]
-    others = np.zeros(flow.shape[:2], bool)  # What moves is no part of the scene.
-    for detection, inside in zip(moving, pixels, strict=False):
-        if detection.score > KEPT_SCORE:
-            others |= inside
-    speeds = SceneMotion(flow).speeds(pixels, others)
+    # What moves is no part of the scene.
+    sure = [detection.mask for detection in moving if detection.score > KEPT_SCORE]
+    others = masks.decode(masks.union(sure)) if sure else None
+    speeds = object_speeds(flow, [masks.decode(d.mask) for d in found], others)
     found = [d._replace(motion=s) for d, s in zip(found, speeds, strict=True)]
     return found[: len(moving)], found[len(moving) :]
