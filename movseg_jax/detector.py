@@ -30,6 +30,7 @@ from movseg_jax.types import Detections, Inputs, Outputs, Proposals
 
 BOX_CROP = 7  # Cells of a crop for the box head ...
 MASK_CROP = 14  # ... and for the mask head, whose masks have twice as many.
+MASKS_AT_ONCE = 10  # Of detections; of ten that are all padding no mask is computed.
 STREAM_INPUTS = {"appearance": "image", "motion": "motion"}
 
 
@@ -83,7 +84,7 @@ class Detector(nn.Module):
             proposals = self.propose(rpn(rpn_features), rpn_features, inputs)
             heads = self.classify(box_head, box_features, proposals, inputs)
             selected = self.select(*heads, proposals, inputs)
-            logits = self.mask_logits(features[config.mask_features], selected, inputs)
+            logits = self._found_masks(features[config.mask_features], selected, inputs)
             boxes, scores, classes, valid = selected[1:]
             return Detections(boxes, scores, classes, logits, valid)
 
@@ -169,9 +170,44 @@ class Detector(nn.Module):
         self, pyramid: Pyramid, selected: Selected, inputs: Inputs
     ) -> Float[Array, "b n mask mask"]:
         """The mask of each selected box, for the class it was given."""
+        return self._masks(self.mask_head, pyramid, selected, inputs)
+
+    def _found_masks(self, pyramid, selected, inputs):
+        """`mask_logits`, but zeros where ten rows, or twenty ..., are all padding.
+
+        Detections come first and are few, so that this spares most of the work.
+        """
+        if self.is_initializing():
+            return self.mask_logits(pyramid, selected, inputs)
+        head, variables = self.mask_head.unbind()
+
+        def some(rows):
+            masks = functools.partial(
+                self._masks,
+                functools.partial(head.apply, variables),
+                pyramid,
+                rows,
+                inputs,
+            )
+            shape = jax.eval_shape(masks)
+            zeros = lambda: jnp.zeros(shape.shape, shape.dtype)
+            return jax.lax.cond(rows.valid.any(), masks, zeros)
+
+        batch, n = selected.valid.shape
+        turns = -(-n // MASKS_AT_ONCE)
+
+        def cut(x):
+            rest = [(0, 0)] * (x.ndim - 2)
+            x = jnp.pad(x, [(0, 0), (0, turns * MASKS_AT_ONCE - n), *rest])
+            return x.reshape(batch, turns, MASKS_AT_ONCE, *x.shape[2:]).swapaxes(0, 1)
+
+        logits = jax.lax.map(some, jax.tree.map(cut, selected)).swapaxes(0, 1)
+        return logits.reshape(batch, -1, *logits.shape[3:])[:, :n]
+
+    def _masks(self, head, pyramid, selected, inputs):
         crops = self._crops(pyramid, selected.rois, MASK_CROP, inputs)
         batch, n = crops.shape[:2]
-        logits = self.mask_head(crops.reshape(batch * n, *crops.shape[2:]))
+        logits = head(crops.reshape(batch * n, *crops.shape[2:]))
         index = selected.classes.reshape(-1, 1, 1, 1)
         logits = jnp.take_along_axis(logits, index, axis=-1)[..., 0]
         return logits.reshape(batch, n, *logits.shape[1:])

@@ -23,7 +23,7 @@ class SquareDetector(TrainedDetector):
 
     before = staticmethod(lambda: None)
 
-    def __call__(self, inputs):
+    def __call__(self, inputs, min_score=0.0):
         self.before()
         arithmetic = self.config.arithmetic
         images = inputs.image * np.array(arithmetic.std) + np.array(arithmetic.mean)

@@ -110,6 +110,21 @@ def test_what_the_user_sets_is_kept(monkeypatch, tmp_path):
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
 
 
+@pytest.mark.parametrize(("variable", "expected"), [({}, 1), ({"NUM": "3"}, 3)])
+def test_flow_leaves_the_processor_to_the_detector(variable, expected):
+    code = "import cv2; from movseg_jax.segment.detecting import share_processor; "
+    code += "share_processor(); print(cv2.getNumThreads())"
+    more = {f"OPENCV_FOR_THREADS_{name}": value for name, value in variable.items()}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | more,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == [str(expected)]
+
+
 def test_what_makes_jax_fast_does_so_after_its_import(tmp_path):
     """Also where JAX, which reads the environment when it is imported, came first."""
     code = (

@@ -299,7 +299,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, quick_compilation):
     """Random weights of a small joint model."""
     from movseg_jax.train.start import fresh
 

@@ -89,7 +89,7 @@ def make_source():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory):
+def compilation_cache(tmp_path_factory, quick_compilation):
     """Every run compiles the same programs."""
     folder = str(tmp_path_factory.mktemp("xla"))
     jax.config.update("jax_compilation_cache_dir", folder)
@@ -138,6 +138,7 @@ import sys
 import jax
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_compilation_cache_dir", sys.argv[2])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 from pathlib import Path
@@ -218,6 +219,7 @@ def test_another_config_is_refused_and_the_difference_shown(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_at_once_may_be_started_with_another_config(tmp_path):
     wrong = make_config(start=StartConfig(weights=str(tmp_path / "missing")))
     with pytest.raises(InputError, match="missing"):

@@ -69,6 +69,7 @@ class Segment:
         """Runs the command; returns what to print."""
         from tqdm import tqdm
 
+        from movseg_jax.segment.detecting import share_processor
         from movseg_jax.segment.detector import load_detector
         from movseg_jax.segment.job import Settings, segment_to_folder
         from movseg_jax.train.stopping import STOPPED
@@ -84,6 +85,7 @@ class Segment:
             save=self.save,
             fps=self.fps,
         )
+        share_processor()
         detector = load_detector(self.weights, use=self.model, max_side=self.max_side)
         with tqdm(unit="frame", disable=self.quiet) as bar:
 
@@ -149,7 +151,9 @@ class Demo:
     def run(self) -> str:
         """Runs the command; returns what to print."""
         from movseg_jax import demo
+        from movseg_jax.segment.detecting import share_processor
 
+        share_processor()
         return demo.run(
             self.out, self.weights, overwrite=self.overwrite, quiet=self.quiet
         )

@@ -8,18 +8,20 @@ it, too. Dave et al. (2019) do not measure motion.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32, Int
 
 from movseg_jax.flow.camera import camera_motion, homography_flow
 
 GRID_SIDE = 427  # Motion is measured on a grid with about so many points a longer side.
 RING = (2, 8)  # Points from an object. The flow of those closer is smeared over edges.
 LEAST_POINTS = 30  # Of a ring; with fewer nothing is known of the surroundings.
-SAMPLES = 1000  # Points of an object that its own motion is fitted to.
+SAMPLES = 500  # Points of an object that its own motion is fitted to ...
+ROUNDS = 5  # ... as often, with better weights each time.
 SHARE = 0.25  # Of the ring that moves with an object which rests upon it.
 # An object moves with a point if their motion differs by less than a quarter of the
 # camera's own, which is taken to be one or two steps of the grid at least and at most:
@@ -60,31 +62,44 @@ def object_speeds(
     residual = flow[grid] - camera
     if others is None:
         others = np.zeros(flow.shape[:2], bool)
-    return [_speed(mask[grid], residual, others[grid], tolerance) for mask in objects]
+    windows = [_window(mask[grid], residual, others[grid]) for mask in objects]
+    speeds = [_speed(window) for window in windows]
+    if tolerance:
+        around = [i for i, window in enumerate(windows) if window.ring is not None]
+        for i in _carried([windows[i] for i in around], tolerance):
+            speeds[around[i]] = 0.0
+    return speeds
 
 
-def _speed(mask, residual, others, tolerance) -> float:
-    if not mask.any():
-        return math.nan
-    # Only what is close enough to matter.
+class _Window(NamedTuple):
+    """An object and what is close enough to matter, on the grid.
+
+    Attributes:
+        mask: Of the object.
+        ring: Around it; None if too little is.
+        flow: Without the camera's.
+    """
+
+    mask: Mask
+    ring: Mask | None
+    flow: Float32[np.ndarray, "h w 2"]
+
+
+def _window(mask, residual, others) -> _Window:
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     top, left = max(y - RING[1], 0), max(x - RING[1], 0)
     near = np.s_[top : y + height + RING[1], left : x + width + RING[1]]
-    mask, flow = mask[near], residual[near]
-    if tolerance and _rests(mask, flow, others[near], tolerance):
-        return 0.0
-    return float(np.median(np.hypot(*flow[mask].T)))
-
-
-def _rests(mask, flow, others, tolerance) -> bool:
+    mask = mask[near]
     ring = _dilated(mask, RING[1]) & ~_dilated(mask, RING[0])
-    free = ring & ~others
+    free = ring & ~others[near]
     if free.sum() >= LEAST_POINTS:  # Else it is all among others.
         ring = free
-    if ring.sum() < LEAST_POINTS:
-        return False
-    apart = np.hypot(*(flow[ring] - _continued(flow, mask, ring)).T)
-    return float(np.quantile(apart, SHARE)) < tolerance
+    return _Window(mask, ring if ring.sum() >= LEAST_POINTS else None, residual[near])
+
+
+def _speed(window: _Window) -> float:
+    vectors = window.flow[window.mask]
+    return float(np.median(np.hypot(*vectors.T))) if len(vectors) else math.nan
 
 
 def _dilated(mask, by) -> Mask:
@@ -92,29 +107,51 @@ def _dilated(mask, by) -> Mask:
     return cv2.dilate(mask.view(np.uint8), kernel).view(bool)
 
 
-def _continued(flow, mask, ring) -> Float32[np.ndarray, "n 2"]:
-    """The flow that the points of a ring would have if they were part of the object.
+def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
+    """Which objects move as a share of what surrounds them does.
 
-    Its motion is taken to be affine, and fitted by iteratively reweighted least squares
-    with Cauchy's weights, as masks and flow are wrong along its edges.
+    What an object's own motion would be where its surroundings are is compared with
+    how they do move.
     """
+    if not windows:
+        return
+    points = np.stack([_sampled(window.mask) for window in windows])  # [n, s, 2].
+    vectors = [w.flow[*p.T] for w, p in zip(windows, points, strict=True)]
+    middles = points.mean(axis=1)
+    sizes = np.array([max(window.mask.shape) for window in windows], float)
+    terms = _terms((points - middles[:, None]) / sizes[:, None, None])
+    motions = _affine_motions(terms, np.stack(vectors).astype(np.float64))
+    for i, (window, middle, size) in enumerate(
+        zip(windows, middles, sizes, strict=True)
+    ):
+        there = (np.argwhere(window.ring) - middle) / size
+        apart = np.hypot(*(window.flow[window.ring] - _terms(there) @ motions[i]).T)
+        if np.quantile(apart, SHARE) < tolerance:
+            yield i
+
+
+def _sampled(mask) -> Int[np.ndarray, "s 2"]:
+    """Points of an object, away from its edges, where mask and flow are wrong."""
     core = cv2.erode(mask.view(np.uint8), np.ones((5, 5), np.uint8)).view(bool)
-    y, x = np.nonzero(core if core.sum() >= LEAST_POINTS else mask)
-    chosen = np.linspace(0, len(y) - 1, min(len(y), SAMPLES)).astype(int)
-    y, x = y[chosen], x[chosen]
-    middle, size = (y.mean(), x.mean()), max(mask.shape)
+    points = np.argwhere(core if core.sum() >= LEAST_POINTS else mask)
+    return points[np.linspace(0, len(points) - 1, SAMPLES).round().astype(int)]
 
-    def terms(y, x):
-        ones = np.ones(len(y))
-        return np.stack([ones, (y - middle[0]) / size, (x - middle[1]) / size])
 
-    points, vectors = terms(y, x), flow[y, x].astype(np.float64)
-    affine, weights = np.zeros((3, 2)), np.ones(len(y))
+def _terms(points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
+    return np.concatenate([np.ones_like(points[..., :1]), points], axis=-1)
+
+
+def _affine_motions(
+    terms: Float[np.ndarray, "n s 3"], vectors: Float[np.ndarray, "n s 2"]
+) -> Float[np.ndarray, "n 3 2"]:
+    """By iteratively reweighted least squares with Cauchy's weights."""
     # Of a line of points the affine part is not known; it is the smaller one then.
-    ridge = 1e-6 * len(y) * np.diag([0, 1, 1])
-    for _ in range(5):
-        weighted = points * weights
-        affine = np.linalg.solve(weighted @ points.T + ridge, weighted @ vectors)
-        error = np.hypot(*(vectors - points.T @ affine).T)
-        weights = 1 / (1 + (error / max(np.median(error), 0.05)) ** 2)
-    return (terms(*np.nonzero(ring)).T @ affine).astype(np.float32)
+    ridge = 1e-6 * SAMPLES * np.diag([0, 1, 1])[None]
+    weighted = terms
+    for _ in range(ROUNDS):
+        transposed = weighted.swapaxes(1, 2)
+        motions = np.linalg.solve(transposed @ terms + ridge, transposed @ vectors)
+        error = np.linalg.norm(vectors - terms @ motions, axis=2)
+        spread = np.maximum(np.median(error, axis=1, keepdims=True), 0.05)
+        weighted = terms / (1 + (error / spread) ** 2)[:, :, None]
+    return motions

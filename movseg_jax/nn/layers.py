@@ -14,11 +14,12 @@ from jaxtyping import Array, Float
 from movseg_jax.nn.winograd import winograd_conv
 
 Initializer = nn.initializers.Initializer
-# Fewer pixels hardly pay for transforming the kernel; with fewer channels the trunk is
-# 4 % faster at most, but each shape takes a fifth of a second to compile. Level 3 of a
-# frame of 480x854 has 6480 pixels: there the fusion gains a sixth, forward and back.
-WINOGRAD_PIXELS = 6_000
-WINOGRAD_CHANNELS = 256
+# Fewer pixels hardly pay for transforming the kernel, fewer channels for transforming
+# the pixels, and each shape takes some tenths of a second to compile. Without AVX-512,
+# where products take longest, a detector is a seventh faster than with 6000 pixels and
+# 256 channels: of 96 channels at 272x480 as well as of 256 at 480x854.
+WINOGRAD_PIXELS = 1_500
+WINOGRAD_CHANNELS = 96
 
 
 def conv(

@@ -7,11 +7,13 @@ while the masks of the one before are pasted. What comes out does not depend on 
 import contextlib
 import functools
 import itertools
+import os
 import time
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import jax
 import numpy as np
 from jaxtyping import Float32
@@ -32,6 +34,7 @@ from movseg_jax.video.reading import Frame
 KEPT_SCORE = 0.7  # Detections with more are kept: the tracker's threshold.
 # Flow of larger frames is computed at this longer side, unless the model sees more.
 FLOW_SIDE = 854
+OPENCV_THREADS = "OPENCV_FOR_THREADS_NUM"  # A variable that OpenCV reads.
 
 Flow = Float32[np.ndarray, "h w 2"] | None
 FlowSource = FlowEstimator | FlowFolder | Path | str
@@ -92,7 +95,7 @@ def detect_frames(
     try:
         for batch, inputs in batches:
             with stopwatch(timing, "detector" if running else "compile"):
-                outputs = detector(inputs)
+                outputs = detector(inputs, min_score)
             if running:
                 yield from finish(*running)
             running = batch, outputs
@@ -125,6 +128,17 @@ class stopwatch:
     def __exit__(self, *exception):
         seconds = time.perf_counter() - self._began
         self._timing[self._part] = self._timing.get(self._part, 0.0) + seconds
+
+
+def share_processor() -> None:
+    """Keeps OpenCV to one thread where JAX computes on the CPU, unless the user has.
+
+    Flow is computed while the detector runs, on the same cores: OpenCV's threads, which
+    spin while they wait, would take them from it (docs/performance.md). A setting of
+    the process, so the command line makes it and importing the package does not.
+    """
+    if jax.default_backend() == "cpu" and OPENCV_THREADS not in os.environ:
+        cv2.setNumThreads(1)
 
 
 def open_flow(flow: FlowSource) -> FlowEstimator | FlowFolder | str:

@@ -37,16 +37,21 @@ class TrainedDetector(NamedTuple):
     name: str
     digest: str
 
-    def __call__(self, inputs: Inputs) -> Outputs:
+    def __call__(self, inputs: Inputs, min_score: float = 0.0) -> Outputs:
         """Detects in a batch; compiled once for each shape. Returns before it is done.
 
-        See `types` for shapes.
+        Args:
+            inputs: See `types` for shapes.
+            min_score: Detections with more are valid, if `config` has no more; of
+                others no masks are computed, which takes its time.
 
         Raises:
             InputError: The parameters are not those of the model.
         """
+        least = max(min_score, self.config.min_score)
         try:
-            return _compiled(self.config)({"params": self.params}, inputs)
+            config = dataclasses.replace(self.config, min_score=least)
+            return _compiled(config)({"params": self.params}, inputs)
         except Exception:
             self._check_parameters()
             raise
