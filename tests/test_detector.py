@@ -200,6 +200,20 @@ def test_no_object_anywhere_is_an_empty_result(params):
         assert jnp.isfinite(found.mask_logits).all()
 
 
+@pytest.mark.slow
+def test_no_mask_is_computed_of_padding_and_the_others_are_the_same(params):
+    every = apply(dataclasses.replace(TINY, detections=25), params).moving
+    assert every.valid.all()
+    least = float(every.scores[0, 12])
+    config = dataclasses.replace(TINY, detections=25, min_score=least)
+    some = apply(config, params).moving
+    assert list(some.valid[0]) == [True] * 12 + [False] * 13
+    for a, b in zip(some, every, strict=True):
+        assert_within_rounding(a[0, :12], b[0, :12])
+    # Of ten detections at a time.
+    assert some.mask_logits[0, 12:20].any() and not some.mask_logits[0, 20:].any()
+
+
 def test_the_static_branch_sees_appearance_only(params, detect):
     inputs = random_inputs()
     other = inputs._replace(motion=inputs.motion + 1)

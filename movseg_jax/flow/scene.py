@@ -62,12 +62,11 @@ def object_speeds(
     residual = flow[grid] - camera
     if others is None:
         others = np.zeros(flow.shape[:2], bool)
-    windows = [_window(mask[grid], residual, others[grid]) for mask in objects]
+    windows = [_window(mask[grid], others[grid], residual) for mask in objects]
     speeds = [_speed(window) for window in windows]
     if tolerance:
-        around = [i for i, window in enumerate(windows) if window.ring is not None]
-        for i in _carried([windows[i] for i in around], tolerance):
-            speeds[around[i]] = 0.0
+        for i in _carried(windows, tolerance):
+            speeds[i] = 0.0
     return speeds
 
 
@@ -76,35 +75,25 @@ class _Window(NamedTuple):
 
     Attributes:
         mask: Of the object.
-        ring: Around it; None if too little is.
+        others: See `object_speeds`.
         flow: Without the camera's.
     """
 
     mask: Mask
-    ring: Mask | None
+    others: Mask
     flow: Float32[np.ndarray, "h w 2"]
 
 
-def _window(mask, residual, others) -> _Window:
+def _window(mask, others, residual) -> _Window:
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     top, left = max(y - RING[1], 0), max(x - RING[1], 0)
     near = np.s_[top : y + height + RING[1], left : x + width + RING[1]]
-    mask = mask[near]
-    ring = _dilated(mask, RING[1]) & ~_dilated(mask, RING[0])
-    free = ring & ~others[near]
-    if free.sum() >= LEAST_POINTS:  # Else it is all among others.
-        ring = free
-    return _Window(mask, ring if ring.sum() >= LEAST_POINTS else None, residual[near])
+    return _Window(mask[near], others[near], residual[near])
 
 
 def _speed(window: _Window) -> float:
     vectors = window.flow[window.mask]
     return float(np.median(np.hypot(*vectors.T))) if len(vectors) else math.nan
-
-
-def _dilated(mask, by) -> Mask:
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by + 1, 2 * by + 1))
-    return cv2.dilate(mask.view(np.uint8), kernel).view(bool)
 
 
 def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
@@ -113,21 +102,37 @@ def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
     What an object's own motion would be where its surroundings are is compared with
     how they do move.
     """
-    if not windows:
+    rings = {i: ring for i, w in enumerate(windows) if (ring := _ring(w)) is not None}
+    if not rings:
         return
-    points = np.stack([_sampled(window.mask) for window in windows])  # [n, s, 2].
-    vectors = [w.flow[*p.T] for w, p in zip(windows, points, strict=True)]
+    chosen = [windows[i] for i in rings]
+    points = np.stack([_sampled(window.mask) for window in chosen])  # [n, s, 2].
+    vectors = [w.flow[*p.T] for w, p in zip(chosen, points, strict=True)]
     middles = points.mean(axis=1)
-    sizes = np.array([max(window.mask.shape) for window in windows], float)
+    sizes = np.array([max(window.mask.shape) for window in chosen], float)
     terms = _terms((points - middles[:, None]) / sizes[:, None, None])
     motions = _affine_motions(terms, np.stack(vectors).astype(np.float64))
-    for i, (window, middle, size) in enumerate(
-        zip(windows, middles, sizes, strict=True)
+    for (i, ring), window, middle, size, motion in zip(
+        rings.items(), chosen, middles, sizes, motions, strict=True
     ):
-        there = (np.argwhere(window.ring) - middle) / size
-        apart = np.hypot(*(window.flow[window.ring] - _terms(there) @ motions[i]).T)
+        continued = _terms((np.argwhere(ring) - middle) / size) @ motion
+        apart = np.hypot(*(window.flow[ring] - continued).T)
         if np.quantile(apart, SHARE) < tolerance:
             yield i
+
+
+def _ring(window: _Window) -> Mask | None:
+    """What surrounds an object, if that is enough to say how it moves."""
+    ring = _dilated(window.mask, RING[1]) & ~_dilated(window.mask, RING[0])
+    free = ring & ~window.others
+    if free.sum() >= LEAST_POINTS:  # Else it is all among others.
+        ring = free
+    return ring if ring.sum() >= LEAST_POINTS else None
+
+
+def _dilated(mask, by) -> Mask:
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * by + 1, 2 * by + 1))
+    return cv2.dilate(mask.view(np.uint8), kernel).view(bool)
 
 
 def _sampled(mask) -> Int[np.ndarray, "s 2"]:
@@ -147,7 +152,7 @@ def _affine_motions(
     """By iteratively reweighted least squares with Cauchy's weights."""
     # Of a line of points the affine part is not known; it is the smaller one then.
     ridge = 1e-6 * SAMPLES * np.diag([0, 1, 1])[None]
-    weighted = terms
+    weighted, motions = terms, np.zeros((len(terms), 3, 2))
     for _ in range(ROUNDS):
         transposed = weighted.swapaxes(1, 2)
         motions = np.linalg.solve(transposed @ terms + ridge, transposed @ vectors)
