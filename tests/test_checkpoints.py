@@ -560,6 +560,7 @@ def take_part(folder, port, index):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_several_processes_save_and_restore_together(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

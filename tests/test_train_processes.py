@@ -36,9 +36,9 @@ from tests.test_train_loop import (
     rows,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 ROOT = Path(__file__).parents[1]
-LIMIT = 600  # Seconds after which two processes are taken to hang.
+LIMIT = 300  # Seconds after which two processes are taken to hang.
 SIZES = [(64, 96)] * 10
 # Gradients of four devices are added up in another order by two processes than by one:
 # float32 rounding of about 1e-7 a step, which grows from step to step.
