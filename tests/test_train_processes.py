@@ -146,7 +146,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def run_two(action, workdir, cache, statuses=(0, 0)):
+def run_two(action, workdir, statuses=(0, 0)):
     """`run_commands` of this module."""
     port = free_port()
     commands = [
@@ -154,23 +154,26 @@ def run_two(action, workdir, cache, statuses=(0, 0)):
         for index in range(2)
     ]
     folder = workdir.with_name(f"{workdir.name} {action}")
-    return run_commands(commands, folder, settings(cache, devices=2), statuses)
+    return run_commands(commands, folder, settings(devices=2), statuses)
 
 
-def settings(cache, devices):
-    """Variables with which JAX runs as in this process, but for the devices."""
+def settings(devices):
+    """Variables with which JAX runs as in this process, but for the devices.
+
+    Without a cache, from which the first process alone would have its program: the
+    other would still compile when Gloo gives up, which waits for 30 seconds.
+    """
     return {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory, quick_compilation):
-    """Every run compiles the same programs."""
+    """Every run in this process compiles the same programs."""
     folder = str(tmp_path_factory.mktemp("xla"))
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -187,10 +190,10 @@ def one(tmp_path_factory, cache):
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory, cache):
+def two(tmp_path_factory):
     """The run of two processes with two devices each."""
     workdir = tmp_path_factory.mktemp("two") / "run"
-    texts = run_two("train", workdir, cache)
+    texts = run_two("train", workdir)
     assert all(f"finished, {STEPS} steps" in text for text in texts)
     return workdir
 
@@ -245,16 +248,16 @@ def test_the_first_process_alone_writes(two):
     assert names == {"config.json", "log.jsonl", "checkpoints"} | weights
 
 
-def test_one_process_goes_on_with_what_two_saved(two, tmp_path):
+def test_one_process_goes_on_with_what_two_saved(two, cache, tmp_path):
     workdir = without_last_checkpoint(two, tmp_path / "run")
     outcome = train_here(workdir)
     assert outcome.finished and "already" not in outcome.report
     assert_close_runs(two, workdir)
 
 
-def test_two_processes_go_on_with_what_one_saved(one, cache, tmp_path):
+def test_two_processes_go_on_with_what_one_saved(one, tmp_path):
     workdir = without_last_checkpoint(one, tmp_path / "run")
-    texts = run_two("train", workdir, cache)
+    texts = run_two("train", workdir)
     assert all("finished, " in text for text in texts)
     assert_close_runs(one, workdir)
 
@@ -269,49 +272,49 @@ def test_evaluations_are_saved_by_both_processes(two):
 # Stopped and broken --------------------------------------------------------------
 
 
-def test_a_signal_to_one_process_stops_both_and_they_go_on(two, cache, tmp_path):
+def test_a_signal_to_one_process_stops_both_and_they_go_on(two, tmp_path):
     workdir = tmp_path / "run"
-    texts = run_two("stop", workdir, cache, statuses=[STOPPED, STOPPED])
+    texts = run_two("stop", workdir, statuses=[STOPPED, STOPPED])
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         stopped = checkpoints.latest_good()
     assert stopped is not None and 0 < stopped < STEPS
     assert trained_steps(workdir) == list(range(1, stopped + 1))
     assert all(f"stopped at step {stopped};" in text for text in texts)
-    run_two("train", workdir, cache)
+    run_two("train", workdir)
     assert rows(workdir) == rows(two)
     assert (workdir / WEIGHTS).read_bytes() == (two / WEIGHTS).read_bytes()
 
 
-def test_an_error_in_one_process_ends_both(cache, tmp_path):
+def test_an_error_in_one_process_ends_both(tmp_path):
     # What the other one says, and its status, depends on when it finds this one gone.
-    texts = run_two("damaged data in 1", tmp_path / "run", cache, statuses=[None, 2])
+    texts = run_two("damaged data in 1", tmp_path / "run", statuses=[None, 2])
     assert "not a PNG" in texts[1]
 
 
-def test_the_death_of_one_process_ends_both(cache, tmp_path):
+def test_the_death_of_one_process_ends_both(tmp_path):
     killed = -signal.SIGKILL
-    run_two("killed 0", tmp_path / "run", cache, statuses=[killed, None])
+    run_two("killed 0", tmp_path / "run", statuses=[killed, None])
 
 
 # What differs between processes --------------------------------------------------
 
 
 @pytest.mark.parametrize("what", ["data", "steps"])
-def test_processes_that_were_given_different_things_refuse(what, cache, tmp_path):
-    texts = run_two(f"other {what}", tmp_path / "run", cache, statuses=[2, 2])
+def test_processes_that_were_given_different_things_refuse(what, tmp_path):
+    texts = run_two(f"other {what}", tmp_path / "run", statuses=[2, 2])
     name = {"data": "data", "steps": "config"}[what]
     assert all(f"have not the same {name}" in text for text in texts)
 
 
-def test_what_several_processes_cannot_do_is_said(cache, tmp_path):
-    texts = run_two("pmap", tmp_path / "run", cache, statuses=[2, 2])
+def test_what_several_processes_cannot_do_is_said(tmp_path):
+    texts = run_two("pmap", tmp_path / "run", statuses=[2, 2])
     assert all("use 'shard_map' or 'auto'" in text for text in texts)
 
 
 # The command line ----------------------------------------------------------------
 
 
-def test_the_command_line_trains_stops_and_goes_on_with_two_processes(cache, tmp_path):
+def test_the_command_line_trains_stops_and_goes_on_with_two_processes(tmp_path):
     scene = SceneConfig(frames=3, size=(64, 96))
     write_clips(tmp_path / "rendered", 3, 0, scene)
     workdir = tmp_path / "run"
@@ -327,7 +330,7 @@ def test_the_command_line_trains_stops_and_goes_on_with_two_processes(cache, tmp
         arguments += ["--coordinator", f"127.0.0.1:{port}", "--process"]
         code = "import sys; from movseg_jax.cli import main; sys.exit(main())"
         commands = [["-c", code, *arguments, index] for index in range(2)]
-        environment = settings(cache, devices=1) | {"XDG_CACHE_HOME": cache}
+        environment = settings(devices=1)
         return run_commands(
             commands, tmp_path / "texts", environment, statuses, meanwhile
         )
