@@ -330,7 +330,7 @@ def test_the_command_line_trains_stops_and_goes_on_with_two_processes(tmp_path):
         arguments += ["--coordinator", f"127.0.0.1:{port}", "--process"]
         code = "import sys; from movseg_jax.cli import main; sys.exit(main())"
         commands = [["-c", code, *arguments, index] for index in range(2)]
-        environment = settings(devices=1)
+        environment = settings(devices=1) | {"XDG_CACHE_HOME": str(tmp_path)}
         return run_commands(
             commands, tmp_path / "texts", environment, statuses, meanwhile
         )
