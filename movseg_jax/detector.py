@@ -180,15 +180,10 @@ class Detector(nn.Module):
         if self.is_initializing():
             return self.mask_logits(pyramid, selected, inputs)
         head, variables = self.mask_head.unbind()
+        apply = lambda crops: head.apply(variables, crops)
 
         def some(rows):
-            masks = functools.partial(
-                self._masks,
-                functools.partial(head.apply, variables),
-                pyramid,
-                rows,
-                inputs,
-            )
+            masks = lambda: self._masks(apply, pyramid, rows, inputs)
             shape = jax.eval_shape(masks)
             zeros = lambda: jnp.zeros(shape.shape, shape.dtype)
             return jax.lax.cond(rows.valid.any(), masks, zeros)

@@ -28,5 +28,15 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture(scope="module")
+def compilation_cache(tmp_path_factory, quick_compilation):
+    """A folder of programs, for modules whose runs compile the same ones."""
+    folder = str(tmp_path_factory.mktemp("xla"))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    yield folder
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")

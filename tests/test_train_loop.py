@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -32,6 +31,7 @@ from movseg_jax.train.step import TrainState
 from movseg_jax.weights.files import load_weights
 from tests.memory import MemorySource
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 ROOT = Path(__file__).parents[1]
 STEPS = 8
 
@@ -88,18 +88,8 @@ def make_source():
     return MemorySource([(64, 96)] * 10)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compilation_cache(tmp_path_factory, quick_compilation):
-    """Every run compiles the same programs."""
-    folder = str(tmp_path_factory.mktemp("xla"))
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    yield folder
-    jax.config.update("jax_compilation_cache_dir", None)
-
-
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tmp_path_factory, compilation_cache):
     """A run that nothing disturbs."""
     workdir = tmp_path_factory.mktemp("reference")
     outcome = train(make_config(), workdir, [make_source()], quiet=True)

@@ -158,31 +158,29 @@ def run_two(action, workdir, statuses=(0, 0)):
 
 
 def settings(devices):
-    """Variables with which JAX runs as in this process, but for the devices.
-
-    Without a cache, from which the first process alone would have its program: the
-    other would still compile when Gloo gives up, which waits for 30 seconds.
-    """
+    """Variables with which JAX runs as in this process, but for the devices."""
     return {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_ENABLE_COMPILATION_CACHE": "false",
     }
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory, quick_compilation):
-    """Every run in this process compiles the same programs."""
-    folder = str(tmp_path_factory.mktemp("xla"))
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    yield folder
-    jax.config.update("jax_compilation_cache_dir", None)
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_processes(compilation_cache):
+    """A cache for them, too.
+
+    JAX lets the first alone have its programs from it, so that it has to wait for the
+    other, for longer than the 30 seconds after which a step on CPUs gives up.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", compilation_cache)
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+        yield
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory, cache):
+def one(tmp_path_factory):
     """The run of one process with four devices."""
     workdir = tmp_path_factory.mktemp("one") / "run"
     assert train_here(workdir).finished
@@ -248,7 +246,7 @@ def test_the_first_process_alone_writes(two):
     assert names == {"config.json", "log.jsonl", "checkpoints"} | weights
 
 
-def test_one_process_goes_on_with_what_two_saved(two, cache, tmp_path):
+def test_one_process_goes_on_with_what_two_saved(two, tmp_path):
     workdir = without_last_checkpoint(two, tmp_path / "run")
     outcome = train_here(workdir)
     assert outcome.finished and "already" not in outcome.report
@@ -330,10 +328,8 @@ def test_the_command_line_trains_stops_and_goes_on_with_two_processes(tmp_path):
         arguments += ["--coordinator", f"127.0.0.1:{port}", "--process"]
         code = "import sys; from movseg_jax.cli import main; sys.exit(main())"
         commands = [["-c", code, *arguments, index] for index in range(2)]
-        environment = settings(devices=1) | {"XDG_CACHE_HOME": str(tmp_path)}
-        return run_commands(
-            commands, tmp_path / "texts", environment, statuses, meanwhile
-        )
+        folder = tmp_path / "texts"
+        return run_commands(commands, folder, settings(1), statuses, meanwhile)
 
     def stop(processes):
         log = workdir / "log.jsonl"

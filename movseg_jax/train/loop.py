@@ -251,6 +251,8 @@ class _Run:
                 number % settings.evaluate_every == 0 or last
             )
             score = self._evaluate(number, state) if evaluated else None
+            if evaluated:  # By the first process, of which the others get no sign.
+                parallel.barrier("evaluated")
             due = number % settings.save_every == 0
             if due or evaluated or last or stopping:
                 self._check(number, metrics)

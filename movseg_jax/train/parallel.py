@@ -8,6 +8,7 @@ donated state does not (jax 0.10.2).
 
 import contextlib
 import hashlib
+import itertools
 import os
 import sys
 import time
@@ -18,13 +19,16 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from movseg_jax.errors import InputError
 
 How = Literal["auto", "pmap", "shard_map"]
 GRACE = 5.0
+PATIENCE = 7200  # Seconds; an evaluation or a slow disk may take long.
 _AXIS = "device"
+_waits = itertools.count()  # Each needs a name of its own.
 _EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec(_AXIS)
 
 
@@ -80,6 +84,7 @@ def _by_shard_map(step):
         ),
         donate_argnums=0,
     )
+    compiled = {}  # By the shapes of the batch.
 
     def run(state, batch, key):
         check_divides(jax.tree.leaves(batch)[0].shape[0], jax.local_device_count())
@@ -87,7 +92,13 @@ def _by_shard_map(step):
         batch = jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(sharding, x), batch
         )
-        return mapped(state, batch, key)
+        shapes = tuple(x.shape for x in jax.tree.leaves(batch))
+        if shapes not in compiled:
+            compiled[shapes] = mapped.lower(state, batch, key).compile()
+            # One that got its program from a cache is here long before the others, and
+            # a step on CPUs gives up on them after half a minute.
+            barrier("compiled")
+        return compiled[shapes](state, batch, key)
 
     return run
 
@@ -183,11 +194,12 @@ def ending_together() -> Iterator[None]:
 
 
 def barrier(name: str) -> None:
-    """Waits until every process is here."""
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        multihost_utils.sync_global_devices(name)
+    """Waits until every process is here, without using the devices."""
+    everyone = set(range(jax.process_count()))
+    if len(everyone) > 1:
+        ocp.multihost.sync_global_processes(
+            f"{name} {next(_waits)}", timeout=PATIENCE, processes=everyone
+        )
 
 
 def check_same(what: str, content: str) -> None:
