@@ -30,11 +30,14 @@ def quick_compilation():
 
 @pytest.fixture(scope="module")
 def compilation_cache(tmp_path_factory, quick_compilation):
-    """A folder of programs, for modules whose runs compile the same ones."""
+    """Keeps programs, for modules whose runs and processes compile the same ones."""
     folder = str(tmp_path_factory.mktemp("xla"))
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    yield folder
+    with pytest.MonkeyPatch.context() as patch:  # For processes that tests start.
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+        yield
     jax.config.update("jax_compilation_cache_dir", None)
 
 

@@ -129,8 +129,6 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_disable_most_optimizations", True)
-jax.config.update("jax_compilation_cache_dir", sys.argv[2])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 from pathlib import Path
 from movseg_jax.train.loop import train
 from tests.test_train_loop import make_config, make_source
@@ -139,11 +137,9 @@ train(make_config(), Path(sys.argv[1]), [make_source()], quiet=True)
 
 
 @pytest.mark.slow
-def test_a_killed_run_loses_only_steps_since_its_last_save(
-    reference, tmp_path, compilation_cache
-):
+def test_a_killed_run_loses_only_steps_since_its_last_save(reference, tmp_path):
     for after in (4, 7):
-        command = [sys.executable, "-c", KILLED, str(tmp_path), compilation_cache]
+        command = [sys.executable, "-c", KILLED, str(tmp_path)]
         process = subprocess.Popen(command, cwd=ROOT)
         log = tmp_path / "log.jsonl"
         for _ in range(1200):

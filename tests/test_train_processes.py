@@ -36,7 +36,10 @@ from tests.test_train_loop import (
     rows,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+# With a cache, from which JAX lets the first process alone have its programs: then it
+# waits for the other, for more than the 30 seconds after which a step on CPUs gives up.
+cached = pytest.mark.usefixtures("compilation_cache")
+pytestmark = [pytest.mark.slow, pytest.mark.alone, cached]
 ROOT = Path(__file__).parents[1]
 LIMIT = 300  # Seconds after which two processes are taken to hang.
 SIZES = [(64, 96)] * 10
@@ -166,21 +169,8 @@ def settings(devices):
     }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def programs_of_processes(compilation_cache):
-    """A cache for them, too.
-
-    JAX lets the first alone have its programs from it, so that it has to wait for the
-    other, for longer than the 30 seconds after which a step on CPUs gives up.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", compilation_cache)
-        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
-        yield
-
-
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
+def one(tmp_path_factory, compilation_cache):
     """The run of one process with four devices."""
     workdir = tmp_path_factory.mktemp("one") / "run"
     assert train_here(workdir).finished
@@ -188,7 +178,7 @@ def one(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory):
+def two(tmp_path_factory, compilation_cache):
     """The run of two processes with two devices each."""
     workdir = tmp_path_factory.mktemp("two") / "run"
     texts = run_two("train", workdir)

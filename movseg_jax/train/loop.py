@@ -250,8 +250,10 @@ class _Run:
             evaluated = self.evaluates and (
                 number % settings.evaluate_every == 0 or last
             )
-            score = self._evaluate(number, state) if evaluated else None
-            if evaluated:  # By the first process, of which the others get no sign.
+            score = None
+            if evaluated:
+                score = self._evaluate(number, state)
+                # The others get no sign of the first, which evaluates.
                 parallel.barrier("evaluated")
             due = number % settings.save_every == 0
             if due or evaluated or last or stopping:
