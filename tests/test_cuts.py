@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from movseg_jax.video.cuts import FLASH, mark_cuts
+from movseg_jax.video.cuts import FLASH, LOOKBACK, mark_cuts
 from movseg_jax.video.reading import Frame
 
 SIZE = (96, 160)
@@ -47,9 +49,9 @@ def test_one_shot_has_no_cut(speed):
 def test_a_camera_that_is_swung_around_makes_no_cut():
     """All of its frames differ by more than frames around a cut may."""
     rng = np.random.default_rng(0)
-    stripes = np.repeat(rng.integers(0, 256, (1, 80, 3), dtype=np.uint8), 10, axis=1)
+    stripes = np.repeat(rng.integers(0, 256, (1, 40, 3), dtype=np.uint8), 20, axis=1)
     stripes = np.repeat(stripes, SIZE[0], axis=0)
-    offsets = np.cumsum([0, 1, 2, 4, 7, 12, 20, 30, 40, 40, 40, 40, 30, 20, 10, 4, 1])
+    offsets = np.cumsum([0, 2, 4, 7, 10, 14, 18, 22, 26, 30, 30, 30, 20, 12, 6, 2, 1])
     images = [stripes[:, o : o + SIZE[1]] for o in offsets]
     assert cuts(images) == []
 
@@ -89,7 +91,24 @@ def test_black_frames_between_two_shots_are_one_cut_but_none_within_a_shot():
     assert cuts([*shot(0, 5), *black, *shot(1, 5)]) == [10]
     same = shot(0, 10, speed=1)
     assert cuts([*same[:5], *black, *same[5:]]) == []
-    assert cuts(black) == []
+    assert cuts(black) == cuts([*black, *shot(0, 5)]) == []
+    assert cuts([*same[:5], *black * 4, *same[5:]]) == [25]  # A long pause.
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["a", "b", "c", "black", "white"]), max_size=60),
+    start=st.integers(0, 40),
+)
+@settings(max_examples=60)
+def test_reading_may_start_anywhere(kinds, start):
+    pictures = dict(zip("abc", (shot(k, 1)[0] for k in range(3)), strict=True))
+    pictures |= {"black": np.zeros_like(pictures["a"])}
+    pictures |= {"white": np.full_like(pictures["a"], 255)}
+    images = [pictures[kind] for kind in kinds]
+    whole = cuts(images)
+    late = [start + i for i in cuts(images[start:])]
+    known = start + LOOKBACK if start else 0
+    assert [i for i in late if i >= known] == [i for i in whole if i >= known]
 
 
 def test_frames_are_passed_on_at_once_where_nothing_looks_like_a_cut():
