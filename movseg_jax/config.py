@@ -327,25 +327,34 @@ class TrainConfig:
 class TrackConfig:
     """How detections are linked to tracks: see `track`.
 
-    The defaults are the released code's; `as_published` is what the paper says.
+    The defaults are made for one track per thing. `as_released` is what the paper's
+    authors released, `as_published` what the paper says.
     """
 
     continue_score: float = 0.7  # Only detections with more than this are linked.
     start_score: float = 0.9  # Moving ones with more than this may start a track.
-    # Frames from a track's last detection to its next, at most; backwards, less.
+    # Most frames from a track's last detection to its next; backwards, fewer.
     max_gap: int = 10
-    min_iou: float = 0.1  # Of a detection and the track's nearest: more than this.
-    bidirectional: bool = True  # Then also track backwards, before tracks' starts.
+    # A detection and the track's nearest one must have a larger IoU than this.
+    min_iou: float = 0.1
+    bidirectional: bool = True  # Also track backwards, before tracks' starts.
     # "by_age": one assignment for tracks last seen a frame ago, then one for those
     # seen two frames ago, and so on. "at_once": one assignment for all tracks.
     matching: Literal["by_age", "at_once"] = "by_age"
-    # A static detection with at least this IoU with a moving one is left out; 0 leaves
+    # Static detections with at least this IoU with a moving one are left out; 0 leaves
     # out those that overlap at all.
-    static_overlap: float = 0.1
+    static_overlap: float = 1.0
+    # Of two detections that overlap with more than this IoU, one is a duplicate.
+    duplicate_iou: float = 0.5
+    # A detection with more than this share inside another one is a part of it.
+    part_share: float = 0.7
+    follow_flow: bool = True  # Compare masks where flow takes them in the next frames.
+    join: bool = True  # Join tracks of parts, and tracks that follow each other.
 
     def __post_init__(self):
         _check_fields(self)
-        for name in ("continue_score", "start_score", "min_iou", "static_overlap"):
+        for name in ("continue_score", "start_score", "min_iou", "static_overlap",
+                     "duplicate_iou", "part_share"):  # fmt: skip
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise InputError(f"TrackConfig.{name} is {value}, expected 0 to 1.")
@@ -355,14 +364,34 @@ class TrackConfig:
                 f"continue_score, {self.continue_score}."
             )
 
+    @property
+    def finds_parts(self) -> bool:
+        """Whether any detection may be a duplicate or a part of another."""
+        return min(self.duplicate_iou, self.part_share) < 1
+
+    @classmethod
+    def as_released(cls) -> "TrackConfig":
+        """The tracker of the code that Dave et al. (2019) released."""
+        return cls(
+            static_overlap=0.1,
+            duplicate_iou=1.0,
+            part_share=1.0,
+            follow_flow=False,
+            join=False,
+        )
+
     @classmethod
     def as_published(cls) -> "TrackConfig":
         """Dave et al. (2019), section 3.4, to the letter; backwards for FBMS only.
 
         The paper has no least IoU; here masks must overlap at least.
         """
-        return cls(
-            min_iou=0.0, bidirectional=False, matching="at_once", static_overlap=0.0
+        return dataclasses.replace(
+            cls.as_released(),
+            min_iou=0.0,
+            bidirectional=False,
+            matching="at_once",
+            static_overlap=0.0,
         )
 
 

@@ -14,38 +14,47 @@ class Detection(NamedTuple):
     """One object that was found in one frame.
 
     Attributes:
-        mask: Of the size of the frame.
-        score: 0 to 1.
-        motion: Its median speed relative to the scene, in pixels a frame; 0 if it moves
-            as what surrounds it. NaN where flow is unknown, as in the last frame.
+        mask: The object's pixels, at the size of the frame.
+        score: The detector's confidence, 0 to 1.
+        motion: Median speed relative to the scene, in pixels a frame. NaN if it is not
+            known: in a shot's last frame, which has no flow, and for an object that
+            moves as its surroundings do, which may be the scene or move as well.
+        shift: Median flow of the object's pixels, (x, y) in pixels to the next frame;
+            NaN if it is not known.
+        colour: Colours of the object's pixels, see `track.colour`; empty if unknown.
     """
 
     mask: Rle
     score: float
     motion: float = float("nan")
+    shift: tuple[float, float] = (float("nan"), float("nan"))
+    colour: bytes = b""
 
 
 class FrameDetections(NamedTuple):
     """What the detector found in one frame, on the host.
 
     Attributes:
-        moving: Of the model's own heads.
-        static: Of the static branch, which also finds what stands still.
+        moving: Detections of the model's own heads.
+        static: Detections of the static branch, which also finds what stands still.
+        cut: True if a new shot starts with this frame.
     """
 
     moving: tuple[Detection, ...]
     static: tuple[Detection, ...] = ()
+    cut: bool = False
 
 
 class Sighting(NamedTuple):
     """A track in one frame.
 
     Attributes:
-        id: Of the track, from 1.
-        mask: Of the size of the frame.
-        score: Of the detection, 0 to 1.
-        moving: Whether it was seen to move; False if only the static branch found it.
-        motion: As `Detection.motion`.
+        id: The track's number, from 1.
+        mask: The object's pixels, at the size of the frame.
+        score: The detector's confidence, 0 to 1.
+        moving: True if it was seen to move, False if only the static branch found it.
+            Where `motion` is NaN, a False says nothing about motion.
+        motion: As in `Detection`.
     """
 
     id: int
@@ -59,13 +68,16 @@ class TrackedFrame(NamedTuple):
     """The tracks in one frame.
 
     Attributes:
-        name: Of the frame, without suffix: its file's, or its number as "00012".
+        name: The frame's file name without suffix, or its number as "00012".
         size: Height and width in pixels.
         time: Seconds after the start of the video; None if that is not known.
-        sightings: In the order to paint them: where two overlap, the later is visible.
+        sightings: The tracks in the order to paint them: the later one is visible where
+            two overlap.
+        cut: True if a new shot starts with this frame.
     """
 
     name: str
     size: tuple[int, int]
     time: float | None
     sightings: tuple[Sighting, ...]
+    cut: bool = False

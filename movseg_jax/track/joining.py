@@ -1,0 +1,206 @@
+"""Joining tracks that are the same thing.
+
+A detector finds now a whole person, now the legs alone, so that for some frames the
+legs are a track of their own. Such a part comes out of the mask of its whole, touches
+it all the time and goes back into it; what is thrown, let go or set down does not. And
+what is hidden or has left the picture for some seconds is a new track when it comes
+back: at the same place, with the same colours. Dave et al. (2019) do not do this.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from movseg_jax import masks
+from movseg_jax.masks import Rle
+from movseg_jax.track.colour import colour_similarity
+from movseg_jax.track.links import Links, check_lengths
+from movseg_jax.tracks import Detection, FrameDetections
+
+# A part's first (last) mask lies inside its whole in one of so many frames before
+# (after) it, with this share.
+REACH, INSIDE = 3, 0.6
+# A part touches its whole, but for a gap of this share of the frame's longer side, in
+# this share of the frames in which both are seen, of which so many are looked at.
+GAP, TOUCHING, CLINGING, SAMPLES = 0.02, 0.7, 0.9, 16
+# A track follows one that ended at most so many frames before at the same place: with
+# this IoU, or with this share of one inside the other. Their colours are this similar.
+PAUSE, SAME_PLACE, SAME_PART, SAME_COLOURS = 60, 0.1, 0.5, 0.6
+ENDS = 5  # Frames at the end of a track whose colours are compared.
+
+
+def join_tracks(frames: Sequence[FrameDetections], links: Links) -> Links:
+    """Gives parts the track of their whole, and tracks that continue another its id.
+
+    Args:
+        frames: The detections that were linked. A few frames of each track are read, in
+            any order.
+        links: Links from `link`.
+
+    Raises:
+        InputError: There are not as many links as frames.
+    """
+    check_lengths(frames, links=links)
+    tracks = _Tracks(frames, links)
+    _join_parts(tracks)
+    _join_pauses(tracks)
+    return tracks.links()
+
+
+class _Tracks:
+    """The tracks of a video, which may be joined."""
+
+    def __init__(self, frames: Sequence[FrameDetections], links: Links):
+        self._frames, self._links = frames, links
+        self._new_id = np.arange(links.ids.max(initial=0) + 1, dtype=np.int32)
+        times = np.repeat(np.arange(len(links)), np.diff(links.starts))
+        order = np.lexsort((times, links.ids))
+        ids, first = np.unique(links.ids[order], return_index=True)
+        self.times = {  # By id, the frames in which a track is seen, ascending.
+            int(id): np.unique(of_track)
+            for id, of_track in zip(
+                ids, np.split(times[order], first[1:]), strict=True
+            )
+            if id
+        }
+
+    def detections(self, id: int, time: int) -> list[Detection]:
+        """A track's detections in a frame, the highest score first."""
+        frame = self._frames[time]
+        found = [
+            detection
+            for detection, other in zip(
+                (*frame.moving, *frame.static), self._links[time], strict=True
+            )
+            if other and self._new_id[other] == id
+        ]
+        return sorted(found, key=lambda d: d.score, reverse=True)
+
+    def mask(self, id: int, time: int, ahead: int = 0) -> Rle:
+        """A track's mask in a frame, where its flow takes it some frames ahead."""
+        found = self.detections(id, time)
+        mask = masks.union([d.mask for d in found])
+        shift = np.array(found[0].shift) * ahead
+        if ahead == 0 or not np.isfinite(shift).all():
+            return mask
+        return masks.translate(mask, round(shift[0]), round(shift[1]))
+
+    def has_cut(self, first: int, last: int) -> bool:
+        """Whether a shot starts after the first frame, and not after the last one."""
+        return any(self._frames[t].cut for t in range(first + 1, last + 1))
+
+    def join(self, id: int, into: int) -> None:
+        """Makes a track part of another one."""
+        self._new_id[self._new_id == id] = into
+        self.times[into] = np.union1d(self.times[into], self.times.pop(id))
+
+    def links(self) -> Links:
+        """The links with the tracks as they are joined now."""
+        return Links(self._new_id[self._links.ids], self._links.starts)
+
+
+def _join_parts(tracks: _Tracks) -> None:
+    """Short tracks first, so that a part of a part ends up in the whole."""
+    for part in sorted(tracks.times, key=lambda id: len(tracks.times[id])):
+        wholes = sorted(
+            tracks.times.keys() - {part}, key=lambda id: (-len(tracks.times[id]), id)
+        )
+        for whole in wholes:
+            if _is_part(tracks, part, whole):
+                tracks.join(part, whole)
+                break
+
+
+def _is_part(tracks: _Tracks, part: int, whole: int) -> bool:
+    times, others = tracks.times[part], tracks.times[whole]
+    together = np.intersect1d(times, others)
+    if not len(together):
+        return False
+    # At one of the two ends there may be no telling: the shot starts or ends there, or
+    # the whole is not seen. At neither may the part be outside of the whole.
+    ends = (
+        _is_inside(tracks, part, whole, int(times[0]), -1),
+        _is_inside(tracks, part, whole, int(times[-1]), 1),
+    )
+    if True not in ends:
+        return False
+    least = TOUCHING
+    if False in ends:
+        # It came out of nothing, or went into nothing, so it must cling to the whole.
+        least = CLINGING
+        if len(together) < CLINGING * len(times):
+            return False
+    chosen = together[np.linspace(0, len(together) - 1, SAMPLES).astype(int)]
+    chosen = np.unique(chosen).tolist()
+    touching = [_touch(tracks.mask(part, t), tracks.mask(whole, t)) for t in chosen]
+    return bool(np.mean(touching) >= least)
+
+
+def _is_inside(tracks, part, whole, time, step) -> bool | None:
+    """Whether a part is inside its whole, after or before a frame; None if unknown."""
+    for distance in range(1, REACH + 1):
+        other = time + step * distance
+        position = np.searchsorted(tracks.times[whole], other)
+        if position == len(tracks.times[whole]):
+            return None
+        if tracks.times[whole][position] != other:
+            continue
+        if tracks.has_cut(min(time, other), max(time, other)):
+            return None
+        if step > 0:
+            inner, outer = tracks.mask(part, time, distance), tracks.mask(whole, other)
+        else:
+            inner, outer = tracks.mask(part, time), tracks.mask(whole, other, distance)
+        return bool(masks.containment([inner], [outer])[0, 0] > INSIDE)
+    return None
+
+
+def _touch(a: Rle, b: Rle) -> bool:
+    gap = max(1, round(GAP * max(a.size)))
+    steps = ((0, 0), (gap, 0), (-gap, 0), (0, gap), (0, -gap))
+    moved = masks.union([masks.translate(a, x, y) for x, y in steps])
+    return bool(masks.iou([moved], [b])[0, 0] > 0)
+
+
+def _join_pauses(tracks: _Tracks) -> None:
+    """The most similar tracks first; a track has one predecessor and one successor."""
+    pairs = []
+    for before, times in tracks.times.items():
+        for after, others in tracks.times.items():
+            if 0 < others[0] - times[-1] <= PAUSE:
+                similarity = _continuation(tracks, before, after)
+                if similarity > SAME_COLOURS:
+                    pairs.append((similarity, before, after))
+    renamed: dict[int, int] = {}
+    continued, continuing = set(), set()
+    for _, before, after in sorted(pairs, key=lambda p: (-p[0], p[1:])):
+        if before in continued or after in continuing:
+            continue
+        continued.add(before)
+        continuing.add(after)
+        while before in renamed:
+            before = renamed[before]
+        renamed[after] = before
+        tracks.join(after, before)
+
+
+def _continuation(tracks: _Tracks, before: int, after: int) -> float:
+    """How similar the colours of two tracks are, if one ends where the other starts."""
+    last, first = int(tracks.times[before][-1]), int(tracks.times[after][0])
+    a = [tracks.mask(before, last), tracks.mask(before, last, first - last)]
+    b = [tracks.mask(after, first)]
+    near = (
+        masks.iou(a, b).max() > SAME_PLACE
+        or masks.containment(a, b).max() > SAME_PART
+        or masks.containment(b, a).max() > SAME_PART
+    )
+    if not near or tracks.has_cut(last, first):
+        return 0.0
+    similarities = [
+        colour_similarity(d.colour, e.colour)
+        for t in tracks.times[before][-ENDS:].tolist()
+        for u in tracks.times[after][:ENDS].tolist()
+        for d in tracks.detections(before, t)[:1]
+        for e in tracks.detections(after, u)[:1]
+    ]
+    return float(np.median(similarities))

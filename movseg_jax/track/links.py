@@ -1,0 +1,187 @@
+"""Which detections belong to which track, and the tracked frames that follow from it.
+
+Tracks are numbered from 1 as they are started.
+"""
+
+import dataclasses
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, overload
+
+import numpy as np
+from jaxtyping import Int32, Int64
+
+from movseg_jax import masks
+from movseg_jax.config import TrackConfig
+from movseg_jax.errors import InputError
+from movseg_jax.masks import Size
+from movseg_jax.tracks import Detection, FrameDetections, Sighting, TrackedFrame
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Links:
+    """Which track each detection of a video belongs to, in four bytes a detection.
+
+    `links[i]` are the tracks' ids of frame i: of its moving, then of its static
+    detections, in the order of its `FrameDetections`; 0 means that a detection belongs
+    to no track.
+
+    Attributes:
+        ids: The ids of all frames, one frame after the other.
+        starts: Where in `ids` each frame starts, and where the last one ends.
+    """
+
+    ids: Int32[np.ndarray, " detections"]
+    starts: Int64[np.ndarray, " frames_and_1"]
+
+    @classmethod
+    def from_frames(cls, frames: Iterable[Sequence[int]]) -> "Links":
+        """Collects what `Linker.add` returned, frame by frame."""
+        ids, starts = array("i"), array("q", [0])
+        for frame in frames:
+            ids.extend(frame)
+            starts.append(len(ids))
+        return cls(np.array(ids, np.int32), np.array(starts, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> tuple[int, ...]:
+        index = range(len(self))[index]
+        return tuple(self.ids[self.starts[index] : self.starts[index + 1]].tolist())
+
+
+class Candidate(NamedTuple):
+    """A detection that may be linked.
+
+    Attributes:
+        number: Its place among the moving, then the static detections of its frame.
+        detection: The detection itself.
+        rank: Whether it may start a track, and its score. The authors' code adds 1.001
+            to the scores of detections that may, with the same effect: they are matched
+            first and painted last.
+    """
+
+    number: int
+    detection: Detection
+    rank: tuple[bool, float]
+
+
+def ranked(frame: FrameDetections, config: TrackConfig) -> list[Candidate]:
+    """All detections of a frame as candidates, in the order of `Links`."""
+    starting = [d.score > config.start_score for d in frame.moving]
+    starting += [False] * len(frame.static)
+    detections = (*frame.moving, *frame.static)
+    return [
+        Candidate(number, detection, (may_start, detection.score))
+        for number, (detection, may_start) in enumerate(
+            zip(detections, starting, strict=True)
+        )
+    ]
+
+
+def to_tracked_frame(
+    frame: FrameDetections,
+    ids: Sequence[int],
+    *,
+    name: str,
+    size: Size,
+    time: float | None = None,
+    config: TrackConfig | None = None,
+) -> TrackedFrame:
+    """The tracks in one frame, in the order to paint them.
+
+    Moving detections that may start a track are painted over all others, then those
+    with higher scores. Among equal ones, moving are painted over static ones, then
+    newer over older tracks. Where several detections belong to a track, its mask is
+    their union, and the rest is that of the highest ranked one.
+
+    Args:
+        frame: The detections that were linked.
+        ids: Ids of their tracks, from `Linker.add` or `Links`.
+        name: Name of the result, as for the following.
+        size: Height and width of the frame.
+        time: Seconds after the start of the video, if known.
+        config: The settings that they were linked with; the defaults if None.
+    """
+    config = config or TrackConfig()
+    check_count(frame, ids, name)
+    seen: dict[int, list[tuple[bool, float, bool, Detection]]] = {}
+    for number, detection, rank in ranked(frame, config):
+        if ids[number]:
+            moving = number < len(frame.moving)
+            seen.setdefault(int(ids[number]), []).append((*rank, moving, detection))
+    sightings = []
+    for id, found in seen.items():
+        *rank, moving, best = max(found, key=lambda entry: entry[:3])
+        shown = [entry[3].mask for entry in found]
+        mask = masks.union(shown) if len(shown) > 1 else best.mask
+        sighting = Sighting(id, mask, best.score, moving, best.motion)
+        sightings.append(((*rank, moving, id), sighting))
+    sightings.sort(key=lambda entry: entry[0])
+    return TrackedFrame(name, size, time, tuple(s for _, s in sightings), frame.cut)
+
+
+class TrackedFrames(Sequence[TrackedFrame]):
+    """A linked video's `TrackedFrame`s, each made when it is asked for."""
+
+    def __init__(
+        self,
+        frames: Sequence[FrameDetections],
+        links: Links,
+        *,
+        names: Sequence[str],
+        size: Size,
+        times: Sequence[float | None] | None = None,
+        config: TrackConfig | None = None,
+    ):
+        """Takes what `to_tracked_frame` takes, of all frames.
+
+        Raises:
+            InputError: There are not as many links, names or times as frames.
+        """
+        check_lengths(frames, links=links, names=names)
+        if times is not None:
+            check_lengths(frames, times=times)
+        self._frames, self._links, self._config = frames, links, config
+        self._names, self._size, self._times = names, size, times
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    @overload
+    def __getitem__(self, index: int) -> TrackedFrame: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[TrackedFrame]: ...
+    def __getitem__(self, index: int | slice):
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        index = range(len(self))[index]
+        return to_tracked_frame(
+            self._frames[index],
+            self._links[index],
+            name=self._names[index],
+            size=self._size,
+            time=None if self._times is None else self._times[index],
+            config=self._config,
+        )
+
+
+def check_lengths(frames: Sequence, **others: Sequence | Links) -> None:
+    """Refuses links, names or times that are not as many as the frames."""
+    for name, other in others.items():
+        if len(other) != len(frames):
+            raise InputError(
+                f"There are {len(frames)} frames of detections, but {name} of "
+                f"{len(other)}; hand in {name} of the same video."
+            )
+
+
+def check_count(frame: FrameDetections, ids: Sequence, which: int | str) -> None:
+    """Refuses links of a frame that has not as many detections."""
+    count = len(frame.moving) + len(frame.static)
+    if len(ids) != count:
+        raise InputError(
+            f"Frame {which} has {count} detections, but links of {len(ids)}; hand in "
+            "the detections that were linked."
+        )

@@ -1,0 +1,66 @@
+"""Leaving out tracks that are not seen to move."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from movseg_jax.config import TrackConfig
+from movseg_jax.errors import InputError
+from movseg_jax.track.links import Links, check_count, check_lengths, ranked
+from movseg_jax.tracks import FrameDetections
+
+
+def drop_resting(
+    frames: Sequence[FrameDetections],
+    links: Links,
+    min_motion: float,
+    min_frames: int = 1,
+    config: TrackConfig | None = None,
+) -> Links:
+    """Leaves out tracks that are not seen to move in enough frames.
+
+    A track is seen to move where its detection might have started it: the moving heads
+    are confident of it, and it is fast enough. One frame is little evidence: what
+    stands close to a travelling camera, or resembles what mostly moves, is taken for
+    moving now and then. The authors' code has no such rule.
+
+    The other tracks keep their ids, so that results with different thresholds can be
+    compared and agree with what `Linker` returned.
+
+    Args:
+        frames: The detections that were linked; read once, from the front.
+        links: Links from `link`.
+        min_motion: A detection counts if its `motion` is more than this, in pixels a
+            frame; unknown motion is not. With 0 any motion will do, also unknown.
+        min_frames: Number of frames that must count; in a shot with no more frames than
+            that, one fewer than it has frames, as the last has no flow.
+        config: The settings of linking; the defaults if None.
+
+    Raises:
+        InputError: A threshold is negative, or the links are not of the frames.
+    """
+    config = config or TrackConfig()
+    for name, value in (("min_motion", min_motion), ("min_frames", min_frames)):
+        if not value >= 0:
+            raise InputError(f"{name} is {value}, expected 0 or more.")
+    check_lengths(frames, links=links)
+    tracks = links.ids.max(initial=0) + 1
+    counts = np.zeros(tracks, int)
+    shot_of_track = np.zeros(tracks, int)
+    shot_starts = [0]
+    for time, frame in enumerate(frames):
+        ids = links[time]
+        check_count(frame, ids, time)
+        if frame.cut:
+            shot_starts.append(time)
+        counted = set()
+        for number, detection, (may_start, _) in ranked(frame, config):
+            fast = min_motion == 0 or detection.motion > min_motion
+            if may_start and fast:
+                counted.add(ids[number])
+        counts[list(counted)] += 1
+        shot_of_track[list(ids)] = len(shot_starts) - 1
+    lengths = np.diff([*shot_starts, len(links)])
+    needed = np.minimum(min_frames, np.maximum(lengths - 1, 1))[shot_of_track]
+    kept = counts >= needed
+    return Links(np.where(kept[links.ids], links.ids, 0), links.starts)

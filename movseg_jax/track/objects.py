@@ -1,0 +1,147 @@
+"""The objects of one frame: detections without duplicates and parts.
+
+Box NMS keeps a person and the person's legs, or two masks of one person in boxes of
+different shapes. Here masks are compared: each detection stands for an object, or is a
+duplicate or a part of one, or is left out. Dave et al. (2019) do not do this.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+
+from movseg_jax import masks
+from movseg_jax.config import TrackConfig
+from movseg_jax.masks import Rle
+from movseg_jax.track.links import Candidate, ranked
+from movseg_jax.tracks import FrameDetections
+
+FOLLOWS = 0.5  # Least IoU of a detection with a track's expected mask to follow it.
+MATURE = 20  # Frames after which a track is known to be a thing of its own.
+# A duplicate or part does not widen its object if it has more than this share of
+# another object in it.
+OTHERS = 0.3
+
+
+class Expected(NamedTuple):
+    """Where a track is expected in a frame.
+
+    Attributes:
+        mask: The track's last mask, where its flow has taken it.
+        frames: How many frames the track has been seen in.
+    """
+
+    mask: Rle
+    frames: int
+
+
+class FoundObject(NamedTuple):
+    """An object of a frame.
+
+    Attributes:
+        candidate: The detection that stands for it.
+        parts: Numbers of the detections that are duplicates or parts of it.
+    """
+
+    candidate: Candidate
+    parts: tuple[int, ...] = ()
+
+
+def find_objects(
+    frame: FrameDetections,
+    config: TrackConfig,
+    expected: Sequence[Expected] = (),
+    linked: Sequence[int] = (),
+) -> list[FoundObject]:
+    """The objects of a frame, in the order of their detections.
+
+    Detections are taken in this order: those that follow a track, those that may start
+    one, moving ones, those with higher scores. One that overlaps too much with an
+    object that was taken before it is a duplicate or a part. One that holds such an
+    object is the whole of it where neither follows a track; otherwise it is left out.
+    A detection that holds two mature tracks is taken last: it shows both at once.
+
+    Args:
+        frame: The detections.
+        config: The settings: least scores, and what is a duplicate or a part.
+        expected: Where tracks are expected.
+        linked: Numbers of detections that are known to follow a track.
+    """
+    candidates = _scoring(frame, config)
+    if not config.finds_parts or not candidates:
+        return [FoundObject(candidate) for candidate in candidates]
+    shapes = [candidate.detection.mask for candidate in candidates]
+    follows = np.isin([c.number for c in candidates], linked)
+    crowded = np.zeros(len(candidates), bool)
+    if expected:
+        places = [track.mask for track in expected]
+        follows |= masks.iou(shapes, places).max(axis=1) > FOLLOWS
+        mature = np.array([track.frames >= MATURE for track in expected])
+        held = masks.containment(places, shapes) > config.part_share
+        crowded = held[mature].sum(axis=0) > 1
+    order = sorted(
+        range(len(candidates)),
+        key=lambda i: (
+            not crowded[i],
+            follows[i],
+            candidates[i].rank[0],
+            candidates[i].number < len(frame.moving),
+            candidates[i].rank[1],
+        ),
+        reverse=True,
+    )
+    parts = _group(order, shapes, candidates, follows, config)
+    return [
+        FoundObject(candidates[i], tuple(candidates[k].number for k in parts[i]))
+        for i in sorted(parts)
+    ]
+
+
+def _group(
+    order: Sequence[int],
+    shapes: Sequence[Rle],
+    candidates: Sequence[Candidate],
+    follows: Bool[np.ndarray, " n"],
+    config: TrackConfig,
+) -> dict[int, list[int]]:
+    """For each candidate that stands for an object, its duplicates and parts."""
+    iou, inside = masks.iou(shapes, shapes), masks.containment(shapes, shapes)
+    parts: dict[int, list[int]] = {}
+    for i in order:
+        overlapping = [
+            j
+            for j in parts
+            if iou[i, j] > config.duplicate_iou or inside[i, j] > config.part_share
+        ]
+        held = [j for j in parts if inside[j, i] > config.part_share]
+        if overlapping:
+            parts[overlapping[0]].append(i)
+        elif not held:
+            parts[i] = []
+        elif len(held) == 1 and not follows[held[0]]:
+            (part,) = held
+            # A whole that could not start a track must not end one that its part could.
+            if candidates[i].rank[0] >= candidates[part].rank[0]:
+                parts[i] = [part, *parts.pop(part)]
+    return {
+        i: [k for k in own if all(inside[j, k] <= OTHERS for j in parts if j != i)]
+        for i, own in parts.items()
+    }
+
+
+def _scoring(frame: FrameDetections, config: TrackConfig) -> list[Candidate]:
+    """Detections that score enough, without the static ones that moving ones cover."""
+    scoring = [
+        c
+        for c in ranked(frame, config)
+        if c.detection.score > config.continue_score
+    ]
+    moving = [c for c in scoring if c.number < len(frame.moving)]
+    static = scoring[len(moving) :]
+    overlap = masks.iou(
+        [c.detection.mask for c in static], [c.detection.mask for c in moving]
+    ).max(axis=1, initial=0)
+    # An overlap of 0 is none, also where any overlap is too much.
+    covered = (overlap >= config.static_overlap) & (overlap > 0)
+    return moving + [c for c, no in zip(static, covered, strict=True) if not no]
