@@ -33,14 +33,15 @@ class ObjectScore(NamedTuple):
     f: Statistics
 
 
-class _Frame(NamedTuple):
-    """What is kept of a frame; ids that are not there are absent.
+class FramePairs(NamedTuple):
+    """How well every track fits every object in a frame.
 
     Attributes:
-        name: Of the frame.
-        objects: Of each id, whether the object has an outline.
+        name: Name of the frame.
+        objects: Ids of the visible objects, by their first pixels, and whether each has
+            an outline.
         tracks: The same of the tracks.
-        scores: J and F of (track, object).
+        scores: J and F of each visible (track, object).
     """
 
     name: str
@@ -79,7 +80,7 @@ def davis17_unsupervised(max_tracks: int = 20) -> Measure:
 
 
 def _score_sequence(frames, max_tracks) -> SequenceScore:
-    kept: list[_Frame] = []
+    kept: list[FramePairs] = []
     visible: dict[int, None] = {}  # In the order of their first pixels.
     for frame in frames:
         visible.update(dict.fromkeys(_ids(frame.found)))
@@ -89,7 +90,7 @@ def _score_sequence(frames, max_tracks) -> SequenceScore:
                 f"DAVIS 2017 unsupervised protocol allows {max_tracks} a sequence "
                 "(max_tracks): keep the best ones only."
             )
-        kept.append(_compare(frame))
+        kept.append(compare_pairs(frame))
     objects = [*dict.fromkeys(i for frame in kept for i in frame.objects)]
     if not objects:
         return SequenceScore((), {})
@@ -98,7 +99,7 @@ def _score_sequence(frames, max_tracks) -> SequenceScore:
     rows, columns = linear_sum_assignment(-_quality(kept, tracks, objects))
     parts, means = [], [[] for _ in kept]
     for row, column in zip(rows, columns, strict=True):
-        pairs = [_score_pair(frame, tracks[row], objects[column]) for frame in kept]
+        pairs = [score_pair(frame, tracks[row], objects[column]) for frame in kept]
         js, fs = zip(*pairs, strict=True)
         parts.append(ObjectScore(statistics_of(js), statistics_of(fs)))
         for values, pair in zip(means, pairs, strict=True):
@@ -110,7 +111,7 @@ def _score_sequence(frames, max_tracks) -> SequenceScore:
 
 
 def _quality(
-    frames: Sequence[_Frame], tracks: Sequence[int], objects: Sequence[int]
+    frames: Sequence[FramePairs], tracks: Sequence[int], objects: Sequence[int]
 ) -> Float64[np.ndarray, "t o"]:
     """The sum of J and F over all frames, of every track with every object.
 
@@ -134,8 +135,8 @@ def _quality(
     return 2 * len(frames) + alone[0][:, None] + alone[1] + together
 
 
-def _score_pair(frame: _Frame, track: int, o: int) -> tuple[float, float]:
-    """J and F of a track with an object."""
+def score_pair(frame: FramePairs, track: int, o: int) -> tuple[float, float]:
+    """J and F of a track with an object, either of which may not be visible."""
     if (track, o) in frame.scores:
         return frame.scores[track, o]
     outlined = frame.tracks.get(track, frame.objects.get(o))
@@ -147,8 +148,8 @@ def _score_alone(outlined: bool) -> tuple[float, float]:
     return 0.0, float(not outlined)
 
 
-def _compare(frame: ComparedFrame) -> _Frame:
-    """J and F of every track that is there with every object that is there."""
+def compare_pairs(frame: ComparedFrame) -> FramePairs:
+    """J and F of every visible track with every visible object, without void pixels."""
     found, truth = frame.found, frame.truth
     if frame.void is not None:
         found, truth = (np.where(frame.void, 0, ids) for ids in (found, truth))
@@ -163,7 +164,7 @@ def _compare(frame: ComparedFrame) -> _Frame:
             overlap = overlaps.get(t, 0)
             j = overlap / (track_area + area - overlap)
             scores[t, o] = j, boundary_agreement(track, outline)
-    return _Frame(frame.name, _outlined(objects), _outlined(tracks), scores)
+    return FramePairs(frame.name, _outlined(objects), _outlined(tracks), scores)
 
 
 def _area_and_boundary(mask) -> tuple[int, Boundary]:

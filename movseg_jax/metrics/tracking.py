@@ -1,0 +1,239 @@
+"""Whether one thing is one track: what a user of tracks sees, in one table.
+
+J of the union of all tracks hides that one thing is several tracks. Beside it stand
+here J and F of the best single track of each object, the number of tracks on each
+object, the identity measures of `identities`, and `track_shapes`' faults of the tracks.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from movseg_jax import masks
+from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.davis import boundary_accuracy, mean, region_similarity
+from movseg_jax.metrics.davis17 import FramePairs, compare_pairs, score_pair
+from movseg_jax.metrics.identities import (
+    Identities,
+    IdentityParts,
+    identity_numbers,
+)
+from movseg_jax.metrics.track_shapes import ShapeParts, TrackShapes
+from movseg_jax.tracks import TrackedFrame
+
+ON_OBJECT = 0.5  # Share of a track's pixels above which it is a track of an object.
+
+
+class TrueFrame(NamedTuple):
+    """What is true of a frame.
+
+    Attributes:
+        masks: Masks of the objects; where two overlap, the later is visible.
+        ids: Ids of the objects, from 1, the same throughout a video.
+        ignore: Pixels that are neither right nor wrong; None if all count.
+    """
+
+    masks: Bool[np.ndarray, "n h w"]
+    ids: Int[np.ndarray, " n"]
+    ignore: Bool[np.ndarray, "h w"] | None = None
+
+
+class TrackingParts(NamedTuple):
+    """What is kept of a sequence.
+
+    Attributes:
+        best: J and F of the best single track of each object.
+        union: J and F of all tracks together; NaN without frames.
+        tracks_on: Number of tracks on each object.
+        tracks: Number of tracks, without those that lie in void pixels.
+        identities: Counts for HOTA, IDF1 and identity switches.
+        shapes: What is wrong with the tracks as such.
+        exclusive: Whether no two tracks can overlap in the file they are from.
+    """
+
+    best: tuple[tuple[float, float], ...]
+    union: tuple[float, float]
+    tracks_on: tuple[int, ...]
+    tracks: int
+    identities: IdentityParts
+    shapes: ShapeParts
+    exclusive: bool
+
+
+def tracking(*, exclusive: bool = False) -> Measure:
+    """Measures whether one thing is one track.
+
+    Its `dataset` gives the following. Void pixels are cut out of tracks and objects,
+    unless something else is said. "Visible" is what later tracks do not cover.
+
+    - "best_j", "best_f": mean over all objects of J and F of the track whose J with the
+      object is best. J and F are the means over all frames, as in `davis17`, of what is
+      visible. Objects do not compete for tracks, and no track is a choice, too.
+    - "union_j", "union_f": mean over sequences of J and F of all tracks together.
+    - "tracks_per_object": mean over all objects of the number of tracks that have more
+      than `ON_OBJECT` of their pixels, over all frames, in the visible object. A track's
+      masks are whole here; void pixels count, and what has most of its pixels there is
+      no track in this and the two following.
+    - "tracks_per_video": mean over sequences of the number of tracks.
+    - "stray_tracks": mean over sequences of the number of tracks that are on no object.
+    - "hota", "det_a", "ass_a", "idf1", "idp", "idr", "id_switches": see `identities`;
+      the similarity is the IoU of what is visible.
+    - "overlapping", "contained": share of all sequences' frames in which two tracks
+      have an IoU above 0.5, or more than 0.7 of a track lies in another one. Masks are
+      whole, void pixels count. Absent where all sequences' tracks are `exclusive`;
+      otherwise these sequences are left out.
+    - "holes": mean over all tracks of the pixels that a track encloses, but no track
+      covers, over those of the filled track. Masks are whole, void pixels count.
+    - "gaps": share of the frames from a track's first to its last, over all tracks, in
+      which it is not there.
+
+    The score of a frame is J of the union.
+
+    Args:
+        exclusive: Whether the tracks of `sequence` come from a file that cannot hold
+            tracks which overlap.
+    """
+    return Measure(lambda frames: _score_sequence(frames, exclusive), tracking_numbers)
+
+
+def measure_tracks(
+    truth: Iterable[TrueFrame], tracked: Iterable[TrackedFrame]
+) -> SequenceScore:
+    """`tracking` of a video's tracks, for `tracking_numbers`.
+
+    Args:
+        truth: The truth of each frame, in order.
+        tracked: The tracks in the same frames.
+    """
+    return _score_sequence(
+        (
+            ComparedFrame(frame.name, i, _painted(true), frame, true.ignore)
+            for i, (true, frame) in enumerate(zip(truth, tracked, strict=True))
+        ),
+        exclusive=False,
+    )
+
+
+def tracking_numbers(scores: Sequence[SequenceScore]) -> dict[str, float]:
+    """The numbers of all sequences together; see `tracking`."""
+    parts: list[TrackingParts] = [score.parts for score in scores]
+    numbers = {}
+    for i, letter in enumerate("jf"):
+        numbers[f"best_{letter}"] = mean(pair[i] for p in parts for pair in p.best)
+        numbers[f"union_{letter}"] = mean(part.union[i] for part in parts)
+    numbers["tracks_per_object"] = mean(n for part in parts for n in part.tracks_on)
+    numbers["tracks_per_video"] = mean(part.tracks for part in parts)
+    numbers["stray_tracks"] = mean(part.tracks - sum(part.tracks_on) for part in parts)
+    numbers |= identity_numbers([part.identities for part in parts])
+    overlapping = [part.shapes for part in parts if not part.exclusive]
+    if overlapping:
+        frames = sum(shape.frames for shape in overlapping)
+        for name in ("overlapping", "contained"):
+            count = sum(getattr(shape, name) for shape in overlapping)
+            numbers[name] = count / frames if frames else math.nan
+    numbers["holes"] = mean(hole for part in parts for hole in part.shapes.holes)
+    lifetime = sum(part.shapes.lifetime for part in parts)
+    missing = sum(part.shapes.missing for part in parts)
+    numbers["gaps"] = missing / lifetime if lifetime else math.nan
+    return numbers
+
+
+def _painted(true: TrueFrame) -> np.ndarray:
+    ids = np.zeros(true.masks.shape[1:], np.int32)
+    for mask, i in zip(true.masks, true.ids, strict=True):
+        ids[mask] = i
+    return ids
+
+
+def _score_sequence(
+    frames: Iterable[ComparedFrame], exclusive: bool
+) -> SequenceScore:
+    pairs: list[FramePairs] = []
+    unions: list[tuple[float, float]] = []
+    places: Counter[tuple[int, int]] = Counter()
+    identities, shapes = Identities(), TrackShapes()
+    for frame in frames:
+        pairs.append(compare_pairs(frame))
+        _add_identities(identities, pairs[-1])
+        shapes.add(frame.tracks)
+        places.update(_places(frame))
+        unions.append(_score_union(frame))
+    best = _best_tracks(pairs)
+    owners = _owners(places)
+    on = Counter(owners.values())
+    parts = TrackingParts(
+        best=tuple(best.values()),
+        union=(mean(j for j, _ in unions), mean(f for _, f in unions)),
+        tracks_on=tuple(on[o] for o in best),
+        tracks=sum(owner != _VOID for owner in owners.values()),
+        identities=identities.parts(),
+        shapes=shapes.parts(),
+        exclusive=exclusive,
+    )
+    names = [pair.name for pair in pairs]
+    scores = {name: j for name, (j, _) in zip(names, unions, strict=True)}
+    return SequenceScore(parts, scores)
+
+
+def _score_union(frame: ComparedFrame) -> tuple[float, float]:
+    """J and F of all tracks together."""
+    found, truth = frame.found > 0, frame.truth > 0
+    if frame.void is not None:
+        found, truth = found & ~frame.void, truth & ~frame.void
+    return region_similarity(found, truth), boundary_accuracy(found, truth)
+
+
+def _add_identities(identities: Identities, pairs: FramePairs) -> None:
+    similarity = np.array(
+        [[pairs.scores[track, o][0] for track in pairs.tracks] for o in pairs.objects]
+    ).reshape(len(pairs.objects), len(pairs.tracks))
+    identities.add([*pairs.objects], [*pairs.tracks], similarity)
+
+
+# Which object tracks are on --------------------------------------------------------
+
+_VOID = -1  # What stands for void pixels among the ids of objects.
+
+
+def _places(frame: ComparedFrame) -> Counter[tuple[int, int]]:
+    """How many pixels of each track are on each object; tracks are whole."""
+    truth = frame.truth
+    if frame.void is not None:
+        truth = np.where(frame.void, _VOID, truth)
+    counts: Counter[tuple[int, int]] = Counter()
+    for sighting in frame.tracks.sightings:
+        under = truth[masks.decode(sighting.mask)]
+        values, sizes = np.unique(under, return_counts=True)
+        for value, size in zip(values.tolist(), sizes.tolist(), strict=True):
+            counts[sighting.id, value] += size
+    return counts
+
+
+def _owners(places: Counter[tuple[int, int]]) -> dict[int, int]:
+    """The object that has more than `ON_OBJECT` of each track; 0 if there is none."""
+    areas: Counter[int] = Counter()
+    for (track, _), count in places.items():
+        areas[track] += count
+    owners = dict.fromkeys(areas, 0)
+    for (track, value), count in places.items():
+        if count > ON_OBJECT * areas[track]:
+            owners[track] = value
+    return owners
+
+
+def _best_tracks(frames: Sequence[FramePairs]) -> dict[int, tuple[float, float]]:
+    """J and F of each object's best track, by the object, over all frames."""
+    objects = dict.fromkeys(o for frame in frames for o in frame.objects)
+    tracks = dict.fromkeys(track for frame in frames for track in frame.tracks)
+    best = {}
+    for o in objects:
+        rated = []
+        for track in (*tracks, 0):  # There is no track 0.
+            scores = [score_pair(frame, track, o) for frame in frames]
+            rated.append((mean(j for j, _ in scores), mean(f for _, f in scores)))
+        best[o] = max(rated)
+    return best
