@@ -37,7 +37,9 @@ def compared_frames(truths, founds, voids=None):
             f"{i:05d}",
             truth.shape,
             None,
-            tuple(sighting(k, found == k) for k in np.unique(found[found > 0]).tolist()),
+            tuple(
+                sighting(k, found == k) for k in np.unique(found[found > 0]).tolist()
+            ),
         )
         void = None if voids is None else voids[i]
         yield ComparedFrame(tracks.name, i, truth.astype(np.int32), tracks, void)

@@ -149,9 +149,7 @@ def _painted(true: TrueFrame) -> np.ndarray:
     return ids
 
 
-def _score_sequence(
-    frames: Iterable[ComparedFrame], exclusive: bool
-) -> SequenceScore:
+def _score_sequence(frames: Iterable[ComparedFrame], exclusive: bool) -> SequenceScore:
     pairs: list[FramePairs] = []
     unions: list[tuple[float, float]] = []
     places: Counter[tuple[int, int]] = Counter()
