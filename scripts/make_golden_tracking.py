@@ -69,7 +69,7 @@ def make_video(generator, number):
             truth[t] = boxed(truth[t], y, x, height, width, i + 1)
             if generator.random() < 0.15:
                 continue  # Lost.
-            y, x = (y, x) + generator.integers(-1, 2, 2)
+            y, x = y + generator.integers(-1, 2), x + generator.integers(-1, 2)
             kept = t < changes or generator.random() < 0.3
             track = 1 + (i if kept else swap[i])
             found[t] = boxed(found[t], y, x, height, width, track)

@@ -9,8 +9,6 @@ import pytest
 from movseg_jax import masks
 from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.tracking import (
-    TrueFrame,
-    measure_tracks,
     tracking,
     tracking_numbers,
 )
@@ -33,14 +31,9 @@ def tracked(masks_by_id, name="0"):
 def compared_frames(truths, founds, voids=None):
     """Frames of images of ids [t, h, w]."""
     for i, (truth, found) in enumerate(zip(truths, founds, strict=True)):
-        tracks = TrackedFrame(
-            f"{i:05d}",
-            truth.shape,
-            None,
-            tuple(
-                sighting(k, found == k) for k in np.unique(found[found > 0]).tolist()
-            ),
-        )
+        present = np.unique(found[found > 0]).tolist()
+        sightings = tuple(sighting(k, found == k) for k in present)
+        tracks = TrackedFrame(f"{i:05d}", truth.shape, None, sightings)
         void = None if voids is None else voids[i]
         yield ComparedFrame(tracks.name, i, truth.astype(np.int32), tracks, void)
 

@@ -75,8 +75,8 @@ def tracking(*, exclusive: bool = False) -> Measure:
       visible. Objects do not compete for tracks, and no track is a choice, too.
     - "union_j", "union_f": mean over sequences of J and F of all tracks together.
     - "tracks_per_object": mean over all objects of the number of tracks that have more
-      than `ON_OBJECT` of their pixels, over all frames, in the visible object. A track's
-      masks are whole here; void pixels count, and what has most of its pixels there is
+      than `ON_OBJECT` of their pixels, over all frames, in the visible object. Tracks'
+      masks are whole here. Void pixels count, and what has most of its pixels there is
       no track in this and the two following.
     - "tracks_per_video": mean over sequences of the number of tracks.
     - "stray_tracks": mean over sequences of the number of tracks that are on no object.
