@@ -136,6 +136,11 @@ def notes(results: Results) -> list[str]:
             f"This split lists {len(measured.truth.members)} sequences, the official "
             f"one has {expected}."
         )
+    groups = sum(map(len, measured.truth.options.get("joined", {}).values()))
+    if groups:
+        found.append(
+            f"Objects that move as one are one object: {_number(groups, 'group')}."
+        )
     if _flat(measured, TRACKING):
         found.append(
             "Predictions with one track a pixel, in which no tracks can overlap: left "
