@@ -5,8 +5,9 @@ one thing overlap, and a part lies in its whole. A file whose pixels each have o
 cannot tell, so there the first two numbers mean nothing.
 """
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -55,19 +56,20 @@ class TrackShapes:
 
     def add(self, frame: TrackedFrame) -> None:
         """Adds the next frame."""
-        sightings = [s for s in frame.sightings if masks.area(s.mask)]
-        found = [sighting.mask for sighting in sightings]
-        self._overlapping += has_overlap(found)
-        self._contained += has_containment(found)
-        dense = [masks.decode(mask) for mask in found]
-        anywhere = np.any(dense, axis=0) if dense else np.zeros(frame.size, bool)
-        for sighting, mask in zip(sightings, dense, strict=True):
-            self._first.setdefault(sighting.id, self._frames)
-            self._last[sighting.id] = self._frames
-            self._seen[sighting.id] += 1
+        found = whole_masks(frame)
+        self._overlapping += has_overlap([*found.values()])
+        self._contained += has_containment([*found.values()])
+        dense = {i: masks.decode(mask) for i, mask in found.items()}
+        anywhere = np.zeros(frame.size, bool)
+        for mask in dense.values():
+            anywhere |= mask
+        for i, mask in dense.items():
+            self._first.setdefault(i, self._frames)
+            self._last[i] = self._frames
+            self._seen[i] += 1
             holes = int(np.count_nonzero(enclosed(mask) & ~anywhere))
-            self._holes[sighting.id] += holes
-            self._filled[sighting.id] += holes + int(np.count_nonzero(mask))
+            self._holes[i] += holes
+            self._filled[i] += holes + int(np.count_nonzero(mask))
         self._frames += 1
 
     def parts(self) -> ShapeParts:
@@ -81,6 +83,49 @@ class TrackShapes:
             lifetime=lifetime,
             missing=lifetime - self._seen.total(),
         )
+
+
+def measure_shapes(tracked: Iterable[TrackedFrame]) -> ShapeParts:
+    """`ShapeParts` of a video's tracks, for `shape_numbers`."""
+    shapes = TrackShapes()
+    for frame in tracked:
+        shapes.add(frame)
+    return shapes.parts()
+
+
+def shape_numbers(sequences: Sequence[ShapeParts]) -> dict[str, float]:
+    """The numbers of all sequences together; NaN where there is nothing to measure.
+
+    - "overlapping", "contained": share of all frames in which two tracks have an IoU
+      above `SAME`, or more than `INSIDE` of a track's pixels lie in another track.
+    - "holes": mean over all tracks of the pixels that a track encloses, but no track
+      covers, over those of the filled track.
+    - "gaps": share of the frames from a track's first to its last, over all tracks, in
+      which it is not there.
+    """
+    frames = sum(part.frames for part in sequences)
+    lifetime = sum(part.lifetime for part in sequences)
+    holes = [hole for part in sequences for hole in part.holes]
+    return {
+        "overlapping": _share(sum(part.overlapping for part in sequences), frames),
+        "contained": _share(sum(part.contained for part in sequences), frames),
+        "holes": _share(math.fsum(holes), len(holes)),
+        "gaps": _share(sum(part.missing for part in sequences), lifetime),
+    }
+
+
+def _share(part: int | float, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def whole_masks(frame: TrackedFrame) -> dict[int, Rle]:
+    """The mask of each track that has pixels in a frame, also where others cover it."""
+    found: dict[int, Rle] = {}
+    for sighting in frame.sightings:
+        if masks.area(sighting.mask):
+            before = found.get(sighting.id, sighting.mask)
+            found[sighting.id] = masks.union([before, sighting.mask])
+    return found
 
 
 def has_overlap(tracks: Sequence[Rle]) -> bool:

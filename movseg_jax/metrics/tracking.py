@@ -5,7 +5,6 @@ here J and F of the best single track of each object, the number of tracks on ea
 object, the identity measures of `identities`, and `track_shapes`' faults of the tracks.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -22,7 +21,12 @@ from movseg_jax.metrics.identities import (
     IdentityParts,
     identity_numbers,
 )
-from movseg_jax.metrics.track_shapes import ShapeParts, TrackShapes
+from movseg_jax.metrics.track_shapes import (
+    ShapeParts,
+    TrackShapes,
+    shape_numbers,
+    whole_masks,
+)
 from movseg_jax.tracks import TrackedFrame
 
 ON_OBJECT = 0.5  # Share of a track's pixels above which it is a track of an object.
@@ -82,14 +86,9 @@ def tracking(*, exclusive: bool = False) -> Measure:
     - "stray_tracks": mean over sequences of the number of tracks that are on no object.
     - "hota", "det_a", "ass_a", "idf1", "idp", "idr", "id_switches": see `identities`;
       the similarity is the IoU of what is visible.
-    - "overlapping", "contained": share of all sequences' frames in which two tracks
-      have an IoU above 0.5, or more than 0.7 of a track lies in another one. Masks are
-      whole, void pixels count. Absent where all sequences' tracks are `exclusive`;
-      otherwise these sequences are left out.
-    - "holes": mean over all tracks of the pixels that a track encloses, but no track
-      covers, over those of the filled track. Masks are whole, void pixels count.
-    - "gaps": share of the frames from a track's first to its last, over all tracks, in
-      which it is not there.
+    - "overlapping", "contained", "holes", "gaps": see `shape_numbers`; void pixels
+      count. The first two leave out sequences that are `exclusive`, and are absent if
+      all are.
 
     The score of a frame is J of the union.
 
@@ -129,16 +128,12 @@ def tracking_numbers(scores: Sequence[SequenceScore]) -> dict[str, float]:
     numbers["tracks_per_video"] = mean(part.tracks for part in parts)
     numbers["stray_tracks"] = mean(part.tracks - sum(part.tracks_on) for part in parts)
     numbers |= identity_numbers([part.identities for part in parts])
-    overlapping = [part.shapes for part in parts if not part.exclusive]
-    if overlapping:
-        frames = sum(shape.frames for shape in overlapping)
-        for name in ("overlapping", "contained"):
-            count = sum(getattr(shape, name) for shape in overlapping)
-            numbers[name] = count / frames if frames else math.nan
-    numbers["holes"] = mean(hole for part in parts for hole in part.shapes.holes)
-    lifetime = sum(part.shapes.lifetime for part in parts)
-    missing = sum(part.shapes.missing for part in parts)
-    numbers["gaps"] = missing / lifetime if lifetime else math.nan
+    numbers |= shape_numbers([part.shapes for part in parts])
+    told = [part.shapes for part in parts if not part.exclusive]
+    for name in ("overlapping", "contained"):
+        del numbers[name]
+        if told:
+            numbers[name] = shape_numbers(told)[name]
     return numbers
 
 
@@ -203,11 +198,11 @@ def _places(frame: ComparedFrame) -> Counter[tuple[int, int]]:
     if frame.void is not None:
         truth = np.where(frame.void, _VOID, truth)
     counts: Counter[tuple[int, int]] = Counter()
-    for sighting in frame.tracks.sightings:
-        under = truth[masks.decode(sighting.mask)]
+    for track, mask in whole_masks(frame.tracks).items():
+        under = truth[masks.decode(mask)]
         values, sizes = np.unique(under, return_counts=True)
         for value, size in zip(values.tolist(), sizes.tolist(), strict=True):
-            counts[sighting.id, value] += size
+            counts[track, value] += size
     return counts
 
 
