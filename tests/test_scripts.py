@@ -207,11 +207,40 @@ def compared(tmp_path, monkeypatch):
 
 def test_a_perfect_model_compares_as_one(compared):
     numbers = compared(lambda truth: [(mask, 0.96) for mask in truth])
-    assert list(numbers.values()) == pytest.approx([1, 1, 1, 1, 1])
+    best = ("precision", "recall", "AP50", "best J", "union_j", "best_j", "best_f")
+    best += ("idf1", "hota", "tracks_per_object")
+    assert [numbers[name] for name in best] == pytest.approx([1] * len(best))
+    faults = (
+        "stray_tracks",
+        "id_switches",
+        "overlapping",
+        "contained",
+        "holes",
+        "gaps",
+    )
+    assert [numbers[name] for name in faults] == [0] * len(faults)
+    assert numbers["tracks_per_video"] == 2
 
 
 def test_a_model_that_finds_nothing_compares_as_none(compared):
-    assert list(compared(lambda truth: []).values()) == [0, 0, 0, 0, 0]
+    numbers = compared(lambda truth: [])
+    for name in ("holes", "gaps"):  # Of no tracks.
+        assert np.isnan(numbers.pop(name))
+    # No outline agrees with no outline only.
+    assert set(numbers.values()) == {0}
+
+
+def test_a_model_that_finds_things_twice_has_two_tracks_of_each(compared):
+    """A slightly larger one beside each: all of it is tracked, but each thing twice."""
+
+    def find(truth):
+        wider = truth | np.roll(truth, 1, axis=2)
+        return [(m, 0.96) for m in truth] + [(m, 0.95) for m in wider]
+
+    numbers = compared(find)
+    assert numbers["tracks_per_object"] == 2 == numbers["tracks_per_video"] / 2
+    assert numbers["overlapping"] == numbers["contained"] == 1
+    assert numbers["union_j"] > 0.7 and numbers["idf1"] < 0.7
 
 
 def test_a_model_that_is_half_right(compared):
@@ -226,7 +255,7 @@ def test_a_model_that_is_half_right(compared):
     assert (numbers["precision"], numbers["recall"]) == (0.5, 0.5)
     # The second thing, not sure enough for both of these, counts for AP and best J.
     assert 0.5 < numbers["AP50"] < 1
-    assert 0 < numbers["J"] < numbers["best J"] < 1
+    assert 0 < numbers["union_j"] < numbers["best J"] < 1
 
 
 # Oracles ---------------------------------------------------------------------------
