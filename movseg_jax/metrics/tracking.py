@@ -220,13 +220,24 @@ def _owners(places: Counter[tuple[int, int]]) -> dict[int, int]:
 
 def _best_tracks(frames: Sequence[FramePairs]) -> dict[int, tuple[float, float]]:
     """J and F of each object's best track, by the object, over all frames."""
-    objects = dict.fromkeys(o for frame in frames for o in frame.objects)
-    tracks = dict.fromkeys(track for frame in frames for track in frame.tracks)
-    best = {}
-    for o in objects:
-        rated = []
-        for track in (*tracks, 0):  # There is no track 0.
-            scores = [score_pair(frame, track, o) for frame in frames]
-            rated.append((mean(j for j, _ in scores), mean(f for _, f in scores)))
-        best[o] = max(rated)
-    return best
+    candidates: dict[int, set[int]] = {}
+    for frame in frames:
+        for o in frame.objects:
+            candidates.setdefault(o, {_NO_TRACK})
+        for (track, o), (j, _) in frame.scores.items():
+            if j:  # What never overlaps is no better than none.
+                candidates[o].add(track)
+    return {
+        o: max(_mean_scores(frames, track, o) for track in tracks)
+        for o, tracks in candidates.items()
+    }
+
+
+_NO_TRACK = 0  # A number that no track has.
+
+
+def _mean_scores(
+    frames: Sequence[FramePairs], track: int, o: int
+) -> tuple[float, float]:
+    scores = [score_pair(frame, track, o) for frame in frames]
+    return mean(j for j, _ in scores), mean(f for _, f in scores)
