@@ -332,10 +332,10 @@ def test_a_data_set_is_a_mean_over_objects_sequences_or_frames():
     numbers = tracking_numbers([two, one])
     assert numbers["tracks_per_object"] == 2 / 3
     assert numbers["tracks_per_video"] == 1
-    # What is visible of the first track is half of the first object.
-    assert numbers["best_j"] == pytest.approx(1 / 2 / 3)
+    assert numbers["best_j"] == pytest.approx(1 / 3)
     assert numbers["union_j"] == pytest.approx((200 / 280 + 0) / 2)
     assert numbers["overlapping"] == 1 / 3
+    # The first track is visible in the second frame only.
     assert numbers["idr"] == 1 / 5 and numbers["idp"] == 1 / 2
     assert numbers == tracking_numbers([one, two])
     assert two.frames == {"0": 200 / 280}  # Both frames have that name.

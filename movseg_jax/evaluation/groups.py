@@ -235,9 +235,10 @@ OVERLAP = Group(
 )
 
 _OVER_OBJECTS = "mean over all objects"
+_WHOLE_MASKS = "whole masks, before one is painted over another"
 _BEST = (
     f"{_OVER_OBJECTS} of the mean over all frames, of the track with the best J; "
-    "objects do not compete for tracks; void left out"
+    f"objects do not compete for tracks; {_WHOLE_MASKS}; void left out"
 )
 _UNION = (
     f"{_OVER_SEQUENCES} of the mean over all frames; all tracks are one region, as are "
@@ -252,7 +253,6 @@ _IDENTITIES = (
     "each object has one track at most for the whole video, assigned for the most "
     "frames with an IoU of at least 0.5; counts of all sequences together"
 )
-_WHOLE_MASKS = "whole masks, before one is painted over another"
 _OVER_FRAMES = "share of the frames of all sequences"
 
 TRACKING = Group(

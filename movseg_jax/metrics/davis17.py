@@ -6,11 +6,11 @@ is their code). All frames count, also the first and the last one. Void pixels a
 neither found nor true.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int32
+from jaxtyping import Bool, Float64, Int32
 from scipy.optimize import linear_sum_assignment
 
 from movseg_jax.errors import InputError
@@ -33,15 +33,26 @@ class ObjectScore(NamedTuple):
     f: Statistics
 
 
+class Region(NamedTuple):
+    """A track or an object in a frame.
+
+    Attributes:
+        area: Number of its pixels, at least 1.
+        outline: Its outline, which may be empty if it leaves the frame on all sides.
+    """
+
+    area: int
+    outline: Boundary
+
+
 class FramePairs(NamedTuple):
     """How well every track fits every object in a frame.
 
     Attributes:
         name: Name of the frame.
-        objects: Ids of the visible objects, by their first pixels, and whether each has
-            an outline.
+        objects: Ids of the objects that are there, and whether each has an outline.
         tracks: The same of the tracks.
-        scores: J and F of each visible (track, object).
+        scores: J and F of each (track, object).
     """
 
     name: str
@@ -83,14 +94,14 @@ def _score_sequence(frames, max_tracks) -> SequenceScore:
     kept: list[FramePairs] = []
     visible: dict[int, None] = {}  # In the order of their first pixels.
     for frame in frames:
-        visible.update(dict.fromkeys(_ids(frame.found)))
+        visible.update(dict.fromkeys(ids_by_first_pixel(frame.found)))
         if len(visible) > max_tracks:
             raise InputError(
                 f"Up to frame {frame.name}, {len(visible)} tracks are visible, but the "
                 f"DAVIS 2017 unsupervised protocol allows {max_tracks} a sequence "
                 "(max_tracks): keep the best ones only."
             )
-        kept.append(compare_pairs(frame))
+        kept.append(_compare(frame))
     objects = [*dict.fromkeys(i for frame in kept for i in frame.objects)]
     if not objects:
         return SequenceScore((), {})
@@ -148,35 +159,60 @@ def _score_alone(outlined: bool) -> tuple[float, float]:
     return 0.0, float(not outlined)
 
 
-def compare_pairs(frame: ComparedFrame) -> FramePairs:
+def _compare(frame: ComparedFrame) -> FramePairs:
     """J and F of every visible track with every visible object, without void pixels."""
     found, truth = frame.found, frame.truth
     if frame.void is not None:
         found, truth = (np.where(frame.void, 0, ids) for ids in (found, truth))
     tracks, objects = (
-        {i: _area_and_boundary(ids == i) for i in _ids(ids)} for ids in (found, truth)
+        {i: region_of(ids == i) for i in ids_by_first_pixel(ids)}
+        for ids in (found, truth)
     )
+    overlaps = {}
+    for o in objects:
+        ids, counts = np.unique(found[truth == o], return_counts=True)
+        for track, count in zip(ids.tolist(), counts.tolist(), strict=True):
+            overlaps[track, o] = count
+    return compare_regions(frame.name, tracks, objects, overlaps)
+
+
+def compare_regions(
+    name: str,
+    tracks: Mapping[int, Region],
+    objects: Mapping[int, Region],
+    overlaps: Mapping[tuple[int, int], int],
+) -> FramePairs:
+    """J and F of every track with every object.
+
+    Args:
+        name: Name of the frame.
+        tracks: Tracks that are there, by their ids.
+        objects: Objects that are there, by their ids.
+        overlaps: Number of pixels that are in (track, object), where there are any.
+    """
     scores = {}
     for o, (area, outline) in objects.items():
-        ids, counts = np.unique(found[truth == o], return_counts=True)
-        overlaps = dict(zip(ids.tolist(), counts.tolist(), strict=True))
         for t, (track_area, track) in tracks.items():
-            overlap = overlaps.get(t, 0)
+            overlap = overlaps.get((t, o), 0)
             j = overlap / (track_area + area - overlap)
             scores[t, o] = j, boundary_agreement(track, outline)
-    return FramePairs(frame.name, _outlined(objects), _outlined(tracks), scores)
+    return FramePairs(name, _outlined(objects), _outlined(tracks), scores)
 
 
-def _area_and_boundary(mask) -> tuple[int, Boundary]:
-    return int(np.count_nonzero(mask)), boundary_of(mask)
+def region_of(mask: Bool[np.ndarray, "h w"]) -> Region:
+    """The area and the outline of a mask."""
+    return Region(int(np.count_nonzero(mask)), boundary_of(mask))
 
 
-def _outlined(regions: dict[int, tuple[int, Boundary]]) -> dict[int, bool]:
-    return {i: len(outline.pixels) > 0 for i, (_, outline) in regions.items()}
+def _outlined(regions: Mapping[int, Region]) -> dict[int, bool]:
+    return {i: len(region.outline.pixels) > 0 for i, region in regions.items()}
 
 
-def _ids(ids: Int32[np.ndarray, "h w"]) -> list[int]:
-    """By their first pixels: so no ids decide between assignments that are as good."""
+def ids_by_first_pixel(ids: Int32[np.ndarray, "h w"]) -> list[int]:
+    """The ids that are there, but 0, in the order of their first pixels.
+
+    In this order no ids decide between assignments that are equally good.
+    """
     flat = ids.ravel()
     # Sorting where ids change is ten times as fast as sorting all pixels.
     starts = np.append(flat[:1], flat[1:][flat[1:] != flat[:-1]])

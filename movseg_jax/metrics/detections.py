@@ -159,10 +159,10 @@ def _overlap_of_sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
     total: Counter[tuple[int, int]] = Counter()
     scores: dict[str, float] = {}
     for frame in frames:
-        counts = _pair_counts(frame.truth, frame.found, frame.void)
+        counts = pair_counts(frame.truth, frame.found, frame.void)
         total.update(counts)
         scores[frame.name] = _foreground(counts)[0]
-    ious = _ious(total)
+    ious = pair_ious(total)
     rows = {i: n for n, i in enumerate(sorted({i for i, _ in total if i}))}
     columns = {j: n for n, j in enumerate(sorted({j for _, j in total if j}))}
     matrix = np.zeros((len(rows), len(columns)))
@@ -189,12 +189,18 @@ def _overlap_of_dataset(scores: Sequence[SequenceScore]) -> dict[str, float]:
     }
 
 
-def _pair_counts(
+def pair_counts(
     truth: Int32[np.ndarray, "h w"],
     found: Int32[np.ndarray, "h w"],
     void: Bool[np.ndarray, "h w"] | None,
 ) -> Counter[tuple[int, int]]:
-    """How many pixels have each pair of an object and a track, 0 for none."""
+    """The number of pixels of each (object, track); 0 is none of them.
+
+    Args:
+        truth: Ids of the objects.
+        found: Ids of the tracks.
+        void: Pixels that do not count; None if all do.
+    """
     counted = ... if void is None else ~void
     pairs = (truth[counted].astype(np.int64) << 32 | found[counted]).ravel()
     # A sort of all pixels would take ten times as long as one of the runs.
@@ -206,8 +212,8 @@ def _pair_counts(
     return Counter(dict(zip(ids, counts, strict=True)))
 
 
-def _ious(counts: Counter[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """IoU of every object and track that meet."""
+def pair_ious(counts: Counter[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """The IoU of each (object, track) that share pixels, from `pair_counts`."""
     objects, tracks = Counter(), Counter()
     for (i, j), count in counts.items():
         objects[i] += count

@@ -15,7 +15,14 @@ from jaxtyping import Bool, Int
 from movseg_jax import masks
 from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.davis import boundary_accuracy, mean, region_similarity
-from movseg_jax.metrics.davis17 import FramePairs, compare_pairs, score_pair
+from movseg_jax.metrics.davis17 import (
+    FramePairs,
+    compare_regions,
+    ids_by_first_pixel,
+    region_of,
+    score_pair,
+)
+from movseg_jax.metrics.detections import pair_counts, pair_ious
 from movseg_jax.metrics.identities import (
     Identities,
     IdentityParts,
@@ -72,20 +79,21 @@ def tracking(*, exclusive: bool = False) -> Measure:
     """Measures whether one thing is one track.
 
     Its `dataset` gives the following. Void pixels are cut out of tracks and objects,
-    unless something else is said. "Visible" is what later tracks do not cover.
+    unless something else is said. A track's mask is whole, as it was before other
+    tracks were painted over it, unless it is said to be the visible one.
 
     - "best_j", "best_f": mean over all objects of J and F of the track whose J with the
-      object is best. J and F are the means over all frames, as in `davis17`, of what is
-      visible. Objects do not compete for tracks, and no track is a choice, too.
+      object is best. J and F are means over all frames, 1 where neither is there, as in
+      `davis17`. But objects do not compete for tracks, and no track is a choice, too.
     - "union_j", "union_f": mean over sequences of J and F of all tracks together.
     - "tracks_per_object": mean over all objects of the number of tracks that have more
-      than `ON_OBJECT` of their pixels, over all frames, in the visible object. Tracks'
-      masks are whole here. Void pixels count, and what has most of its pixels there is
-      no track in this and the two following.
+      than `ON_OBJECT` of their pixels, over all frames, in the object. Here void pixels
+      count, and what has most of its pixels there is no track in this and in the two
+      following.
     - "tracks_per_video": mean over sequences of the number of tracks.
     - "stray_tracks": mean over sequences of the number of tracks that are on no object.
     - "hota", "det_a", "ass_a", "idf1", "idp", "idr", "id_switches": see `identities`;
-      the similarity is the IoU of what is visible.
+      the similarity is the IoU of visible masks.
     - "overlapping", "contained", "holes", "gaps": see `shape_numbers`; void pixels
       count. The first two leave out sequences that are `exclusive`, and are absent if
       all are.
@@ -150,11 +158,12 @@ def _score_sequence(frames: Iterable[ComparedFrame], exclusive: bool) -> Sequenc
     places: Counter[tuple[int, int]] = Counter()
     identities, shapes = Identities(), TrackShapes()
     for frame in frames:
-        pairs.append(compare_pairs(frame))
-        _add_identities(identities, pairs[-1])
-        shapes.add(frame.tracks)
-        places.update(_places(frame))
+        pair, place = _compare_whole(frame)
+        pairs.append(pair)
+        places.update(place)
         unions.append(_score_union(frame))
+        _add_identities(identities, frame)
+        shapes.add(frame.tracks)
     best = _best_tracks(pairs)
     owners = _owners(places)
     on = Counter(owners.values())
@@ -180,11 +189,15 @@ def _score_union(frame: ComparedFrame) -> tuple[float, float]:
     return region_similarity(found, truth), boundary_accuracy(found, truth)
 
 
-def _add_identities(identities: Identities, pairs: FramePairs) -> None:
-    similarity = np.array(
-        [[pairs.scores[track, o][0] for track in pairs.tracks] for o in pairs.objects]
-    ).reshape(len(pairs.objects), len(pairs.tracks))
-    identities.add([*pairs.objects], [*pairs.tracks], similarity)
+def _add_identities(identities: Identities, frame: ComparedFrame) -> None:
+    """Adds what is visible of objects and tracks."""
+    found, truth = frame.found, frame.truth
+    if frame.void is not None:
+        found, truth = (np.where(frame.void, 0, ids) for ids in (found, truth))
+    objects, tracks = ids_by_first_pixel(truth), ids_by_first_pixel(found)
+    ious = pair_ious(pair_counts(truth, found, None))
+    similarity = np.array([[ious.get((o, t), 0.0) for t in tracks] for o in objects])
+    identities.add(objects, tracks, similarity.reshape(len(objects), len(tracks)))
 
 
 # Which object tracks are on --------------------------------------------------------
@@ -192,18 +205,30 @@ def _add_identities(identities: Identities, pairs: FramePairs) -> None:
 _VOID = -1  # What stands for void pixels among the ids of objects.
 
 
-def _places(frame: ComparedFrame) -> Counter[tuple[int, int]]:
-    """How many pixels of each track are on each object; tracks are whole."""
+def _compare_whole(
+    frame: ComparedFrame,
+) -> tuple[FramePairs, Counter[tuple[int, int]]]:
+    """Whole tracks beside objects.
+
+    Returns:
+        How well every track fits every object; and the number of pixels of each track
+        in each object, in no object, 0, and in `_VOID`.
+    """
     truth = frame.truth
     if frame.void is not None:
-        truth = np.where(frame.void, _VOID, truth)
-    counts: Counter[tuple[int, int]] = Counter()
-    for track, mask in whole_masks(frame.tracks).items():
-        under = truth[masks.decode(mask)]
-        values, sizes = np.unique(under, return_counts=True)
+        truth = np.where(frame.void, np.int32(_VOID), truth)
+    places: Counter[tuple[int, int]] = Counter()
+    tracks = {}
+    for track, rle in whole_masks(frame.tracks).items():
+        mask = masks.decode(rle)
+        values, sizes = np.unique(truth[mask], return_counts=True)
         for value, size in zip(values.tolist(), sizes.tolist(), strict=True):
-            counts[track, value] += size
-    return counts
+            places[track, value] = size
+        mask &= truth != _VOID
+        if mask.any():
+            tracks[track] = region_of(mask)
+    objects = {i: region_of(truth == i) for i in ids_by_first_pixel(truth)}
+    return compare_regions(frame.name, tracks, objects, places), places
 
 
 def _owners(places: Counter[tuple[int, int]]) -> dict[int, int]:
