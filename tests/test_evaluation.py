@@ -652,6 +652,105 @@ def test_folders_of_ids_can_be_measured_as_foreground(case, tmp_path):
     assert value(results, "J-mean") == value(results, "F-mean") == 1.0
 
 
+def joins(path, **groups):
+    clips = {name: {"joined": own, "shows": "?"} for name, own in groups.items()}
+    path.write_text(json.dumps({"about": "whatever", "clips": clips}))
+    return path
+
+
+def test_objects_that_move_as_one_are_one_object(case, tmp_path):
+    root, pred = case("masks", change=lambda ids: (ids > 0) * np.uint8(7))
+    file = joins(tmp_path / "joins.json", **{DAVIS[0]: [[2, 1]], DAVIS[1]: []})
+    results = run("masks", root, pred, join=file)
+    first, second = (results.by_sequence[name] for name in DAVIS)
+    assert first["overlap: objects"] == first["tracking: best_j"] == 1
+    assert first["davis17: J&F-mean"] == first["tracking: hota"] == 1
+    assert second["overlap: objects"] == 2 and second["tracking: best_j"] < 0.6
+    assert "Objects that move as one are one object: 1 group." in to_text(results)
+    report = json.loads(to_json(results))
+    assert report["dataset"]["options"] == {
+        "joined": {DAVIS[0]: [[2, 1]], DAVIS[1]: []}
+    }
+    make_page(results, 2)  # Which reads the truth again.
+    apart = run("masks", root, pred)
+    assert value(apart, "overlap: objects") == 4
+    digests = [
+        [scored.truth_digest for scored in results.measured.scored]
+        for results in (results, apart)
+    ]
+    assert digests[0][0] != digests[1][0] and digests[0][1] == digests[1][1]
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[]", "expected a JSON object"),
+    ("{", "is not JSON"),
+    ('{"clips": []}', 'expected {"clips"'),
+    ('{"clips": {"blackswan": {"joined": []}}}', '"clips" has no bmx-trees'),
+    *(
+        ('{"clips": {"blackswan": {"joined": []}, "bmx-trees": ' + clip + "}}", words)
+        for clip, words in (
+            ("{}", 'bmx-trees: "joined" is missing'),
+            ("[]", 'bmx-trees: "joined" is missing'),
+            ('{"joined": {}}', 'bmx-trees: "joined" is missing'),
+            ('{"joined": [1, 2]}', '"joined" has 1;'),
+            ('{"joined": [[1]]}', '"joined" has [1];'),
+            ('{"joined": [[]]}', '"joined" has [];'),
+            ('{"joined": [[1, 0]]}', '"joined" has 0;'),
+            ('{"joined": [[1, 255]]}', '"joined" has 255;'),
+            ('{"joined": [[1, 2.0]]}', '"joined" has 2.0;'),
+            ('{"joined": [[1, true]]}', '"joined" has True;'),
+            ('{"joined": [[1, [2]]]}', '"joined" has [2];'),
+            ('{"joined": [[1, 2], [3, 2]]}', '"joined" has 2;'),
+            ('{"joined": [[1, 1]]}', '"joined" has 1;'),
+        )
+    ),
+])  # fmt: skip
+def test_files_of_joined_objects_that_are_wrong_are_refused(
+    case, tmp_path, text, words
+):
+    root, pred = case("masks")
+    file = layouts.write(tmp_path / "joins.json", text)
+    message = refuse(root, pred, words, str(file), protocol="masks", join=file)
+    assert "\n" not in message
+
+
+def test_a_missing_file_of_joined_objects_is_refused(case, tmp_path):
+    root, pred = case("masks")
+    refuse(root, pred, "cannot be read", protocol="masks", join=tmp_path / "no.json")
+
+
+# Overlaps of tracks ----------------------------------------------------------------
+
+
+def test_overlaps_are_shown_where_the_format_can_hold_them(case, tmp_path):
+    root, pred = case("davis17-unsupervised")
+    names = ("tracking: overlapping", "tracking: contained")
+    flat = run("davis17-unsupervised", root, pred)
+    assert not {*names} & flat.values.keys()
+    assert "contained" not in to_text(
+        flat
+    ).split() and "no tracks can overlap" in to_text(flat)
+    # One sequence as a file with each thing twice: its visible pixels are the same.
+    tracks = [
+        frame._replace(sightings=tuple(
+            sighting._replace(id=i)
+            for sighting in frame.sightings
+            for i in (sighting.id, sighting.id + 10)
+        ))
+        for frame in true_tracks("davis17-unsupervised", root, DAVIS[0])
+    ]  # fmt: skip
+    shutil.rmtree(pred / DAVIS[0])
+    write_tracks(tracks, pred / f"{DAVIS[0]}.json", to="tracks")
+    mixed = run("davis17-unsupervised", root, pred)
+    for name in names:
+        assert value(mixed, name) == mixed.by_sequence[DAVIS[0]][name] == 1
+        assert math.isnan(mixed.by_sequence[DAVIS[1]][name])
+    assert mixed.by_sequence[DAVIS[0]]["tracking: tracks_per_object"] == 2
+    assert value(mixed, "davis17: J&F-mean") == 1
+    json.loads(to_json(mixed), parse_constant=pytest.fail)
+    assert b"no tracks can overlap" in make_page(mixed, 0)
+
+
 # Matching --------------------------------------------------------------------------
 
 
