@@ -681,6 +681,23 @@ def test_objects_that_move_as_one_are_one_object(case, tmp_path):
     assert digests[0][0] != digests[1][0] and digests[0][1] == digests[1][1]
 
 
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "video_instances"
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data")
+def test_riders_and_motorcycles_of_a_real_video_are_joined(tmp_path):
+    name = "ytvos_t_NFaw9mv0_4"
+    annotations = SHARED / "Annotations"
+    file = joins(tmp_path / "joins.json", **{name: [[1, 2], [3, 4]]})
+    results = run("masks", annotations, annotations, sequences=(name,), join=file)
+    assert value(results, "overlap: objects") == 2
+    assert value(results, "overlap: tracks") == 4
+    # Each rider and each motorcycle is a track, in what is one object now.
+    assert value(results, "tracking: tracks_per_object") == 2
+    assert value(results, "tracking: union_j") == 1
+    assert value(results, "tracking: best_j") < 1
+
+
 @pytest.mark.parametrize("text, words", [
     ("[]", "expected a JSON object"),
     ("{", "is not JSON"),
