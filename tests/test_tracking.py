@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from movseg_jax import masks
+from movseg_jax.errors import InputError
 from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
 from movseg_jax.metrics.davis17 import davis17_unsupervised
@@ -351,9 +352,18 @@ def test_what_is_ignored_is_neither_right_nor_wrong():
     assert numbers["stray_tracks"] == 0
 
 
-def test_as_many_frames_are_true_as_tracked():
-    with pytest.raises(ValueError, match="shorter"):
-        measure_tracks([TrueFrame(THING[None], np.array([1]))], [])
+def test_frames_and_their_truth_that_differ_are_refused():
+    truth = [TrueFrame(THING[None], np.array([1]))]
+    with pytest.raises(
+        InputError, match=r"`truth` has more frames than `tracked`.* 0;"
+    ):
+        measure_tracks(truth, [])
+    with pytest.raises(
+        InputError, match=r"`tracked` has more frames than `truth`.* 1;"
+    ):
+        measure_tracks(truth, [tracked({})] * 2)
+    with pytest.raises(InputError, match=r"Frame x is of size \(2, 3\)"):
+        measure_tracks(truth, [TrackedFrame("x", (2, 3), None, ())])
 
 
 def test_no_frame_is_kept_when_the_next_ones_are_seen():

@@ -5,14 +5,16 @@ here J and F of the best single track of each object, the number of tracks on ea
 object, the identity measures of `identities`, and `track_shapes`' faults of the tracks.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from movseg_jax import masks
+from movseg_jax.errors import InputError
 from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.davis import boundary_accuracy, mean, region_similarity
 from movseg_jax.metrics.davis17 import (
@@ -115,14 +117,35 @@ def measure_tracks(
     Args:
         truth: The truth of each frame, in order.
         tracked: The tracks in the same frames.
+
+    Raises:
+        InputError: There are not as many frames of one as of the other, or a frame is
+            of another size than its truth.
     """
-    return _score_sequence(
-        (
-            ComparedFrame(frame.name, i, _painted(true), frame, true.ignore)
-            for i, (true, frame) in enumerate(zip(truth, tracked, strict=True))
-        ),
-        exclusive=False,
-    )
+    return _score_sequence(_compared(truth, tracked), exclusive=False)
+
+
+def _compared(
+    truth: Iterable[TrueFrame], tracked: Iterable[TrackedFrame]
+) -> Iterator[ComparedFrame]:
+    for i, (true, frame) in enumerate(itertools.zip_longest(truth, tracked)):
+        if true is None or frame is None:
+            more, fewer = "truth", "tracked"
+            if true is None:
+                more, fewer = fewer, more
+            raise InputError(
+                f"`{more}` has more frames than `{fewer}`, which has {i}; expected the "
+                "same frames in both."
+            )
+        ids = np.zeros(true.masks.shape[1:], np.int32)
+        if ids.shape != frame.size:
+            raise InputError(
+                f"Frame {frame.name} is of size {frame.size}, but its truth of "
+                f"{ids.shape} (height, width); masks are never resized."
+            )
+        for mask, identity in zip(true.masks, true.ids, strict=True):
+            ids[mask] = identity
+        yield ComparedFrame(frame.name, i, ids, frame, true.ignore)
 
 
 def tracking_numbers(scores: Sequence[SequenceScore]) -> dict[str, float]:
@@ -143,13 +166,6 @@ def tracking_numbers(scores: Sequence[SequenceScore]) -> dict[str, float]:
         if told:
             numbers[name] = shape_numbers(told)[name]
     return numbers
-
-
-def _painted(true: TrueFrame) -> np.ndarray:
-    ids = np.zeros(true.masks.shape[1:], np.int32)
-    for mask, i in zip(true.masks, true.ids, strict=True):
-        ids[mask] = i
-    return ids
 
 
 def _score_sequence(frames: Iterable[ComparedFrame], exclusive: bool) -> SequenceScore:
