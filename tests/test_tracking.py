@@ -354,13 +354,9 @@ def test_what_is_ignored_is_neither_right_nor_wrong():
 
 def test_frames_and_their_truth_that_differ_are_refused():
     truth = [TrueFrame(THING[None], np.array([1]))]
-    with pytest.raises(
-        InputError, match=r"`truth` has more frames.* 0;"
-    ):
+    with pytest.raises(InputError, match=r"`truth` has more frames.* 0;"):
         measure_tracks(truth, [])
-    with pytest.raises(
-        InputError, match=r"`tracked` has more frames.* 1;"
-    ):
+    with pytest.raises(InputError, match=r"`tracked` has more frames.* 1;"):
         measure_tracks(truth, [tracked({})] * 2)
     with pytest.raises(InputError, match=r"Frame x is of size \(2, 3\)"):
         measure_tracks(truth, [TrackedFrame("x", (2, 3), None, ())])
