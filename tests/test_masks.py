@@ -275,6 +275,39 @@ def test_union_has_the_pixels_of_all():
     assert masks.union(rles[:1]) == rles[0]
 
 
+def test_containment_is_the_share_of_the_first_masks_pixels():
+    whole = np.zeros((6, 8), bool)
+    whole[1:5, 1:7] = True
+    part = np.zeros((6, 8), bool)
+    part[1:5, 5:8] = True  # Two of its three columns lie inside the whole.
+    empty = np.zeros((6, 8), bool)
+    a = [masks.encode(m) for m in (whole, part, empty)]
+    expected = [[1, 8 / 24, 0], [8 / 12, 1, 0], [0, 0, 0]]
+    np.testing.assert_allclose(masks.containment(a, a), expected)
+    assert masks.containment([], a).shape == (0, 3)
+
+
+@given(
+    mask=st.integers(1, 9).flatmap(
+        lambda height: st.integers(1, 9).flatmap(
+            lambda width: st.lists(
+                st.lists(st.booleans(), min_size=width, max_size=width),
+                min_size=height,
+                max_size=height,
+            )
+        )
+    ),
+    x=st.integers(-10, 10),
+    y=st.integers(-10, 10),
+)
+def test_translation_moves_the_pixels_and_drops_those_that_leave(mask, x, y):
+    mask = np.array(mask)
+    height, width = mask.shape
+    padded = np.pad(mask, ((10, 10), (10, 10)))
+    expected = padded[10 - y : 10 - y + height, 10 - x : 10 - x + width]
+    assert masks.translate(masks.encode(mask), x, y) == masks.encode(expected)
+
+
 def test_polygons_cover_their_inside():
     """Integer corners: the pixels within. Two polygons: those of either."""
     square = [2, 3, 6, 3, 6, 8, 2, 8]
@@ -288,7 +321,11 @@ def test_polygons_cover_their_inside():
 
 def test_masks_of_different_sizes_are_refused():
     a, b = masks.encode(np.ones((4, 5), bool)), masks.encode(np.ones((5, 4), bool))
-    for wrong in (lambda: masks.iou([a], [b]), lambda: masks.union([a, b])):
+    for wrong in (
+        lambda: masks.iou([a], [b]),
+        lambda: masks.containment([a], [b]),
+        lambda: masks.union([a, b]),
+    ):
         with pytest.raises(InputError, match="different sizes"):
             wrong()
     with pytest.raises(InputError, match="no masks"):
