@@ -26,9 +26,14 @@ data set says so, is neither right nor wrong. The columns:
 - "holes", "gaps": share of tracks' filled masks that is holes, and of the frames from
   their first to their last in which they are missing.
 
-`movseg_jax.metrics.tracking` says exactly what those from "J" on are. Its
-`measure_tracks` takes any tracks: to compare trackers, keep a model's detections and
-link them in several ways.
+`movseg_jax.metrics.tracking` says exactly what those from "J" on are.
+
+To compare trackers, detections are kept in a folder, from which another run takes them
+instead of running a model again; and each `--track` is a row of its own, with settings
+of `config.TrackConfig`:
+
+    python scripts/compare_models.py davis2016 development DAVIS MODEL \\
+        --detections kept --track "" --track "--min-iou 0.3 --max-gap 5"
 
 Below each number is the interval that 95 % of draws of as many videos have, each of
 them any number of times.
@@ -39,6 +44,9 @@ are joined by --options join=FILE of the data set "folder".
 """
 
 import argparse
+import hashlib
+import json
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +55,7 @@ import numpy as np
 from jaxtyping import Float
 
 from movseg_jax import masks
-from movseg_jax.commands.arguments import read_options
+from movseg_jax.commands.arguments import parse_arguments, read_options
 from movseg_jax.config import TrackConfig
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
@@ -62,6 +70,7 @@ from movseg_jax.metrics.tracking import TrueFrame, measure_tracks, tracking_numb
 from movseg_jax.process import prepare_jax
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.segment.record import Record
 from movseg_jax.segment.settings import link_moving
 from movseg_jax.track import TrackedFrames
 from movseg_jax.tracks import Detection, FrameDetections
@@ -69,6 +78,7 @@ from movseg_jax.video.reading import Frame
 
 SCORE = 0.7  # Of detections that count as found (Dave et al., 2019, section 5.4.1).
 IOU = 0.5
+MIN_SCORE = 0.05  # Of detections at all.
 SCORES = np.linspace(0.1, 0.95, 18)
 DRAWS = 2000
 COLUMNS = {
@@ -106,18 +116,30 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="its folder")
     parser.add_argument("models", nargs="+", help="weights, or folders of runs")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
+    parser.add_argument("--detections", type=Path, help="a folder to keep them in")
+    parser.add_argument("--track", action="append", help="settings of a tracker")
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
+    trackers = {
+        text: parse_arguments(TrackConfig, shlex.split(text))
+        for text in options.track or [""]
+    }
     print_row("", COLUMNS.values())
     for model in options.models:
-        videos = compare(source, model)
-        numbers = measure(videos)
-        print_row(model[-32:], [f"{numbers[name]:.3f}" for name in COLUMNS])
-        if len(videos) > 1:
-            between = intervals(measure, videos, DRAWS)
-            ends = [between[name] for name in COLUMNS]
-            print_row("", ["{:.3f}-{:.3f}".format(*e) if e else "" for e in ends])
+        compared = compare(source, model, [*trackers.values()], options.detections)
+        for text, videos in zip(trackers, compared, strict=True):
+            report(f"{model} {text}".strip(), videos)
+
+
+def report(title: str, videos: Sequence[Video]) -> None:
+    """Prints the numbers, and their intervals below them."""
+    numbers = measure(videos)
+    print_row(title[-32:], [f"{numbers[name]:.3f}" for name in COLUMNS])
+    if len(videos) > 1:
+        between = intervals(measure, videos, DRAWS)
+        ends = [between[name] for name in COLUMNS]
+        print_row("", ["{:.3f}-{:.3f}".format(*e) if e else "" for e in ends])
 
 
 def print_row(title: str, cells: Iterable[str]) -> None:
@@ -125,33 +147,58 @@ def print_row(title: str, cells: Iterable[str]) -> None:
     print(f"{title:32}" + "".join(f"{cell:>{WIDTH}}" for cell in cells), flush=True)
 
 
-def compare(source: Source, model: str) -> list[Video]:
-    """What a model finds in each video."""
+def compare(
+    source: Source,
+    model: str,
+    trackers: Sequence[TrackConfig] = (TrackConfig(),),
+    kept: Path | None = None,
+) -> list[list[Video]]:
+    """What a model and each tracker find in each video.
+
+    Args:
+        source: The data set.
+        model: Weights, or the folder of a run.
+        trackers: Settings of the trackers.
+        kept: Folder of detections; None keeps none.
+    """
     detector = load_detector(model)
-    videos = []
-    for numbers in source.sequences.values():
-        # One at a time: examples are read again, so that no clip is held in memory.
-        frames = (
-            Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
-        )
+    compared: list[list[Video]] = [[] for _ in trackers]
+    for name, numbers in source.sequences.items():
+        if len(numbers) < 3:
+            raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
+        found = _detect(source, name, detector, kept)
         evaluator = _evaluator()
-        video: list[FrameDetections] = []
-        for detected in detect_frames(frames, detector, min_score=0.05):
-            number = numbers[len(video)]
-            video.append(detected.detections)
-            if detected.flow is not None:
-                example = ignore_resting(source[number])
-                evaluator.add(example.name, *_as_images(video[-1].moving, example))
-        if len(video) < 3:
-            raise InputError(f"{source.name}: has a video of {len(video)} frames.")
-        videos.append(
-            Video(
-                evaluator.tables(),
-                _measure_tracks(source, numbers, video, detector),
-                _similarities(source, numbers, video),
-            )
-        )
-    return videos
+        for number, frame in zip(numbers[:-1], found, strict=False):
+            example = ignore_resting(source[number])
+            evaluator.add(example.name, *_as_images(frame.moving, example))
+        tables, above = evaluator.tables(), _similarities(source, numbers, found)
+        for videos, config in zip(compared, trackers, strict=True):
+            tracks = _measure_tracks(source, numbers, found, detector, config)
+            videos.append(Video(tables, tracks, above))
+    return compared
+
+
+def _detect(
+    source: Source, name: str, detector: TrainedDetector, kept: Path | None
+) -> list[FrameDetections]:
+    """A video's detections, from a file if they were kept there."""
+    numbers = source.sequences[name]
+    # One at a time: examples are read again, so that no clip is held in memory.
+    frames = (
+        Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
+    )
+    detected = detect_frames(frames, detector, min_score=MIN_SCORE)
+    if kept is None:
+        return [each.detections for each in detected]
+    about = {"weights": detector.digest, "video": [source.name, name]}
+    about |= {"frames": len(numbers), "size": source.sizes[numbers[0]]}
+    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".jsonl"
+    kept.mkdir(parents=True, exist_ok=True)
+    with Record(kept / file, about, multiple=len(numbers)) as record:
+        if not len(record):
+            for each in detected:
+                record.append(each.frame, each.detections)
+        return record[:]
 
 
 def measure(videos: Sequence[Video]) -> dict[str, float]:
@@ -191,12 +238,13 @@ def _measure_tracks(
     numbers: Sequence[int],
     video: list[FrameDetections],
     detector: TrainedDetector,
+    config: TrackConfig,
 ) -> SequenceScore:
     """The score of a video's tracks in all frames but the first and the last."""
     names = [f"{i:05d}" for i in range(len(video))]
-    links = link_moving(video, detector.config, TrackConfig())
+    links = link_moving(video, detector.config, config)
     size = source.sizes[numbers[0]]
-    tracked = TrackedFrames(video, links, names=names, size=size)
+    tracked = TrackedFrames(video, links, names=names, size=size, config=config)
     inner = range(1, len(video) - 1)
     truth = (true_frame(source[numbers[i]]) for i in inner)
     return measure_tracks(truth, (tracked[i] for i in inner))
