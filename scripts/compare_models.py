@@ -4,29 +4,50 @@
         runs/rendered/appearance runs/rendered/motion_estimated runs/rendered/joint
 
 Each model sees the frames and the flow that OpenCV's DIS estimates between them; the
-last frame of a video has none and is left out, of J the first one, too. A detection
-with a score above 0.7 is right if its IoU with something that moves is at least 0.5,
-and no better detection of that is there. What rests, where the data set says so, is
-neither right nor wrong. The columns:
+last frame of a video has none and is left out, and the first one, too, of all but
+detections. A detection with a score above 0.7 is right if its IoU with something that
+moves is at least 0.5, and no better detection of that is there. What rests, where the
+data set says so, is neither right nor wrong. The columns:
 
-- "precision": of the detections, how many are right;
-- "recall": of what moves, how much is found;
+- "precision": share of the detections that are right;
+- "recall": share of what moves that is found;
 - "AP50": area under the curve of the two over all scores, of masks, as COCO has it;
-- "J": IoU of all that is tracked together with all that moves, the mean over the
-  videos' frames and the videos;
-- "best J": the same of all detections of the moving heads above a score, at the score
-  of 0.1, 0.15, ... 0.95, the same for all videos, at which it is best. Other than J it
-  does not depend on how sure a model is.
+- "best J": IoU of all detections of the moving heads above a score with all that moves,
+  the mean over the videos' frames and the videos, at the score of 0.1, 0.15, ... 0.95,
+  the same for all videos, at which it is best. Other than J it does not depend on how
+  sure a model is;
+- "J", "F": the same of all that is tracked together, and how its outline agrees;
+- "track J", "track F": of the best single track of each object, the mean over objects;
+- "/object", "/video": number of tracks on each object, and in each video;
+- "stray": number of tracks in each video that are on no object;
+- "IDF1", "HOTA", "switches": how well objects keep their tracks;
+- "overlaps", "contained": share of the frames in which two tracks have an IoU above
+  0.5, and in which more than 0.7 of a track lies in another one;
+- "holes", "gaps": share of tracks' filled masks that is holes, and of the frames from
+  their first to their last in which they are missing.
+
+`movseg_jax.metrics.tracking` says exactly what those from "J" on are.
+
+To compare trackers, detections are kept in a folder, from which another run takes them
+instead of running a model again; and each `--track` is a row of its own, with settings
+of `config.TrackConfig`:
+
+    python scripts/compare_models.py davis2016 development DAVIS MODEL \\
+        --detections kept --track "" --track "--min-iou 0.3 --max-gap 5"
 
 Below each number is the interval that 95 % of draws of as many videos have, each of
 them any number of times.
 
 Options of the data set's reader are NAME=VALUE: --options resolution=270p. The data set
-must have every frame of its videos, of three frames at least.
+must have every frame of its videos, of three frames at least. Objects that move as one
+are joined by --options join=FILE of the data set "folder".
 """
 
 import argparse
-from collections.abc import Sequence
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +55,7 @@ import numpy as np
 from jaxtyping import Float
 
 from movseg_jax import masks
-from movseg_jax.commands.arguments import read_options
+from movseg_jax.commands.arguments import parse_arguments, read_options
 from movseg_jax.config import TrackConfig
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
@@ -42,33 +63,46 @@ from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
 from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
+from movseg_jax.metrics.compared import SequenceScore
 from movseg_jax.metrics.davis import region_similarity
 from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
+from movseg_jax.metrics.tracking import TrueFrame, measure_tracks, tracking_numbers
 from movseg_jax.process import prepare_jax
 from movseg_jax.segment.detecting import detect_frames
-from movseg_jax.segment.detector import load_detector
+from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.segment.record import Record
 from movseg_jax.segment.settings import link_moving
-from movseg_jax.track import Links
+from movseg_jax.track import TrackedFrames
 from movseg_jax.tracks import Detection, FrameDetections
 from movseg_jax.video.reading import Frame
 
 SCORE = 0.7  # Of detections that count as found (Dave et al., 2019, section 5.4.1).
 IOU = 0.5
+MIN_SCORE = 0.05  # Of detections at all.
 SCORES = np.linspace(0.1, 0.95, 18)
 DRAWS = 2000
+COLUMNS = {
+    **{name: name for name in ("precision", "recall", "AP50", "best J")},
+    "union_j": "J", "union_f": "F", "best_j": "track J", "best_f": "track F",
+    "tracks_per_object": "/object", "tracks_per_video": "/video",
+    "stray_tracks": "stray", "idf1": "IDF1", "hota": "HOTA", "id_switches": "switches",
+    "overlapping": "overlaps", "contained": "contained", "holes": "holes",
+    "gaps": "gaps",
+}  # fmt: skip
+WIDTH = 13  # Of a column.
 
 
 class Video(NamedTuple):
     """What became of a model's detections in a video.
 
     Attributes:
-        tables: Of its frames, as `Evaluator` has them.
-        tracked: J of what is tracked.
-        above: J [scores] of the detections above each of `SCORES`.
+        tables: Outcomes of its frames, as `Evaluator` has them.
+        tracks: Score of its tracks.
+        above: J of the detections above each of `SCORES`.
     """
 
     tables: Tables
-    tracked: float
+    tracks: SequenceScore
     above: Float[np.ndarray, " scores"]
 
 
@@ -82,42 +116,89 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="its folder")
     parser.add_argument("models", nargs="+", help="weights, or folders of runs")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
+    parser.add_argument("--detections", type=Path, help="a folder to keep them in")
+    parser.add_argument("--track", action="append", help="settings of a tracker")
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
-    names = "precision", "recall", "AP50", "J", "best J"
-    print(f"{'':32}" + "".join(f"{name:>14}" for name in names))
+    trackers = {
+        text: parse_arguments(TrackConfig, shlex.split(text))
+        for text in options.track or [""]
+    }
+    print_row("", COLUMNS.values())
     for model in options.models:
-        videos = compare(source, model)
-        numbers = measure(videos)
+        compared = compare(source, model, [*trackers.values()], options.detections)
+        for text, videos in zip(trackers, compared, strict=True):
+            report(f"{model} {text}".strip(), videos)
+
+
+def report(title: str, videos: Sequence[Video]) -> None:
+    """Prints the numbers, and their intervals below them."""
+    numbers = measure(videos)
+    print_row(title[-32:], [f"{numbers[name]:.3f}" for name in COLUMNS])
+    if len(videos) > 1:
         between = intervals(measure, videos, DRAWS)
-        print(f"{model[-32:]:32}" + "".join(f"{numbers[n]:14.3f}" for n in names))
-        if all(between.values()):
-            ends = ("{:.3f}-{:.3f}".format(*(between[n] or ())) for n in names)
-            print(f"{'':32}" + "".join(f"{end:>14}" for end in ends), flush=True)
+        ends = [between[name] for name in COLUMNS]
+        print_row("", ["{:.3f}-{:.3f}".format(*e) if e else "" for e in ends])
 
 
-def compare(source: Source, model: str) -> list[Video]:
-    """What a model finds in each video."""
+def print_row(title: str, cells: Iterable[str]) -> None:
+    """Prints a row of the table."""
+    print(f"{title:32}" + "".join(f"{cell:>{WIDTH}}" for cell in cells), flush=True)
+
+
+def compare(
+    source: Source,
+    model: str,
+    trackers: Sequence[TrackConfig] = (TrackConfig(),),
+    kept: Path | None = None,
+) -> list[list[Video]]:
+    """What a model and each tracker find in each video.
+
+    Args:
+        source: The data set.
+        model: Weights, or the folder of a run.
+        trackers: Settings of the trackers.
+        kept: Folder of detections; None keeps none.
+    """
     detector = load_detector(model)
-    videos = []
-    for numbers in source.sequences.values():
-        # One at a time: examples are read again, so that no clip is held in memory.
-        frames = (
-            Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
-        )
+    compared: list[list[Video]] = [[] for _ in trackers]
+    for name, numbers in source.sequences.items():
+        if len(numbers) < 3:
+            raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
+        found = _detect(source, name, detector, kept)
         evaluator = _evaluator()
-        video: list[FrameDetections] = []
-        for detected in detect_frames(frames, detector, min_score=0.05):
-            number = numbers[len(video)]
-            video.append(detected.detections)
-            if detected.flow is not None:
-                example = ignore_resting(source[number])
-                evaluator.add(example.name, *_as_images(video[-1].moving, example))
-        links = link_moving(video, detector.config, TrackConfig())
-        similarities = _similarities(source, numbers, video, links)
-        videos.append(Video(evaluator.tables(), *similarities))
-    return videos
+        for number, frame in zip(numbers[:-1], found, strict=False):
+            example = ignore_resting(source[number])
+            evaluator.add(example.name, *_as_images(frame.moving, example))
+        tables, above = evaluator.tables(), _similarities(source, numbers, found)
+        for videos, config in zip(compared, trackers, strict=True):
+            tracks = _measure_tracks(source, numbers, found, detector, config)
+            videos.append(Video(tables, tracks, above))
+    return compared
+
+
+def _detect(
+    source: Source, name: str, detector: TrainedDetector, kept: Path | None
+) -> list[FrameDetections]:
+    """A video's detections, from a file if they were kept there."""
+    numbers = source.sequences[name]
+    # One at a time: examples are read again, so that no clip is held in memory.
+    frames = (
+        Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
+    )
+    detected = detect_frames(frames, detector, min_score=MIN_SCORE)
+    if kept is None:
+        return [each.detections for each in detected]
+    about = {"weights": detector.digest, "video": [source.name, name]}
+    about |= {"frames": len(numbers), "size": source.sizes[numbers[0]]}
+    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".jsonl"
+    kept.mkdir(parents=True, exist_ok=True)
+    with Record(kept / file, about, multiple=len(numbers)) as record:
+        if not len(record):
+            for each in detected:
+                record.append(each.frame, each.detections)
+        return record[:]
 
 
 def measure(videos: Sequence[Video]) -> dict[str, float]:
@@ -130,8 +211,8 @@ def measure(videos: Sequence[Video]) -> dict[str, float]:
         "precision": right / max(right + wrong, 1),
         "recall": right / max(int(outcomes.objects[0]), 1),
         "AP50": _evaluator().measures(tables)["mask_ap50"],
-        "J": float(np.mean([video.tracked for video in videos])),
         "best J": float(np.mean([video.above for video in videos], axis=0).max()),
+        **tracking_numbers([video.tracks for video in videos]),
     }
 
 
@@ -152,36 +233,52 @@ def _as_images(detections: Sequence[Detection], example: Example):
     return found, objects
 
 
-def _similarities(
+def _measure_tracks(
     source: Source,
     numbers: Sequence[int],
     video: list[FrameDetections],
-    links: Links,
-) -> tuple[float, Float[np.ndarray, " scores"]]:
-    """J of a video's tracks, and of its detections above each of `SCORES`.
+    detector: TrainedDetector,
+    config: TrackConfig,
+) -> SequenceScore:
+    """The score of a video's tracks in all frames but the first and the last."""
+    names = [f"{i:05d}" for i in range(len(video))]
+    links = link_moving(video, detector.config, config)
+    size = source.sizes[numbers[0]]
+    tracked = TrackedFrames(video, links, names=names, size=size, config=config)
+    inner = range(1, len(video) - 1)
+    truth = (true_frame(source[numbers[i]]) for i in inner)
+    return measure_tracks(truth, (tracked[i] for i in inner))
 
-    They are means of all frames but the first and the last, as DAVIS has it.
+
+def true_frame(example: Example) -> TrueFrame:
+    """What moves in an example; what rests is ignored, as are regions to ignore."""
+    example = ignore_resting(example)
+    objects = ~example.ignore
+    ignored = np.asarray(example.masks[example.ignore].any(axis=0))
+    return TrueFrame(example.masks[objects], example.ids[objects], ignored)
+
+
+def _similarities(
+    source: Source, numbers: Sequence[int], video: list[FrameDetections]
+) -> Float[np.ndarray, " scores"]:
+    """J of a video's detections above each of `SCORES`.
+
+    It is the mean of all frames but the first and the last, as DAVIS has it.
     """
-    if len(video) < 3:
-        raise InputError(f"{source.name}: has a video of {len(video)} frames.")
-    tracked, above = [], []
+    above = []
     for i in range(1, len(video) - 1):
         example = ignore_resting(source[numbers[i]])
         counted = ~np.asarray(example.masks[example.ignore].any(axis=0))
         truth = np.asarray(example.masks[~example.ignore].any(axis=0)) & counted
-        moving = video[i].moving
-        every = zip((*moving, *video[i].static), links[i], strict=True)
-        found = [d.mask for d, id in every if id]
-        tracked.append(_covered(found, truth, counted))
         # Most scores leave the same detections as the one before.
-        surest = sorted(moving, key=lambda d: -d.score)
-        counts = [sum(d.score > score for d in moving) for score in SCORES]
+        surest = sorted(video[i].moving, key=lambda d: -d.score)
+        counts = [sum(d.score > score for d in surest) for score in SCORES]
         of_count = {
             n: _covered([d.mask for d in surest[:n]], truth, counted)
             for n in set(counts)
         }
         above.append([of_count[n] for n in counts])
-    return float(np.mean(tracked)), np.mean(above, axis=0)
+    return np.mean(above, axis=0)
 
 
 def _covered(found: list[masks.Rle], truth, counted) -> float:

@@ -151,6 +151,7 @@ def one_missing(pred, data):
         (None, ("--worst", "-1"), "--worst is -1"),
         (None, ("--background", "infer"), "--background has no effect on davis16"),
         (None, ("--gt", "x"), "--gt has no effect"),
+        (None, ("--join", "x"), "--join has no effect"),
         (None, ("--max-tracks", "3"), "--max-tracks has no effect"),
         (None, ("--options", "resolution=1p"), "holds 480p"),
         (None, ("--split", "nosuch"), "has no split 'nosuch'"),

@@ -30,7 +30,7 @@ from movseg_jax.evaluation.matching import (
 )
 from movseg_jax.evaluation.page import make_page
 from movseg_jax.evaluation.predictions import Survey
-from movseg_jax.evaluation.protocols import PROTOCOLS, Protocol
+from movseg_jax.evaluation.protocols import Protocol
 from movseg_jax.evaluation.results import summarise, to_json, worst_frames
 from movseg_jax.evaluation.tables import to_text
 from movseg_jax.evaluation.truth import TruthFrame, TruthSequence
@@ -83,7 +83,10 @@ CASES = {
 PERFECT = {
     "davis16": ("J-mean", "J-recall", "F-mean", "F-recall"),
     "davis17-moving": ("precision", "recall", "f_measure"),
-    "davis17-unsupervised": ("J&F-mean", "J-mean", "F-mean", "J-recall"),
+    "davis17-unsupervised": (
+        "davis17: J&F-mean", "davis17: J-mean", "davis17: F-mean", "davis17: J-recall",
+        "tracking: best_j", "tracking: union_f", "tracking: hota", "tracking: idf1",
+    ),
     "fbms-official": ("precision", "recall", "f_measure", "density"),
     "fbms-proposed": ("precision", "recall", "f_measure"),
     "fbms-3d": ("precision", "recall", "f_measure"),
@@ -191,12 +194,13 @@ def test_permuted_ids_give_the_same_bytes(protocol, case, tmp_path):
 def test_every_number_has_a_convention_and_nothing_found_has_numbers(protocol, case):
     root, pred = case(protocol, change=np.zeros_like)
     results = run(protocol, root, pred)
-    groups = PROTOCOLS[protocol].groups
-    assert len(results.values) == sum(len(group.numbers) for group in groups)
-    for group in groups:
+    for group, names in results.groups():
         scores = [scored.scores[group.name] for scored in results.measured.scored]
         reported = group.make(Context(Settings())).dataset(scores)
-        assert reported.keys() == group.numbers.keys()  # All of them, and no others.
+        # All of them but what PNGs cannot tell, and no others.
+        flat = {"overlapping", "contained"} if group.name == "tracking" else set()
+        assert reported.keys() == group.numbers.keys() - flat
+        assert len(names) == len(reported)
     for found in results.values.values():
         assert len(found.about.text) > 10 and found.about.title
     for name in PERFECT[protocol]:
@@ -220,6 +224,10 @@ def test_the_format_of_a_prediction_does_not_matter(to, case, tmp_path):
     reports = [
         json.loads(to_json(run("davis17-unsupervised", root, p))) for p in (pred, other)
     ]
+    for report in reports:  # What PNGs and .npz cannot tell.
+        for numbers in (report, *report["sequences"].values()):
+            numbers["numbers"].pop("tracking: overlapping", None)
+            numbers["numbers"].pop("tracking: contained", None)
     assert reports[0]["numbers"] == reports[1]["numbers"]
     for name in DAVIS:
         first, second = (report["sequences"][name] for report in reports)
@@ -256,7 +264,7 @@ def test_a_run_of_segment_is_read_and_an_unfinished_one_refused(case):
         (pred / f"{name}.json").rename(pred / name / "tracks.json")
         (pred / name / "overlay.mp4").write_bytes(b"")
     results = run("davis17-unsupervised", root, pred)
-    assert value(results, "J&F-mean") == 1.0
+    assert value(results, "davis17: J&F-mean") == 1.0
     kinds = {task.prediction.kind for task in results.measured.tasks}
     assert kinds == {"tracks.json"}
     (pred / DAVIS[0] / ".movseg").mkdir()
@@ -441,7 +449,7 @@ def test_extra_sequences_and_frames_can_be_left_out(case):
     shutil.copytree(pred / DAVIS[1], pred / "cows")
     refuse(root, pred, "1 predictions are of no sequence", "cows")
     results = run("davis17-unsupervised", root, pred, allow_extra=True)
-    assert value(results, "J-mean") == 1.0
+    assert value(results, "davis17: J-mean") == 1.0
     report = json.loads(to_json(results))
     assert report["extra_sequences"] == ["cows"]
     extra = report["sequences"][DAVIS[0]]["extra_frames_not_measured"]
@@ -454,7 +462,7 @@ def test_a_part_of_the_sequences_is_said_to_be_one(case):
     results = run("davis17-unsupervised", root, pred, sequences=DAVIS[:1])
     assert "1 of 2 sequences" in to_text(results)
     assert "the official one has 30" in to_text(results)
-    assert results.values["J-mean"].interval is None
+    assert results.values["davis17: J-mean"].interval is None
     refuse(root, pred, "has no sequences nosuch", sequences=("nosuch",))
 
 
@@ -642,6 +650,122 @@ def test_folders_of_ids_can_be_measured_as_foreground(case, tmp_path):
     refuse(root, pred, "is a foreground mask", protocol="masks")
     results = run("masks", root, pred, foreground=True)
     assert value(results, "J-mean") == value(results, "F-mean") == 1.0
+
+
+def joins(path, **groups):
+    clips = {name: {"joined": own, "shows": "?"} for name, own in groups.items()}
+    path.write_text(json.dumps({"about": "whatever", "clips": clips}))
+    return path
+
+
+def test_objects_that_move_as_one_are_one_object(case, tmp_path):
+    root, pred = case("masks", change=lambda ids: (ids > 0) * np.uint8(7))
+    file = joins(tmp_path / "joins.json", **{DAVIS[0]: [[2, 1]], DAVIS[1]: []})
+    results = run("masks", root, pred, join=file)
+    first, second = (results.by_sequence[name] for name in DAVIS)
+    assert first["overlap: objects"] == first["tracking: best_j"] == 1
+    assert first["davis17: J&F-mean"] == first["tracking: hota"] == 1
+    assert second["overlap: objects"] == 2 and second["tracking: best_j"] < 0.6
+    assert "Objects that move as one are one object: 1 group." in to_text(results)
+    report = json.loads(to_json(results))
+    assert report["dataset"]["options"] == {
+        "joined": {DAVIS[0]: [[2, 1]], DAVIS[1]: []}
+    }
+    make_page(results, 2)  # Which reads the truth again.
+    apart = run("masks", root, pred)
+    assert value(apart, "overlap: objects") == 4
+    digests = [
+        [scored.truth_digest for scored in results.measured.scored]
+        for results in (results, apart)
+    ]
+    assert digests[0][0] != digests[1][0] and digests[0][1] == digests[1][1]
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "video_instances"
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data")
+def test_riders_and_motorcycles_of_a_real_video_are_joined(tmp_path):
+    name = "ytvos_t_NFaw9mv0_4"
+    annotations = SHARED / "Annotations"
+    file = joins(tmp_path / "joins.json", **{name: [[1, 2], [3, 4]]})
+    results = run("masks", annotations, annotations, sequences=(name,), join=file)
+    assert value(results, "overlap: objects") == 2
+    assert value(results, "overlap: tracks") == 4
+    # Each rider and each motorcycle is a track, in what is one object now.
+    assert value(results, "tracking: tracks_per_object") == 2
+    assert value(results, "tracking: union_j") == 1
+    assert value(results, "tracking: best_j") < 1
+
+
+@pytest.mark.parametrize("text, words", [
+    ("[]", "expected a JSON object"),
+    ("{", "is not JSON"),
+    ('{"clips": []}', 'expected {"clips"'),
+    ('{"clips": {"blackswan": {"joined": []}}}', '"clips" has no bmx-trees'),
+    *(
+        ('{"clips": {"blackswan": {"joined": []}, "bmx-trees": ' + clip + "}}", words)
+        for clip, words in (
+            ("{}", 'bmx-trees: "joined" is missing'),
+            ("[]", 'bmx-trees: "joined" is missing'),
+            ('{"joined": {}}', 'bmx-trees: "joined" is missing'),
+            ('{"joined": [1, 2]}', '"joined" has 1;'),
+            ('{"joined": [[1]]}', '"joined" has [1];'),
+            ('{"joined": [[]]}', '"joined" has [];'),
+            ('{"joined": [[1, 0]]}', '"joined" has 0;'),
+            ('{"joined": [[1, 255]]}', '"joined" has 255;'),
+            ('{"joined": [[1, 2.0]]}', '"joined" has 2.0;'),
+            ('{"joined": [[1, true]]}', '"joined" has True;'),
+            ('{"joined": [[1, [2]]]}', '"joined" has [2];'),
+            ('{"joined": [[1, 2], [3, 2]]}', '"joined" has 2;'),
+            ('{"joined": [[1, 1]]}', '"joined" has 1;'),
+        )
+    ),
+])  # fmt: skip
+def test_files_of_joined_objects_that_are_wrong_are_refused(
+    case, tmp_path, text, words
+):
+    root, pred = case("masks")
+    file = layouts.write(tmp_path / "joins.json", text)
+    message = refuse(root, pred, words, str(file), protocol="masks", join=file)
+    assert "\n" not in message
+
+
+def test_a_missing_file_of_joined_objects_is_refused(case, tmp_path):
+    root, pred = case("masks")
+    refuse(root, pred, "cannot be read", protocol="masks", join=tmp_path / "no.json")
+
+
+# Overlaps of tracks ----------------------------------------------------------------
+
+
+def test_overlaps_are_shown_where_the_format_can_hold_them(case, tmp_path):
+    root, pred = case("davis17-unsupervised")
+    names = ("tracking: overlapping", "tracking: contained")
+    flat = run("davis17-unsupervised", root, pred)
+    assert not {*names} & flat.values.keys()
+    assert "contained" not in to_text(
+        flat
+    ).split() and "no tracks can overlap" in to_text(flat)
+    # One sequence as a file with each thing twice: its visible pixels are the same.
+    tracks = [
+        frame._replace(sightings=tuple(
+            sighting._replace(id=i)
+            for sighting in frame.sightings
+            for i in (sighting.id, sighting.id + 10)
+        ))
+        for frame in true_tracks("davis17-unsupervised", root, DAVIS[0])
+    ]  # fmt: skip
+    shutil.rmtree(pred / DAVIS[0])
+    write_tracks(tracks, pred / f"{DAVIS[0]}.json", to="tracks")
+    mixed = run("davis17-unsupervised", root, pred)
+    for name in names:
+        assert value(mixed, name) == mixed.by_sequence[DAVIS[0]][name] == 1
+        assert math.isnan(mixed.by_sequence[DAVIS[1]][name])
+    assert mixed.by_sequence[DAVIS[0]]["tracking: tracks_per_object"] == 2
+    assert value(mixed, "davis17: J&F-mean") == 1
+    json.loads(to_json(mixed), parse_constant=pytest.fail)
+    assert b"no tracks can overlap" in make_page(mixed, 0)
 
 
 # Matching --------------------------------------------------------------------------

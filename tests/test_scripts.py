@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from movseg_jax import masks
-from movseg_jax.config import ModelConfig, TrunkConfig
+from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
 from movseg_jax.segment.detecting import Detected
@@ -184,7 +184,7 @@ def compared(tmp_path, monkeypatch):
     layouts.davis2017(tmp_path)
     source = open_source("davis2017", "train", tmp_path)
 
-    def compare(find):
+    def compare(find, **options):
         def detect_frames(frames, detector, *, min_score):
             numbers = next(videos)
             for i, frame in zip(numbers, frames, strict=True):
@@ -200,18 +200,50 @@ def compared(tmp_path, monkeypatch):
         videos = iter(source.sequences.values())
         monkeypatch.setattr(script, "load_detector", lambda model: make_detector())
         monkeypatch.setattr(script, "detect_frames", detect_frames)
-        return script.measure(script.compare(source, "weights"))
+        return [
+            script.measure(videos)
+            for videos in script.compare(source, "weights", **options)
+        ]
 
     return compare
 
 
 def test_a_perfect_model_compares_as_one(compared):
-    numbers = compared(lambda truth: [(mask, 0.96) for mask in truth])
-    assert list(numbers.values()) == pytest.approx([1, 1, 1, 1, 1])
+    (numbers,) = compared(lambda truth: [(mask, 0.96) for mask in truth])
+    best = ("precision", "recall", "AP50", "best J", "union_j", "best_j", "best_f")
+    best += ("idf1", "hota", "tracks_per_object")
+    assert [numbers[name] for name in best] == pytest.approx([1] * len(best))
+    faults = (
+        "stray_tracks",
+        "id_switches",
+        "overlapping",
+        "contained",
+        "holes",
+        "gaps",
+    )
+    assert [numbers[name] for name in faults] == [0] * len(faults)
+    assert numbers["tracks_per_video"] == 2
 
 
 def test_a_model_that_finds_nothing_compares_as_none(compared):
-    assert list(compared(lambda truth: []).values()) == [0, 0, 0, 0, 0]
+    (numbers,) = compared(lambda truth: [])
+    for name in ("holes", "gaps"):  # Of no tracks.
+        assert np.isnan(numbers.pop(name))
+    # No outline agrees with no outline only.
+    assert set(numbers.values()) == {0}
+
+
+def test_a_model_that_finds_things_twice_has_two_tracks_of_each(compared):
+    """A slightly larger one beside each: all of it is tracked, but each thing twice."""
+
+    def find(truth):
+        wider = truth | np.roll(truth, 1, axis=2)
+        return [(m, 0.96) for m in truth] + [(m, 0.95) for m in wider]
+
+    (numbers,) = compared(find)
+    assert numbers["tracks_per_object"] == 2 == numbers["tracks_per_video"] / 2
+    assert numbers["overlapping"] == numbers["contained"] == 1
+    assert numbers["union_j"] > 0.7 and numbers["idf1"] < 0.7
 
 
 def test_a_model_that_is_half_right(compared):
@@ -222,11 +254,27 @@ def test_a_model_that_is_half_right(compared):
         wrong[-2:] = True
         return [(truth[0], 0.95), (wrong, 0.94), (truth[1], 0.6)]
 
-    numbers = compared(find)
+    (numbers,) = compared(find)
     assert (numbers["precision"], numbers["recall"]) == (0.5, 0.5)
     # The second thing, not sure enough for both of these, counts for AP and best J.
     assert 0.5 < numbers["AP50"] < 1
-    assert 0 < numbers["J"] < numbers["best J"] < 1
+    assert 0 < numbers["union_j"] < numbers["best J"] < 1
+
+
+def test_kept_detections_are_linked_again_in_another_way(compared, tmp_path):
+    def nothing(truth):
+        raise AssertionError("detects again")
+
+    def find(truth):
+        return [(truth[0], 0.96), (truth[1], 0.8)]
+
+    trackers = [TrackConfig(), TrackConfig(start_score=0.75)]
+    kept = {"trackers": trackers, "kept": tmp_path / "kept"}
+    first, second = compared(find, **kept)
+    assert (first["tracks_per_video"], second["tracks_per_video"]) == (1, 2)
+    assert first["AP50"] == second["AP50"] == 1
+    assert compared(nothing, **kept) == [first, second]
+    assert compared(find, trackers=trackers) == [first, second]
 
 
 # Oracles ---------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from movseg_jax import images
 from movseg_jax.data import fbms, selection
 from movseg_jax.data.building import prepare
 from movseg_jax.data.checking import check
+from movseg_jax.data.joining import join_objects
+from movseg_jax.data.objects import Objects
 from movseg_jax.data.sources import LAYOUTS, open_layout, open_source
 from movseg_jax.errors import InputError
 from tests import layouts
@@ -592,6 +594,49 @@ def test_flow_for_a_prepared_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"is prepared, with .* has no effect"):
         open_source("folder", "all", tmp_path, flow=tmp_path / "set/Flow")
     assert any(open_source("folder", "all", tmp_path, flow=None).has_flow)
+
+
+# Objects that move as one ----------------------------------------------------------
+
+
+def test_objects_that_move_as_one_are_joined(tmp_path):
+    layouts.folder(tmp_path)
+    file = layouts.write(
+        tmp_path / "joins.json",
+        '{"clips": {"a clip": {"joined": [[2, 1]]}, "b": {"joined": []}}}',
+    )
+    source = open_source("folder", "all", tmp_path, join=str(file))
+    for i in range(4):
+        example = source[i]
+        assert example.ids.tolist() == [2] and len(example.classes) == 1
+        assert_array_equal(example.masks[0], layouts.truth(i) > 0)
+    assert source[4].ids.tolist() == [1, 2]
+    rendered = open_source("rendered", "all", tmp_path, join=file)
+    assert rendered[0].ids.tolist() == [2] and rendered[4].ids.tolist() == [1, 2]
+    file.write_text('{"clips": {"b": {"joined": []}}}')
+    with pytest.raises(InputError, match='"clips" has no a clip'):
+        open_source("folder", "all", tmp_path, join=file)
+
+
+def test_what_is_joined_moves_if_one_of_it_does_and_void_stays_apart():
+    rng = np.random.default_rng(0)
+    plain = Objects(
+        masks=rng.random((5, 3, 4)) < 0.5,
+        classes=np.array([0, 3, 1, 2, 4], np.int32),
+        ids=np.array([1, 4, 5, 7, 4], np.int32),
+        ignore=np.array([False, False, False, False, True]),
+        moving=np.array([False, False, True, False, True]),
+    )
+    joined = join_objects(plain, [[4, 9, 5]])
+    assert joined.ids.tolist() == [1, 4, 7, 4]
+    assert joined.ignore.tolist() == [False, False, False, True]
+    assert joined.moving.tolist() == [False, True, False, True]
+    assert joined.classes.tolist() == [0, 3, 2, 4]
+    assert_array_equal(joined.masks[1], plain.masks[1] | plain.masks[2])
+    for new, old in ((0, 0), (2, 3), (3, 4)):
+        assert_array_equal(joined.masks[new], plain.masks[old])
+    empty = Objects(*(getattr(plain, f.name)[:0] for f in dataclasses.fields(plain)))
+    assert join_objects(empty, [[1, 2]]).masks.shape == (0, 3, 4)
 
 
 # What 255 means -------------------------------------------------------------------

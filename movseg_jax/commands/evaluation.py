@@ -63,6 +63,9 @@ class Eval:
     """For davis17-unsupervised: of a sequence; the challenge allows 20."""
     foreground: bool = False
     """For masks: do not tell objects apart."""
+    join: Path | None = None
+    """For masks: a JSON of the objects that move as one, {"clips": {SEQUENCE:
+    {"joined": [[1, 2], ...]}}}, which are one object then."""
     stacked: bool = False
     """For coco: take all categories for one, as for Table 2 of the paper."""
     match: Literal["auto", "name", "position"] = "auto"
@@ -164,6 +167,7 @@ class Eval:
             allow_extra=self.allow_extra,
             draws=self.draws,
             workers=self.workers,
+            join=self.join,
             aside=tuple(path for path in (self.out, self.html) if path is not None),
         )
 
@@ -175,6 +179,7 @@ class Eval:
             "--options": bool(self.options) and two_folders,
             "--gt": self.gt is not None and not two_folders,
             "--foreground": self.foreground and not two_folders,
+            "--join": self.join is not None and not two_folders,
             "--dataset": self.dataset is not None and not any_set,
             "--stacked": self.stacked,
         }

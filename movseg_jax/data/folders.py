@@ -26,6 +26,7 @@ from movseg_jax.data.frames import (
     list_video,
     video_frames,
 )
+from movseg_jax.data.joining import JoinedAnnotation, read_joins
 from movseg_jax.data.listings import (
     expect,
     list_folders,
@@ -48,11 +49,14 @@ class Folder:
         split: A list in ImageSets, or "all" for all that is annotated.
         flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); None takes Flow below
             the root if it is there.
+        join: A file that says which objects move as one, see `joining`; None takes all
+            for objects of their own.
     """
 
     root: Path
     split: str = "all"
     flow: Path | None = None
+    join: Path | None = None
 
     splits: ClassVar[dict[str, int]] = {"all": 0}
     any_split: ClassVar[bool] = True
@@ -76,6 +80,17 @@ class Folder:
 
     def frames(self, sequence: str) -> list[Frame]:
         """The annotated frames of one sequence."""
+        frames = self._plain_frames(sequence)
+        if self.join is None:
+            return frames
+        groups = read_joins(self.join, [sequence])[sequence]
+        return [
+            dataclasses.replace(f, annotation=JoinedAnnotation(f.annotation, groups))
+            for f in frames
+        ]
+
+    def _plain_frames(self, sequence: str) -> list[Frame]:
+        """The frames without joined objects."""
         single = self._single()
         if single is not None:
             images, annotated = list_video(single[0]), single[1]
@@ -129,9 +144,9 @@ class Rendered(Folder):
     moves in every frame of the clip; without it all objects move.
     """
 
-    def frames(self, sequence: str) -> list[Frame]:
-        """The annotated frames of one sequence."""
-        frames = super().frames(sequence)
+    def _plain_frames(self, sequence: str) -> list[Frame]:
+        """The frames without joined objects, and whether the objects move."""
+        frames = super()._plain_frames(sequence)
         truth = self.root / "Truth" / f"{sequence}.json"
         if not truth.exists():
             return frames

@@ -228,5 +228,5 @@ def _show_type(hint: Any) -> str:
         literal = typing.get_origin(hint) is typing.Literal
         show = repr if literal else _show_type
         return " or ".join(show(part) for part in typing.get_args(hint))
-    names = {Path: "a folder", bool: "True or False", int: "a number", str: "text"}
+    names = {Path: "a path", bool: "True or False", int: "a number", str: "text"}
     return names.get(hint, "None")

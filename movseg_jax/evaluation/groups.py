@@ -14,6 +14,7 @@ from movseg_jax.metrics.detections import detection, overlap
 from movseg_jax.metrics.fbms import proposed, three_d
 from movseg_jax.metrics.fbms_official import official, official_points
 from movseg_jax.metrics.point_tracks import PointTracks
+from movseg_jax.metrics.tracking import tracking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +38,18 @@ class Context(NamedTuple):
     """What decides about a measure beside its protocol.
 
     Attributes:
-        settings: Of the protocol.
-        sequence: The name of what is measured; "" for the data set.
-        points: The prediction, if it is of point trajectories.
-        frame_count: Of the video.
+        settings: Settings of the protocol.
+        sequence: Name of what is measured; "" for the data set.
+        points: Prediction, if it is of point trajectories.
+        frame_count: Number of the video's frames.
+        exclusive: Whether the prediction's file cannot hold tracks that overlap.
     """
 
     settings: Settings
     sequence: str = ""
     points: PointTracks | None = None
     frame_count: int = 0
+    exclusive: bool = False
 
 
 class Number(NamedTuple):
@@ -228,11 +231,93 @@ OVERLAP = Group(
         ),
         "objects": Number("objects", "in all sequences", False),
         "tracks": Number("tracks", "in all sequences", False),
+    },
+)
+
+_OVER_OBJECTS = "mean over all objects"
+_WHOLE_MASKS = "whole masks, before one is painted over another"
+_BEST = (
+    f"{_OVER_OBJECTS} of the mean over all frames, of the track with the best J; "
+    f"objects do not compete for tracks; {_WHOLE_MASKS}; void left out"
+)
+_UNION = (
+    f"{_OVER_SEQUENCES} of the mean over all frames; all tracks are one region, as are "
+    "all objects; void left out"
+)
+_ON_VOID = "without tracks of which more than half of the pixels are void"
+_OVER_ALPHAS = (
+    "mean over IoU thresholds 0.05, 0.1, ..., 0.95; as TrackEval has it, with counts "
+    "of all sequences together"
+)
+_IDENTITIES = (
+    "each object has one track at most for the whole video, assigned for the most "
+    "frames with an IoU of at least 0.5; counts of all sequences together"
+)
+_OVER_FRAMES = "share of the frames of all sequences"
+
+TRACKING = Group(
+    "tracking",
+    "One thing, one track",
+    lambda context: tracking(exclusive=context.exclusive),
+    {
+        "best_j": Number("best J", _BEST),
+        "best_f": Number("best F", f"{_BEST}; within 0.008 of the diagonal"),
+        "union_j": Number("union J", _UNION),
+        "union_f": Number("union F", f"{_UNION}; within 0.008 of the diagonal"),
+        "tracks_per_object": Number(
+            "tracks/object",
+            f"{_OVER_OBJECTS} of the number of tracks with more than half of their "
+            f"pixels, over all frames, in the object; {_WHOLE_MASKS}",
+            False,
+        ),
+        "tracks_per_video": Number(
+            "tracks/video", f"{_OVER_SEQUENCES}, {_ON_VOID}", False
+        ),
+        "stray_tracks": Number(
+            "stray",
+            f"{_OVER_SEQUENCES} of the number of tracks on no object, {_ON_VOID}",
+            False,
+        ),
+        "hota": Number(
+            "HOTA", f"square root of DetA times AssA, {_OVER_ALPHAS} (Luiten, 2020)"
+        ),
+        "det_a": Number(
+            "DetA", f"matches of all that is found or to be found, {_OVER_ALPHAS}"
+        ),
+        "ass_a": Number(
+            "AssA",
+            "mean over matches of the frames that match as they do, of all frames of "
+            f"the object or the track; {_OVER_ALPHAS}",
+        ),
+        "idf1": Number(
+            "IDF1", f"harmonic mean of IDP and IDR (Ristani, 2016); {_IDENTITIES}"
+        ),
+        "idp": Number("IDP", f"share of all tracks' frames; {_IDENTITIES}"),
+        "idr": Number("IDR", f"share of all objects' frames; {_IDENTITIES}"),
         "id_switches": Number(
             "switches",
-            "how often an object's track, by IoU above 0.5 in a frame, is another than "
-            "before; in all sequences",
+            "how often an object's track, by an IoU of at least 0.5 in a frame, is "
+            "another than before; in all sequences; as TrackEval has it",
             False,
+        ),
+        "overlapping": Number(
+            "overlaps",
+            f"{_OVER_FRAMES} in which two tracks have an IoU above 0.5; {_WHOLE_MASKS}",
+        ),
+        "contained": Number(
+            "contained",
+            f"{_OVER_FRAMES} in which more than 0.7 of a track is in another; "
+            f"{_WHOLE_MASKS}",
+        ),
+        "holes": Number(
+            "holes",
+            "mean over all tracks of the pixels that a track encloses, but no track "
+            f"covers, over those of the filled track; {_WHOLE_MASKS}",
+        ),
+        "gaps": Number(
+            "gaps",
+            "share of the frames from a track's first to its last, of all tracks "
+            "together, in which it is not there",
         ),
     },
 )

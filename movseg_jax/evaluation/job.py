@@ -58,6 +58,7 @@ class Request:
         draws: For the intervals.
         workers: Processes; 0 is one for each CPU.
         aside: Files in the folder of predictions that are none.
+        join: File that says which objects of two folders move as one.
     """
 
     protocol: str
@@ -74,6 +75,7 @@ class Request:
     draws: int = 1000
     workers: int = 0
     aside: tuple[Path, ...] = ()
+    join: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +145,7 @@ def evaluate(request: Request, progress: Progress | None = None) -> Measured:
 
 def _read_truth(request: Request, protocol: Protocol) -> Truth:
     if protocol.dataset == "":
-        return read_folders(request.root, request.sequences)
+        return read_folders(request.root, request.sequences, request.join)
     name = protocol.dataset or request.dataset
     if name is None or (protocol.dataset is None and name not in DATASETS):
         raise InputError(f"--dataset is {name}, expected one of {', '.join(DATASETS)}.")

@@ -26,6 +26,8 @@ from movseg_jax.tracks import TrackedFrame
 
 Kind = Literal["masks", "tracks.json", ".json", ".npz", ".dat"]
 SUFFIXES: Mapping[str, Kind] = {".json": ".json", ".npz": ".npz", ".dat": ".dat"}
+# Kinds whose pixels are in one track each and have no scores.
+FLAT: frozenset[Kind] = frozenset({"masks", ".npz", ".dat"})
 # How the reports of evaluations begin, which are no predictions.
 REPORT_HEAD = b'{\n "movseg eval"'
 WORK = ".movseg"  # The folder that an unfinished run of `movseg segment` has.

@@ -11,6 +11,7 @@ from movseg_jax.evaluation.groups import (
     OVERLAP,
     PROPOSED,
     THREE_D,
+    TRACKING,
     UNSUPERVISED,
     Group,
 )
@@ -80,7 +81,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "davis17-unsupervised": Protocol(
         text="objects, each by its own track",
-        groups=(UNSUPERVISED,),
+        groups=(UNSUPERVISED, TRACKING),
         dataset="davis2017",
         split="val",
         settings=frozenset({"max_tracks"}),
@@ -115,7 +116,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "detection": Protocol(
         text="objects frame by frame, and their tracks",
-        groups=(DETECTION, OVERLAP),
+        groups=(DETECTION, OVERLAP, TRACKING),
         left_out="last",
     ),
     "masks": Protocol(
@@ -128,6 +129,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 title="As of DAVIS 2017, unsupervised, with any number of tracks",
                 make=lambda context: davis17_unsupervised(_NO_LIMIT),
             ),
+            TRACKING,
             THREE_D,
             DETECTION,
         ),

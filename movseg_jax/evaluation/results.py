@@ -86,12 +86,12 @@ def summarise(measured: Measured) -> Results:
         ends = bootstrap.intervals(measure.dataset, scores, measured.request.draws)
         alone = [measure.dataset([score]) for score in scores]
         for key, about in group.numbers.items():
-            if key not in numbers:  # T, if it is not measured.
+            if key not in numbers:  # T or overlaps, where they are not measured.
                 continue
             name = _name(measured.protocol, group, key)
             values[name] = Value(float(numbers[key]), ends[key], about)
             for found, own in zip(by_sequence.values(), alone, strict=True):
-                found[name] = float(own[key])
+                found[name] = float(own.get(key, math.nan))
     return Results(measured, values, by_sequence)
 
 

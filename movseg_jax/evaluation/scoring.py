@@ -8,6 +8,7 @@ from typing import NamedTuple
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.groups import Context, Settings
 from movseg_jax.evaluation.predictions import (
+    FLAT,
     Digest,
     Prediction,
     Survey,
@@ -88,7 +89,13 @@ def score_sequence(task: Task) -> Scored:
             note = f"the first {points.frame_count} frames only, as its track file says"
     else:
         tracks = open_tracks(task.prediction, task.truth)
-    context = Context(task.settings, task.truth.name, points, len(task.truth.video))
+    context = Context(
+        task.settings,
+        task.truth.name,
+        points,
+        len(task.truth.video),
+        exclusive=task.prediction.kind in FLAT,
+    )
     scores: dict[str, SequenceScore] = {}
     watch = _Watch(task.prediction, foreground=task.foreground)
     for number, group in enumerate(protocol.groups):

@@ -4,8 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from movseg_jax.evaluation.groups import DETECTION, Number
+from movseg_jax.evaluation.groups import DETECTION, TRACKING, Group, Number
 from movseg_jax.evaluation.job import Measured
+from movseg_jax.evaluation.predictions import FLAT
 from movseg_jax.evaluation.results import LEFT_OUT, Results
 from movseg_jax.metrics.reference import COUNTS, reference_results
 
@@ -135,7 +136,17 @@ def notes(results: Results) -> list[str]:
             f"This split lists {len(measured.truth.members)} sequences, the official "
             f"one has {expected}."
         )
-    if _without_scores(measured):
+    groups = sum(map(len, measured.truth.options.get("joined", {}).values()))
+    if groups:
+        found.append(
+            f"Objects that move as one are one object: {_number(groups, 'group')}."
+        )
+    if _flat(measured, TRACKING):
+        found.append(
+            "Predictions with one track a pixel, in which no tracks can overlap: left "
+            "out of the shares of frames with overlaps."
+        )
+    if _flat(measured, DETECTION):
         found.append(
             "Predictions without scores: all are 1, so that precision is of all "
             "detections together."
@@ -158,11 +169,10 @@ def notes(results: Results) -> list[str]:
     return found
 
 
-def _without_scores(measured: Measured) -> bool:
-    """Whether average precision is of predictions that cannot have scores."""
-    ranked = any(group.name == DETECTION.name for group in measured.protocol.groups)
-    kinds = {task.prediction.kind for task in measured.tasks}
-    return ranked and bool(kinds & {"masks", ".npz", ".dat"})
+def _flat(measured: Measured, group: Group) -> bool:
+    """Whether the group measures predictions with one track a pixel, without scores."""
+    measures = any(group.name == own.name for own in measured.protocol.groups)
+    return measures and any(task.prediction.kind in FLAT for task in measured.tasks)
 
 
 def _number(count: int, noun: str) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float32, Int32
 
 from movseg_jax.data.fbms import LabelledFrame
 from movseg_jax.data.frames import Annotation, IdImage, check_size, id_images
+from movseg_jax.data.joining import JoinedAnnotation, read_joins
 from movseg_jax.data.listings import list_folders
 from movseg_jax.data.prepared import plain_options
 from movseg_jax.data.sources import Layout, open_layout
@@ -121,7 +122,8 @@ class Truth:
     Attributes:
         dataset: Its name; "" for two folders.
         split: Of the data set.
-        options: Of its reader, as far as they decide about the truth.
+        options: Options of its reader, as far as they decide about the truth; for two
+            folders, which objects are "joined".
         members: Names of all sequences of the split, chosen or not.
         expected: How many sequences the official split has, where that is known.
         sequences: Those to measure, by name.
@@ -192,29 +194,43 @@ def _list_sequence(layout: Layout, name: str) -> TruthSequence:
     return TruthSequence(name, tuple(video), tuple(annotated))
 
 
-def read_folders(root: Path, chosen: Sequence[str] = ()) -> Truth:
+def read_folders(
+    root: Path, chosen: Sequence[str] = (), join: Path | None = None
+) -> Truth:
     """The truth in a folder SEQUENCE/FRAME.png, whose pixels are objects' numbers.
 
     A sequence with no other values than 0 and 255 is of one object; otherwise 255 is
     void.
 
+    Args:
+        root: The folder.
+        chosen: Names of the sequences to measure; all if there are none.
+        join: A file that says which objects move as one, see `data.joining`.
+
     Raises:
-        InputError: It holds none, no such sequence, or images that are no PNG.
+        InputError: The folder holds no sequences, no such sequence, or images that are
+            no PNG; or the file is malformed.
     """
     members = list_folders(root)
+    names = _choose(members, chosen, str(root))
+    joined = {} if join is None else read_joins(join, names)
     sequences = []
-    for sequence in _choose(members, chosen, str(root)):
+    for sequence in names:
         files = list_images(root / sequence)
         check_lossless(files, root / sequence)
         size = image_size(files[0])
         annotations = id_images(files, "auto")
+        groups = joined.get(sequence)
         frames = tuple(
-            TruthFrame(stem, i, i, size, annotation)
-            for i, (stem, annotation) in enumerate(annotations.items())
+            TruthFrame(
+                stem, i, i, size, JoinedAnnotation(plain, groups) if groups else plain
+            )
+            for i, (stem, plain) in enumerate(annotations.items())
         )
         names = tuple(frame.name for frame in frames)
         sequences.append(TruthSequence(sequence, names, frames))
-    return Truth("", "", {}, frozenset(members), None, tuple(sequences))
+    options = {} if join is None else {"joined": {**joined}}
+    return Truth("", "", options, frozenset(members), None, tuple(sequences))
 
 
 def is_binary(sequence: TruthSequence) -> bool:

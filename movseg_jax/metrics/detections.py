@@ -18,7 +18,6 @@ from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 
 MAX_DETECTIONS = 100  # Of a frame, as COCO has it.
-SAME_OBJECT = 0.5  # An IoU above it makes a track an object's in a frame (MOTS).
 
 
 # Detections ------------------------------------------------------------------------
@@ -127,16 +126,14 @@ class _Overlap(NamedTuple):
     """What is kept of a sequence.
 
     Attributes:
-        ious: Of every object with its track; 0 if there is none for it.
+        ious: IoU of every object with its track; 0 if there is none for it.
         foreground: IoU, precision and recall.
-        tracks: How many there are.
-        switches: How often an object passed from one track to another.
+        tracks: Number of tracks.
     """
 
     ious: tuple[float, ...]
     foreground: tuple[float, float, float]
     tracks: int
-    switches: int
 
 
 def overlap() -> Measure:
@@ -152,10 +149,6 @@ def overlap() -> Measure:
       neither, IoU is 1; sequences without tracks have no precision, those without
       objects no recall, and those without frames none of the three.
     - "objects", "tracks": how many there are, in all sequences.
-    - "id_switches": how often an object's track is another one than before. In a frame
-      a track is an object's if their IoU is above 0.5, of which there is at most one;
-      frames in which there is none are passed over (Voigtlaender et al., "MOTS:
-      Multi-object tracking and segmentation", CVPR 2019).
 
     The score of a frame is the IoU of its foreground.
     """
@@ -165,17 +158,11 @@ def overlap() -> Measure:
 def _overlap_of_sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
     total: Counter[tuple[int, int]] = Counter()
     scores: dict[str, float] = {}
-    last_track: dict[int, int] = {}
-    switches = 0
     for frame in frames:
-        counts = _pair_counts(frame.truth, frame.found, frame.void)
+        counts = pair_counts(frame.truth, frame.found, frame.void)
         total.update(counts)
         scores[frame.name] = _foreground(counts)[0]
-        for (i, track), iou in _ious(counts).items():
-            if iou > SAME_OBJECT:
-                switches += last_track.get(i, track) != track
-                last_track[i] = track
-    ious = _ious(total)
+    ious = pair_ious(total)
     rows = {i: n for n, i in enumerate(sorted({i for i, _ in total if i}))}
     columns = {j: n for n, j in enumerate(sorted({j for _, j in total if j}))}
     matrix = np.zeros((len(rows), len(columns)))
@@ -185,7 +172,7 @@ def _overlap_of_sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
     matched = linear_sum_assignment(matrix, maximize=True)
     of_objects[matched[0]] = matrix[matched]
     foreground = _foreground(total) if scores else (nan, nan, nan)
-    part = _Overlap(tuple(of_objects.tolist()), foreground, len(columns), switches)
+    part = _Overlap(tuple(of_objects.tolist()), foreground, len(columns))
     return SequenceScore(part, scores)
 
 
@@ -199,16 +186,21 @@ def _overlap_of_dataset(scores: Sequence[SequenceScore]) -> dict[str, float]:
         **{name: _mean(v) for name, v in zip(names, foreground, strict=True)},
         "objects": float(len(ious)),
         "tracks": float(sum(part.tracks for part in parts)),
-        "id_switches": float(sum(part.switches for part in parts)),
     }
 
 
-def _pair_counts(
+def pair_counts(
     truth: Int32[np.ndarray, "h w"],
     found: Int32[np.ndarray, "h w"],
     void: Bool[np.ndarray, "h w"] | None,
 ) -> Counter[tuple[int, int]]:
-    """How many pixels have each pair of an object and a track, 0 for none."""
+    """The number of pixels of each (object, track); 0 is none of them.
+
+    Args:
+        truth: Ids of the objects.
+        found: Ids of the tracks.
+        void: Pixels that do not count; None if all do.
+    """
     counted = ... if void is None else ~void
     pairs = (truth[counted].astype(np.int64) << 32 | found[counted]).ravel()
     # A sort of all pixels would take ten times as long as one of the runs.
@@ -220,8 +212,8 @@ def _pair_counts(
     return Counter(dict(zip(ids, counts, strict=True)))
 
 
-def _ious(counts: Counter[tuple[int, int]]) -> dict[tuple[int, int], float]:
-    """IoU of every object and track that meet."""
+def pair_ious(counts: Counter[tuple[int, int]]) -> dict[tuple[int, int], float]:
+    """The IoU of each (object, track) that share pixels, from `pair_counts`."""
     objects, tracks = Counter(), Counter()
     for (i, j), count in counts.items():
         objects[i] += count

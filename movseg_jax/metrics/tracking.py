@@ -1,0 +1,284 @@
+"""Whether one thing is one track: what a user of tracks sees, in one table.
+
+J of the union of all tracks hides that one thing is several tracks. Beside it stand
+here J and F of the best single track of each object, the number of tracks on each
+object, the identity measures of `identities`, and `track_shapes`' faults of the tracks.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from movseg_jax import masks
+from movseg_jax.errors import InputError
+from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.davis import boundary_accuracy, mean, region_similarity
+from movseg_jax.metrics.davis17 import (
+    FramePairs,
+    compare_regions,
+    ids_by_first_pixel,
+    region_of,
+    score_pair,
+)
+from movseg_jax.metrics.detections import pair_counts, pair_ious
+from movseg_jax.metrics.identities import (
+    Identities,
+    IdentityParts,
+    identity_numbers,
+)
+from movseg_jax.metrics.track_shapes import (
+    ShapeParts,
+    TrackShapes,
+    shape_numbers,
+    whole_masks,
+)
+from movseg_jax.tracks import TrackedFrame
+
+ON_OBJECT = 0.5  # Share of a track's pixels above which it is a track of an object.
+
+
+class TrueFrame(NamedTuple):
+    """What is true of a frame.
+
+    Attributes:
+        masks: Masks of the objects; where two overlap, the later is visible.
+        ids: Ids of the objects, from 1, the same throughout a video.
+        ignore: Pixels that are neither right nor wrong; None if all count.
+    """
+
+    masks: Bool[np.ndarray, "n h w"]
+    ids: Int[np.ndarray, " n"]
+    ignore: Bool[np.ndarray, "h w"] | None = None
+
+
+class TrackingParts(NamedTuple):
+    """What is kept of a sequence.
+
+    Attributes:
+        best: J and F of the best single track of each object.
+        union: J and F of all tracks together; NaN without frames.
+        tracks_on: Number of tracks on each object.
+        tracks: Number of tracks, without those that lie in void pixels.
+        identities: Counts for HOTA, IDF1 and identity switches.
+        shapes: What is wrong with the tracks as such.
+        exclusive: Whether no two tracks can overlap in the file they are from.
+    """
+
+    best: tuple[tuple[float, float], ...]
+    union: tuple[float, float]
+    tracks_on: tuple[int, ...]
+    tracks: int
+    identities: IdentityParts
+    shapes: ShapeParts
+    exclusive: bool
+
+
+def tracking(*, exclusive: bool = False) -> Measure:
+    """Measures whether one thing is one track.
+
+    Its `dataset` gives the following. Void pixels are cut out of tracks and objects,
+    unless something else is said. A track's mask is whole, as it was before other
+    tracks were painted over it, unless it is said to be the visible one.
+
+    - "best_j", "best_f": mean over all objects of J and F of the track whose J with the
+      object is best. J and F are means over all frames, 1 where neither is there, as in
+      `davis17`. But objects do not compete for tracks, and no track is a choice, too.
+    - "union_j", "union_f": mean over sequences of J and F of all tracks together.
+    - "tracks_per_object": mean over all objects of the number of tracks that have more
+      than `ON_OBJECT` of their pixels, over all frames, in the object. Here void pixels
+      count, and what has most of its pixels there is no track in this and in the two
+      following.
+    - "tracks_per_video": mean over sequences of the number of tracks.
+    - "stray_tracks": mean over sequences of the number of tracks that are on no object.
+    - "hota", "det_a", "ass_a", "idf1", "idp", "idr", "id_switches": see `identities`;
+      the similarity is the IoU of visible masks.
+    - "overlapping", "contained", "holes", "gaps": see `shape_numbers`; void pixels
+      count. The first two leave out sequences that are `exclusive`, and are absent if
+      all are.
+
+    The score of a frame is J of the union.
+
+    Args:
+        exclusive: Whether the tracks of `sequence` come from a file that cannot hold
+            tracks which overlap.
+    """
+    return Measure(lambda frames: _score_sequence(frames, exclusive), tracking_numbers)
+
+
+def measure_tracks(
+    truth: Iterable[TrueFrame], tracked: Iterable[TrackedFrame]
+) -> SequenceScore:
+    """`tracking` of a video's tracks, for `tracking_numbers`.
+
+    Args:
+        truth: The truth of each frame, in order.
+        tracked: The tracks in the same frames.
+
+    Raises:
+        InputError: There are not as many frames of one as of the other, or a frame is
+            of another size than its truth.
+    """
+    return _score_sequence(_compared(truth, tracked), exclusive=False)
+
+
+def _compared(
+    truth: Iterable[TrueFrame], tracked: Iterable[TrackedFrame]
+) -> Iterator[ComparedFrame]:
+    for i, (true, frame) in enumerate(itertools.zip_longest(truth, tracked)):
+        if true is None or frame is None:
+            more, fewer = "truth", "tracked"
+            if true is None:
+                more, fewer = fewer, more
+            raise InputError(
+                f"`{more}` has more frames than `{fewer}`, which has {i}; expected the "
+                "same frames in both."
+            )
+        ids = np.zeros(true.masks.shape[1:], np.int32)
+        if ids.shape != frame.size:
+            raise InputError(
+                f"Frame {frame.name} is of size {frame.size}, but its truth of "
+                f"{ids.shape} (height, width); masks are never resized."
+            )
+        for mask, identity in zip(true.masks, true.ids, strict=True):
+            ids[mask] = identity
+        yield ComparedFrame(frame.name, i, ids, frame, true.ignore)
+
+
+def tracking_numbers(scores: Sequence[SequenceScore]) -> dict[str, float]:
+    """The numbers of all sequences together; see `tracking`."""
+    parts: list[TrackingParts] = [score.parts for score in scores]
+    numbers = {}
+    for i, letter in enumerate("jf"):
+        numbers[f"best_{letter}"] = mean(pair[i] for p in parts for pair in p.best)
+        numbers[f"union_{letter}"] = mean(part.union[i] for part in parts)
+    numbers["tracks_per_object"] = mean(n for part in parts for n in part.tracks_on)
+    numbers["tracks_per_video"] = mean(part.tracks for part in parts)
+    numbers["stray_tracks"] = mean(part.tracks - sum(part.tracks_on) for part in parts)
+    numbers |= identity_numbers([part.identities for part in parts])
+    numbers |= shape_numbers([part.shapes for part in parts])
+    told = [part.shapes for part in parts if not part.exclusive]
+    for name in ("overlapping", "contained"):
+        del numbers[name]
+        if told:
+            numbers[name] = shape_numbers(told)[name]
+    return numbers
+
+
+def _score_sequence(frames: Iterable[ComparedFrame], exclusive: bool) -> SequenceScore:
+    pairs: list[FramePairs] = []
+    unions: list[tuple[float, float]] = []
+    places: Counter[tuple[int, int]] = Counter()
+    identities, shapes = Identities(), TrackShapes()
+    for frame in frames:
+        pair, place = _compare_whole(frame)
+        pairs.append(pair)
+        places.update(place)
+        unions.append(_score_union(frame))
+        _add_identities(identities, frame)
+        shapes.add(frame.tracks)
+    best = _best_tracks(pairs)
+    owners = _owners(places)
+    on = Counter(owners.values())
+    parts = TrackingParts(
+        best=tuple(best.values()),
+        union=(mean(j for j, _ in unions), mean(f for _, f in unions)),
+        tracks_on=tuple(on[o] for o in best),
+        tracks=sum(owner != _VOID for owner in owners.values()),
+        identities=identities.parts(),
+        shapes=shapes.parts(),
+        exclusive=exclusive,
+    )
+    names = [pair.name for pair in pairs]
+    scores = {name: j for name, (j, _) in zip(names, unions, strict=True)}
+    return SequenceScore(parts, scores)
+
+
+def _score_union(frame: ComparedFrame) -> tuple[float, float]:
+    """J and F of all tracks together."""
+    found, truth = frame.found > 0, frame.truth > 0
+    if frame.void is not None:
+        found, truth = found & ~frame.void, truth & ~frame.void
+    return region_similarity(found, truth), boundary_accuracy(found, truth)
+
+
+def _add_identities(identities: Identities, frame: ComparedFrame) -> None:
+    """Adds what is visible of objects and tracks."""
+    found, truth = frame.found, frame.truth
+    if frame.void is not None:
+        found, truth = (np.where(frame.void, 0, ids) for ids in (found, truth))
+    objects, tracks = ids_by_first_pixel(truth), ids_by_first_pixel(found)
+    ious = pair_ious(pair_counts(truth, found, None))
+    similarity = np.array([[ious.get((o, t), 0.0) for t in tracks] for o in objects])
+    identities.add(objects, tracks, similarity.reshape(len(objects), len(tracks)))
+
+
+# Which object tracks are on --------------------------------------------------------
+
+_VOID = -1  # What stands for void pixels among the ids of objects.
+
+
+def _compare_whole(
+    frame: ComparedFrame,
+) -> tuple[FramePairs, Counter[tuple[int, int]]]:
+    """Whole tracks beside objects.
+
+    Returns:
+        How well every track fits every object; and the number of pixels of each track
+        in each object, in no object, 0, and in `_VOID`.
+    """
+    truth = frame.truth
+    if frame.void is not None:
+        truth = np.where(frame.void, np.int32(_VOID), truth)
+    places: Counter[tuple[int, int]] = Counter()
+    tracks = {}
+    for track, rle in whole_masks(frame.tracks).items():
+        mask = masks.decode(rle)
+        values, sizes = np.unique(truth[mask], return_counts=True)
+        for value, size in zip(values.tolist(), sizes.tolist(), strict=True):
+            places[track, value] = size
+        mask &= truth != _VOID
+        if mask.any():
+            tracks[track] = region_of(mask)
+    objects = {i: region_of(truth == i) for i in ids_by_first_pixel(truth)}
+    return compare_regions(frame.name, tracks, objects, places), places
+
+
+def _owners(places: Counter[tuple[int, int]]) -> dict[int, int]:
+    """The object that has more than `ON_OBJECT` of each track; 0 if there is none."""
+    areas: Counter[int] = Counter()
+    for (track, _), count in places.items():
+        areas[track] += count
+    owners = dict.fromkeys(areas, 0)
+    for (track, value), count in places.items():
+        if count > ON_OBJECT * areas[track]:
+            owners[track] = value
+    return owners
+
+
+def _best_tracks(frames: Sequence[FramePairs]) -> dict[int, tuple[float, float]]:
+    """J and F of each object's best track, by the object, over all frames."""
+    candidates: dict[int, set[int]] = {}
+    for frame in frames:
+        for o in frame.objects:
+            candidates.setdefault(o, {_NO_TRACK})
+        for (track, o), (j, _) in frame.scores.items():
+            if j:  # What never overlaps is no better than none.
+                candidates[o].add(track)
+    return {
+        o: max(_mean_scores(frames, track, o) for track in tracks)
+        for o, tracks in candidates.items()
+    }
+
+
+_NO_TRACK = 0  # A number that no track has.
+
+
+def _mean_scores(
+    frames: Sequence[FramePairs], track: int, o: int
+) -> tuple[float, float]:
+    scores = [score_pair(frame, track, o) for frame in frames]
+    return mean(j for j, _ in scores), mean(f for _, f in scores)
