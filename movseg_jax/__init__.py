@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from movseg_jax.segment.detector import TrainedDetector as TrainedDetector
     from movseg_jax.segment.detector import load_detector as load_detector
     from movseg_jax.segment.video import segment_video as segment_video
-    from movseg_jax.track import Linker as Linker
-    from movseg_jax.track import Links as Links
-    from movseg_jax.track import TrackedFrames as TrackedFrames
-    from movseg_jax.track import link as link
+    from movseg_jax.track.linking import Linker as Linker
+    from movseg_jax.track.linking import link as link
+    from movseg_jax.track.links import Links as Links
+    from movseg_jax.track.links import TrackedFrames as TrackedFrames
     from movseg_jax.tracks import Detection as Detection
     from movseg_jax.tracks import FrameDetections as FrameDetections
     from movseg_jax.tracks import Sighting as Sighting
@@ -88,8 +88,8 @@ _MODULES = {
     "FrameDetections": "tracks",
     "InputError": "errors",
     "Inputs": "types",
-    "Linker": "track",
-    "Links": "track",
+    "Linker": "track.linking",
+    "Links": "track.links",
     "Loader": "data.loader",
     "ModelConfig": "config",
     "Objects": "types",
@@ -102,7 +102,7 @@ _MODULES = {
     "SyntheticSource": "data.synthetic.source",
     "TrackConfig": "config",
     "TrackedFrame": "tracks",
-    "TrackedFrames": "track",
+    "TrackedFrames": "track.links",
     "TrainedDetector": "segment.detector",
     "TrunkConfig": "config",
     "VideoInfo": "video.reading",
@@ -115,7 +115,7 @@ _MODULES = {
     "estimate_flows": "flow.estimators",
     "flow_picture": "flow.pictures",
     "get_estimator": "flow.estimators",
-    "link": "track",
+    "link": "track.linking",
     "load_config": "config",
     "load_detector": "segment.detector",
     "load_weights": "weights.files",

@@ -5,6 +5,7 @@ through it from the front, one frame at a time. A list will do; `segment_video` 
 out sequences that read from disk, so that long videos fit into memory.
 """
 
+import math
 from typing import NamedTuple
 
 from movseg_jax.masks import Rle
@@ -17,8 +18,8 @@ class Detection(NamedTuple):
         mask: The object's pixels, at the size of the frame.
         score: The detector's confidence, 0 to 1.
         motion: Median speed relative to the scene, in pixels a frame. NaN if it is not
-            known: in a shot's last frame, which has no flow, and for an object that
-            moves as its surroundings do, which may be the scene or move as well.
+            known: in a shot's last frame, which has no flow, and of a moving object
+            whose surroundings move as it does, since they may be the scene or not.
         shift: Median flow of the object's pixels, (x, y) in pixels to the next frame;
             NaN if it is not known.
         colour: Colours of the object's pixels, see `track.colour`; empty if unknown.
@@ -53,7 +54,6 @@ class Sighting(NamedTuple):
         mask: The object's pixels, at the size of the frame.
         score: The detector's confidence, 0 to 1.
         moving: True if it was seen to move, False if only the static branch found it.
-            Where `motion` is NaN, a False says nothing about motion.
         motion: As in `Detection`.
     """
 
@@ -62,6 +62,11 @@ class Sighting(NamedTuple):
     score: float
     moving: bool
     motion: float
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it is known not to move; False where nothing is known of motion."""
+        return not self.moving and math.isfinite(self.motion)
 
 
 class TrackedFrame(NamedTuple):

@@ -1,7 +1,7 @@
 """Pictures and videos of what was found, drawn with OpenCV.
 
 A track keeps its colour, that of its id in DAVIS' palette. What was seen to move is
-filled; what stands still is hatched.
+filled, and so is what may move or not; what stands still is hatched.
 """
 
 import math
@@ -58,12 +58,12 @@ def draw_tracks(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The frame with its tracks: masks, outlines and labels.
 
-    The mask of what stands still is hatched. Lines and labels grow with the frame.
+    What is known to stand still is hatched. Lines and labels grow with the frame.
 
     Args:
         frame: RGB; it is not changed.
         tracked: What to draw.
-        why: Whether labels tell the motion, in pixels a frame, where it is known.
+        why: Whether labels tell the motion, in pixels a frame; "?" if it is unknown.
 
     Raises:
         InputError: The frame is not of the size that the tracks are of.
@@ -75,7 +75,7 @@ def draw_tracks(
     for sighting in tracked.sightings:
         mask = masks.decode(sighting.mask)
         box = _tight(mask)
-        stripe = 0 if sighting.moving else max(2, short // 100)
+        stripe = max(2, short // 100) if sighting.stands_still else 0
         _fill(drawn, frame, mask, box, track_colour(sighting.id), stripe)
         _outline(drawn, mask, box, max(1, round(short / 540)))
         if mask[box].size:
@@ -89,10 +89,11 @@ def draw_tracks(
 
 
 def label_text(sighting: Sighting, *, why: bool = False) -> str:
-    """What stands beside a mask: its track's id; with `why` also its motion."""
-    if why and math.isfinite(sighting.motion):
-        return f"{sighting.id}: {sighting.motion:.1f} px"
-    return str(sighting.id)
+    """The text beside a mask: its track's id; with `why` also its motion, if known."""
+    if not why:
+        return str(sighting.id)
+    known = math.isfinite(sighting.motion)
+    return f"{sighting.id}: {f'{sighting.motion:.1f}' if known else '?'} px"
 
 
 def write_overlay(

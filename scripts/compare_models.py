@@ -72,7 +72,7 @@ from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.detector import TrainedDetector, load_detector
 from movseg_jax.segment.record import Record
 from movseg_jax.segment.settings import link_moving
-from movseg_jax.track import TrackedFrames
+from movseg_jax.track.links import TrackedFrames
 from movseg_jax.tracks import Detection, FrameDetections
 from movseg_jax.video.reading import Frame
 

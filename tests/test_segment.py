@@ -23,7 +23,8 @@ from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.folder import WORK
 from movseg_jax.segment.job import Settings, segment_to_folder
 from movseg_jax.segment.video import segment_video
-from movseg_jax.track import TrackedFrames, link
+from movseg_jax.track.linking import link
+from movseg_jax.track.links import TrackedFrames
 from movseg_jax.video.reading import Frame, read_frames
 from movseg_jax.writing import locked
 from tests.squares import (

@@ -31,6 +31,8 @@ class Segment:
     whether they move or not."""
     flow: str = "dis"
     """"dis", "farneback", or a folder of flow files named as the frames."""
+    find_cuts: bool = True
+    """Tell the video's shots apart: no track continues across a cut."""
     max_side: int | None = None
     """Longer side that the model sees, in pixels; less is faster."""
     max_frames: int | None = None
@@ -76,6 +78,7 @@ class Segment:
 
         settings = Settings(
             flow=self.flow,
+            find_cuts=self.find_cuts,
             track=self.track,
             min_motion=self.min_motion,
             min_frames=self.min_frames,

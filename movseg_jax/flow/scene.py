@@ -40,8 +40,9 @@ def object_speeds(
 ) -> list[float]:
     """How fast each object moves relative to the scene, in pixels a frame.
 
-    The median of the flow's distance from the camera's; 0 where a quarter of what
-    surrounds an object moves with it; nan of an object without a pixel.
+    It is the median of the flow's distance from the camera's. It is NaN, unknown, where
+    a quarter of an object's surroundings move with it, which may be a part of the scene
+    that is close to the camera, or move by themselves; and for an empty mask.
 
     Args:
         flow: To the next frame, in pixels, finite.
@@ -66,8 +67,29 @@ def object_speeds(
     speeds = [_speed(window) for window in windows]
     if tolerance:
         for i in _carried(windows, tolerance):
-            speeds[i] = 0.0
+            speeds[i] = math.nan
     return speeds
+
+
+def object_shifts(
+    flow: Float32[np.ndarray, "h w 2"], objects: Sequence[Mask]
+) -> list[tuple[float, float]]:
+    """The median flow of each object's pixels, (x, y); NaN for an empty mask.
+
+    Args:
+        flow: Flow to the next frame, in pixels, finite.
+        objects: Masks of the objects.
+    """
+    stride = max(1, round(max(flow.shape[:2]) / GRID_SIDE))
+    grid = np.s_[::stride, ::stride]
+    shifts = []
+    for mask in objects:
+        vectors = flow[grid][mask[grid]]
+        if not len(vectors):  # An object that falls between the grid's points.
+            vectors = flow[mask]
+        x, y = np.median(vectors, axis=0) if len(vectors) else (math.nan, math.nan)
+        shifts.append((float(x), float(y)))
+    return shifts
 
 
 class _Window(NamedTuple):

@@ -5,6 +5,7 @@ What moves is drawn in paths of the class "moving", what stands still in "still"
 track's colour is the group's `color`.
 """
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 
@@ -41,6 +42,18 @@ def chart(
             f'<g data-track="{track.id}" color="{hex_colour(track.id)}">{paths}</g>'
         )
     return "\n".join(groups)
+
+
+def cut_lines(cuts: Sequence[int], chosen: Sequence[int]) -> str:
+    """Lines where shots start, over the whole height of a chart.
+
+    Args:
+        cuts: Numbers of the frames with which a shot starts.
+        chosen: Numbers of the frames that are shown, increasing.
+    """
+    places = sorted({bisect.bisect_left(chosen, cut) for cut in cuts})
+    path = "".join(f"M{_edge(place, len(chosen))} 0V{HEIGHT}" for place in places)
+    return f'<path class="cut" d="{path}"/>' if path else ""
 
 
 def lane(track: TrackSummary, shown: int) -> str:

@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 
 from movseg_jax import images, masks
 from movseg_jax.errors import InputError
-from movseg_jax.report.charts import chart, hex_colour, lane, nice_top
+from movseg_jax.report.charts import chart, cut_lines, hex_colour, lane, nice_top
 from movseg_jax.report.summary import TrackSummary, summarise
 from movseg_jax.tracks import Sighting, TrackedFrame
 from movseg_jax.video.reading import Frame
@@ -94,7 +94,7 @@ def write_report(
 
 def _page(tracks, chosen, title, settings, fps, timing) -> tuple[str, str]:
     """What comes before the frames' blocks, and what comes after them."""
-    found = summarise(tracks, chosen)
+    found, cuts = summarise(tracks, chosen)
     listed = sorted(found, key=lambda track: (-track.frames, track.id))[:MAX_TRACKS]
     listed.sort(key=lambda track: track.id)
     shown, count = len(chosen), len(tracks)
@@ -105,11 +105,12 @@ def _page(tracks, chosen, title, settings, fps, timing) -> tuple[str, str]:
         style=style,
         script=script,
         title=_escape(title),
-        summary=_escape(_summary(found, tracks, fps)),
+        summary=_escape(_summary(found, cuts, tracks, fps)),
         note=_escape(_note(len(found), len(listed), count)),
         rows="\n".join(_row(track, shown) for track in listed),
         no_tracks="" if found else "<p>No object was found.</p>",
         tracked="" if found else "hidden",
+        cuts=cut_lines(cuts, chosen),
         scores=chart(listed, lambda point: point.score, 1.0, shown),
         motions=chart(listed, lambda point: point.motion, top, shown),
         top=f"{top:g}",
@@ -136,14 +137,15 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _summary(found: Sequence[TrackSummary], tracks, fps: float) -> str:
+def _summary(found: Sequence[TrackSummary], cuts, tracks, fps: float) -> str:
     height, width = tracks[0].size
     objects = _number(len(found), "object") if found else "No objects"
     time = tracks[-1].time
     seconds = len(tracks) / fps if time is None else time
     return (
         f"{objects} in {_number(len(tracks), 'frame')}, "
-        f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {seconds:.1f} seconds."
+        f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {seconds:.1f} seconds"
+        + (f", {_number(len(cuts) + 1, 'shot')}." if cuts else ".")
     )
 
 
@@ -233,7 +235,7 @@ def _sighting_content(sighting: Sighting, size: tuple[int, int]) -> dict[str, An
         "colour": hex_colour(sighting.id),
         "score": round(sighting.score, 3),
         "motion": motion,
-        "moving": sighting.moving,
+        "moving": not sighting.stands_still,
         "mask": _shrink_mask(sighting.mask, size).counts.decode("ascii"),
     }
 

@@ -12,10 +12,10 @@ class Point(NamedTuple):
     """A track in one of the frames that are shown.
 
     Attributes:
-        place: Of the frame among those shown.
-        score: 0 to 1.
-        motion: Pixels a frame; NaN if it is not known.
-        moving: Whether it was seen to move.
+        place: The frame's place among those shown.
+        score: The detector's confidence, 0 to 1.
+        motion: Speed relative to the scene, in pixels a frame; NaN if it is not known.
+        moving: False if it is known to stand still.
     """
 
     place: int
@@ -34,6 +34,7 @@ class TrackSummary:
         last: The last one.
         frames: How many it is in.
         moving_frames: In how many of them it was seen to move.
+        known_frames: In how many of them it is known whether it moves.
         points: Where it is in the frames that are shown.
     """
 
@@ -42,6 +43,7 @@ class TrackSummary:
     last: int = 0
     frames: int = 0
     moving_frames: int = 0
+    known_frames: int = 0
     points: list[Point] = dataclasses.field(default_factory=list)
     _score: float = 0.0
     _motion: float = 0.0
@@ -59,28 +61,38 @@ class TrackSummary:
 
     @property
     def moving(self) -> float:
-        """Share of its frames in which it was seen to move."""
-        return self.moving_frames / self.frames
+        """Share of frames in which it was seen to move, where that is known."""
+        return self.moving_frames / max(self.known_frames, 1)
 
     def add(self, index: int, place: int | None, sighting: Sighting) -> None:
         """Adds a frame, with its place among those shown, if it is one of them."""
         self.last = index
         self.frames += 1
         self.moving_frames += sighting.moving
+        self.known_frames += sighting.moving or sighting.stands_still
         self._score += sighting.score
         if math.isfinite(sighting.motion):
             self._motion += sighting.motion
             self._motions += 1
         if place is not None:
-            self.points.append(
-                Point(place, sighting.score, sighting.motion, sighting.moving)
-            )
+            moving = not sighting.stands_still
+            self.points.append(Point(place, sighting.score, sighting.motion, moving))
 
 
-def summarise(
-    tracks: Iterable[TrackedFrame], chosen: Sequence[int]
-) -> list[TrackSummary]:
-    """The tracks by id.
+class VideoSummary(NamedTuple):
+    """A whole video.
+
+    Attributes:
+        tracks: The tracks by id.
+        cuts: Numbers of the frames with which a new shot starts.
+    """
+
+    tracks: list[TrackSummary]
+    cuts: list[int]
+
+
+def summarise(tracks: Iterable[TrackedFrame], chosen: Sequence[int]) -> VideoSummary:
+    """What is said about a video.
 
     Args:
         tracks: All frames.
@@ -88,8 +100,11 @@ def summarise(
     """
     places = {index: place for place, index in enumerate(chosen)}
     found: dict[int, TrackSummary] = {}
+    cuts = []
     for index, frame in enumerate(tracks):
+        if frame.cut:
+            cuts.append(index)
         for sighting in frame.sightings:
             track = found.setdefault(sighting.id, TrackSummary(sighting.id, index))
             track.add(index, places.get(index), sighting)
-    return [found[id] for id in sorted(found)]
+    return VideoSummary([found[id] for id in sorted(found)], cuts)

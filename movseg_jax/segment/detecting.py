@@ -7,6 +7,7 @@ while the masks of the one before are pasted. What comes out does not depend on 
 import contextlib
 import functools
 import itertools
+import math
 import os
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -22,13 +23,15 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.folder import FlowFolder
-from movseg_jax.flow.scene import object_speeds
+from movseg_jax.flow.scene import object_shifts, object_speeds
 from movseg_jax.inputs import make_inputs
 from movseg_jax.preprocessing import resized_size, stack
 from movseg_jax.segment.ahead import ahead
 from movseg_jax.segment.detector import TrainedDetector
+from movseg_jax.track.colour import colour_histogram
 from movseg_jax.tracks import Detection, FrameDetections
 from movseg_jax.types import Detections, Inputs
+from movseg_jax.video.cuts import ShotFrame, mark_cuts
 from movseg_jax.video.reading import Frame
 
 KEPT_SCORE = 0.7  # Detections with more are kept: the tracker's threshold.
@@ -45,9 +48,9 @@ class Detected(NamedTuple):
     """A frame and what was found in it.
 
     Attributes:
-        frame: As it was read.
-        flow: To the next frame; None in the last.
-        detections: With their motion where there is flow.
+        frame: The frame as it was read.
+        flow: Flow to the next frame; None in the last frame of a shot.
+        detections: The detections, with their motion where there is flow.
     """
 
     frame: Frame
@@ -62,12 +65,14 @@ def detect_frames(
     flow: FlowSource = "dis",
     batch_size: int = 1,
     min_score: float = KEPT_SCORE,
+    find_cuts: bool = True,
+    start: int = 0,
     timing: Timing | None = None,
 ) -> Generator[Detected, None, None]:
     """Detects objects in the frames of a video, one after the other.
 
-    The last frame has no flow. There, only the static branch finds anything (so do
-    Dave et al. (2019): `infer_simple.py` of their code).
+    The last frame of a shot has no flow. There, only the static branch finds anything
+    (as in Dave et al. (2019): `infer_simple.py` of their code).
 
     Args:
         frames: Of one size; two batches and a few more are in memory.
@@ -76,6 +81,9 @@ def detect_frames(
             function of two frames, such as an `OpenCVEstimator`.
         batch_size: Frames that the device gets at once.
         min_score: Detections with more are returned.
+        find_cuts: Look for cuts, so that no flow is computed across them.
+        start: Frames with a lower index are looked at to find cuts only. For the result
+            of the whole video, `video.cuts.LOOKBACK` of them are needed.
         timing: Seconds that each part took are added here, by its name.
 
     Raises:
@@ -86,7 +94,8 @@ def detect_frames(
         raise InputError(f"batch_size is {batch_size}, expected 1 or more.")
     flow = open_flow(flow)
     timing = {} if timing is None else timing
-    source = ahead(_with_flow(ahead(_timed(frames, timing)), flow, detector, timing))
+    shots = ahead(_shots(_timed(frames, timing), find_cuts, start))
+    source = ahead(_with_flow(shots, flow, detector, timing))
     batches = ahead(_prepared(source, detector, batch_size), 1)
     finish = functools.partial(
         _finished, detector=detector, min_score=min_score, timing=timing
@@ -114,6 +123,16 @@ def _timed(frames, timing) -> Iterator[Frame]:
         if frame is None:
             return
         yield frame
+
+
+def _shots(frames, find_cuts, start) -> Iterator[ShotFrame]:
+    """The frames from the first that is asked for, and whether each is a cut."""
+    if find_cuts:
+        marked = mark_cuts(frames)
+    else:
+        marked = (ShotFrame(frame, False) for frame in frames)
+    with contextlib.closing(frames):
+        yield from (shot for shot in marked if shot.frame.index >= start)
 
 
 class stopwatch:
@@ -160,18 +179,20 @@ def open_flow(flow: FlowSource) -> FlowEstimator | FlowFolder | str:
     return FlowFolder(Path(flow))
 
 
-def _with_flow(frames, flow, detector, timing) -> Iterator[tuple[Frame, Flow]]:
-    """Each frame with its flow to the next."""
+def _with_flow(shots, flow, detector, timing) -> Iterator[tuple[ShotFrame, Flow]]:
+    """Each frame with its flow to the next one of its shot."""
     waiting = None
-    with contextlib.closing(frames):  # Now, as its thread may write a camera's frames.
-        for frame in frames:
+    with contextlib.closing(shots):  # Now, as its thread may write a camera's frames.
+        for shot in shots:
             if isinstance(flow, str):
-                flow = _estimator(flow, frame.image.shape[:2], detector.config)
+                flow = _estimator(flow, shot.frame.image.shape[:2], detector.config)
             if waiting is not None:
-                with stopwatch(timing, "flow"):
-                    found = _flow_between(waiting, frame, flow)
+                found = None
+                if not shot.cut:
+                    with stopwatch(timing, "flow"):
+                        found = _flow_between(waiting.frame, shot.frame, flow)
                 yield waiting, found
-            waiting = frame
+            waiting = shot
         if waiting is not None:
             yield waiting, None
 
@@ -201,14 +222,14 @@ def _flow_between(frame, next_frame, estimator) -> Flow:
 
 
 def _prepared(
-    frames: Generator[tuple[Frame, Flow], None, None], detector, batch_size
-) -> Iterator[tuple[list[tuple[Frame, Flow]], Inputs]]:
+    frames: Generator[tuple[ShotFrame, Flow], None, None], detector, batch_size
+) -> Iterator[tuple[list[tuple[ShotFrame, Flow]], Inputs]]:
     """Batches of inputs, the last filled up with copies of its last frame."""
     needs_flow = detector.config.motion is not None
     with contextlib.closing(frames):
         for batch in _batched(frames, batch_size):
             inputs = []
-            for frame, flow in batch:
+            for (frame, _), flow in batch:
                 if needs_flow and flow is None:
                     # What the heads that see motion find here is not looked at.
                     flow = np.zeros((*frame.image.shape[:2], 2), np.float32)
@@ -226,13 +247,17 @@ def _batched(items, size):
 def _finished(batch, outputs, detector, min_score, timing) -> Iterator[Detected]:
     with stopwatch(timing, "detector"):  # Waits for the device.
         outputs = jax.device_get(outputs)
-    for row, (frame, flow) in enumerate(batch):
+    for row, ((frame, cut), flow) in enumerate(batch):
         with stopwatch(timing, "paste"):
-            detections = _to_host(outputs, row, frame, flow, detector, min_score)
+            moving, static = _to_host(outputs, row, frame, flow, detector, min_score)
+            detections = FrameDetections(tuple(moving), tuple(static), cut)
         yield Detected(frame, flow, detections)
 
 
-def _to_host(outputs, row, frame, flow, detector, min_score) -> FrameDetections:
+def _to_host(
+    outputs, row, frame, flow, detector, min_score
+) -> tuple[list[Detection], list[Detection]]:
+    """The moving and the static detections of a frame."""
     config, size = detector.config, frame.image.shape[:2]
 
     def convert(found: Detections | None) -> list[Detection]:
@@ -252,17 +277,29 @@ def _to_host(outputs, row, frame, flow, detector, min_score) -> FrameDetections:
     blind = config.motion is not None and flow is None
     moving = [] if blind else convert(outputs.moving)
     static = convert(outputs.static)
-    if flow is not None:
-        moving, static = _with_motion(moving, static, flow)
-    return FrameDetections(tuple(moving), tuple(static))
-
-
-def _with_motion(moving, static, flow) -> tuple[list[Detection], list[Detection]]:
-    """The detections with how fast they move relative to the scene."""
-    found = [*moving, *static]
-    # What moves is no part of the scene.
-    sure = [detection.mask for detection in moving if detection.score > KEPT_SCORE]
-    others = masks.decode(masks.union(sure)) if sure else None
-    speeds = object_speeds(flow, [masks.decode(d.mask) for d in found], others)
-    found = [d._replace(motion=s) for d, s in zip(found, speeds, strict=True)]
+    found = _described([*moving, *static], len(moving), frame.image, flow)
     return found[: len(moving)], found[len(moving) :]
+
+
+def _described(found, moving_count, image, flow) -> list[Detection]:
+    """The detections with what linking and users need to know of frame and flow."""
+    shapes = [masks.decode(detection.mask) for detection in found]
+    colours = [colour_histogram(image, shape) for shape in shapes]
+    if flow is None:
+        unknown = (math.nan, math.nan)
+        speeds, shifts = [math.nan] * len(found), [unknown] * len(found)
+    else:
+        # The surroundings of an object are what does not move by itself.
+        movers = [d.mask for d in found[:moving_count] if d.score > KEPT_SCORE]
+        others = masks.decode(masks.union(movers)) if movers else None
+        speeds = object_speeds(flow, shapes, others)
+        # What only the static branch finds stands still if it moves as what is around
+        # it; of what is seen to move the speed is unknown then.
+        speeds[moving_count:] = np.nan_to_num(speeds[moving_count:]).tolist()
+        shifts = object_shifts(flow, shapes)
+    return [
+        detection._replace(motion=motion, shift=shift, colour=colour)
+        for detection, motion, shift, colour in zip(
+            found, speeds, shifts, colours, strict=True
+        )
+    ]

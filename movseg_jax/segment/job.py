@@ -46,9 +46,10 @@ from movseg_jax.segment.until import (
     recorded,
     until_damage,
 )
-from movseg_jax.track import TrackedFrames
+from movseg_jax.track.links import TrackedFrames
 from movseg_jax.tracks import TrackedFrame
 from movseg_jax.train.stopping import StopRequest
+from movseg_jax.video.cuts import LOOKBACK
 from movseg_jax.video.reading import VideoInfo, fingerprint, probe, read_frames
 from movseg_jax.video.writing import VideoWriter
 from movseg_jax.viz import write_overlay
@@ -199,6 +200,8 @@ class _Job:
                 flow=self.flow,
                 batch_size=self.settings.batch_size,
                 min_score=self.settings.track.continue_score,
+                find_cuts=self.settings.find_cuts,
+                start=len(record),
                 timing=self.timing,
             )
             with contextlib.closing(found):
@@ -215,12 +218,15 @@ class _Job:
 
     @contextlib.contextmanager
     def _reading(self, record):
-        """Frames from the first that is missing, and a list for what is wrong."""
-        limit = self.settings.max_frames
+        """Frames from before the first that is missing, and a list for what is wrong.
+
+        Whether a frame is a cut depends on those before it, so they are read again.
+        """
+        start, limit = max(0, len(record) - LOOKBACK), self.settings.max_frames
         frames = read_frames(
             self.source,
-            start=len(record),
-            max_frames=None if limit is None else max(0, limit - len(record)),
+            start=start,
+            max_frames=None if limit is None else max(0, limit - start),
         )
         damage: list[str] = []
         checked = until_damage(

@@ -6,6 +6,7 @@ off, so that the next one goes on from there.
 """
 
 import array
+import base64
 import contextlib
 import json
 import math
@@ -123,6 +124,7 @@ class Record(Sequence[FrameDetections]):
             "size": list(frame.image.shape[:2]),
             "moving": [*map(_to_json, detections.moving)],
             "static": [*map(_to_json, detections.static)],
+            "cut": detections.cut,
         }
         line = json.dumps(row).encode() + b"\n"
         try:
@@ -163,12 +165,11 @@ class Record(Sequence[FrameDetections]):
             row = json.loads(line)
             height, width = row["size"]
             size = (int(height), int(width))
-            detections = FrameDetections(
-                *(
-                    tuple(_from_json(d, size, source) for d in row[kind])
-                    for kind in ("moving", "static")
-                )
+            moving, static = (
+                tuple(_from_json(d, size, source) for d in row[kind])
+                for kind in ("moving", "static")
             )
+            detections = FrameDetections(moving, static, bool(row["cut"]))
             return RecordedFrame(str(row["name"]), row["time"], size, detections)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
@@ -190,11 +191,13 @@ class Column(Sequence):
 
 
 def _to_json(detection: Detection) -> list:
-    motion = None if math.isnan(detection.motion) else detection.motion
-    return [detection.mask.counts.decode(), detection.score, motion]
+    mask, score, motion, (x, y), colour = detection
+    numbers = [None if math.isnan(number) else number for number in (motion, x, y)]
+    return [mask.counts.decode(), score, *numbers, base64.b85encode(colour).decode()]
 
 
 def _from_json(row, size, source) -> Detection:
-    counts, score, motion = row
+    counts, score, *numbers, colour = row
     mask = masks.from_json({"size": list(size), "counts": counts}, size, source=source)
-    return Detection(mask, float(score), math.nan if motion is None else float(motion))
+    motion, x, y = (math.nan if n is None else float(n) for n in numbers)
+    return Detection(mask, float(score), motion, (x, y), base64.b85decode(colour))

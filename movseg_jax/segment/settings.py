@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from movseg_jax.config import ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import FORMATS, Format
-from movseg_jax.track import Links, drop_resting, link
+from movseg_jax.track.joining import join_tracks
+from movseg_jax.track.linking import link
+from movseg_jax.track.links import Links
+from movseg_jax.track.moving import drop_resting
 from movseg_jax.tracks import FrameDetections
 
 IMAGE_FPS = 25.0  # At which the overlay of a folder of images plays.
-# Of tracks that are kept: see `track.drop_resting`. Compression and noise alone have
+# Of tracks that are kept: see `track.moving`. Compression and noise alone have
 # flow of about a tenth of a pixel.
 MIN_MOTION, MIN_FRAMES = 0.2, 5
 FPS_RANGE = (0.001, 1000.0)  # Of a video that is written.
@@ -23,10 +26,11 @@ class Settings:
 
     Attributes:
         flow: "dis", "farneback", or a folder of flow files named as the frames.
+        find_cuts: Whether shots are told apart: no track continues across a cut.
         track: How detections are linked.
         min_motion: A track must move faster than this relative to the scene, in pixels
             a frame; None is `MIN_MOTION` for models that see motion, else 0.
-        min_frames: In this many frames: see `track.drop_resting`.
+        min_frames: In this many frames: see `track.moving.drop_resting`.
         why: Show how fast objects move relative to the scene in the overlay.
         max_frames: How many to read at most.
         batch_size: Frames that the device gets at once.
@@ -35,6 +39,7 @@ class Settings:
     """
 
     flow: str = "dis"
+    find_cuts: bool = True
     track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     min_motion: float | None = None
     min_frames: int = MIN_FRAMES
@@ -70,12 +75,14 @@ def link_moving(
     """Links a video's detections, without tracks that are not seen to move enough.
 
     Args:
-        frames: Read three times; see `track.link`.
-        model: That found them. One without flow is to find what rests, too.
-        track: As in `Settings`, like the following.
-        min_motion: None is by the model.
+        frames: The detections, read three times from an end, and a few in any order.
+        model: The model that found them. One without flow finds stationary things, too.
+        track: How detections are linked.
+        min_motion: See `Settings`; None decides by the model.
         min_frames: See `track.drop_resting`.
     """
     if min_motion is None:
         min_motion = MIN_MOTION if model.motion is not None else 0.0
-    return drop_resting(frames, link(frames, track), min_motion, min_frames, track)
+    links = link(frames, track)
+    links = drop_resting(frames, links, min_motion, min_frames, track)
+    return join_tracks(frames, links) if track.join else links

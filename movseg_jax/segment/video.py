@@ -8,7 +8,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FlowSource, detect_frames
 from movseg_jax.segment.detector import TrainedDetector, load_detector
 from movseg_jax.segment.settings import MIN_FRAMES, link_moving
-from movseg_jax.track import TrackedFrames
+from movseg_jax.track.links import TrackedFrames
 from movseg_jax.video.reading import Frame, read_frames
 
 
@@ -17,6 +17,7 @@ def segment_video(
     detector: TrainedDetector | None = None,
     *,
     flow: FlowSource = "dis",
+    find_cuts: bool = True,
     track: TrackConfig | None = None,
     min_motion: float | None = None,
     min_frames: int = MIN_FRAMES,
@@ -32,10 +33,11 @@ def segment_video(
         video: What `read_frames` takes, or frames.
         detector: From `load_detector`; None loads the one that comes with the package.
         flow: See `detect_frames`.
-        track: How detections are linked; the authors' settings if None.
+        find_cuts: Whether shots are told apart: no track continues across a cut.
+        track: How detections are linked; the defaults of `TrackConfig` if None.
         min_motion: Tracks are kept that move faster than this relative to the scene, in
             pixels a frame; None is 0.2 for models that see motion, else 0.
-        min_frames: In this many frames at least: see `track.drop_resting`.
+        min_frames: In this many frames at least: see `track.moving.drop_resting`.
         max_frames: How many to read at most; of frames that are handed in, all are.
         batch_size: See `detect_frames`.
 
@@ -52,6 +54,7 @@ def segment_video(
         flow=flow,
         batch_size=batch_size,
         min_score=track.continue_score,
+        find_cuts=find_cuts,
     ):
         detections.append(found)
         names.append(frame.name)

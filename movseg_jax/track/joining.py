@@ -10,6 +10,7 @@ back: at the same place, with the same colours. Dave et al. (2019) do not do thi
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int64
 
 from movseg_jax import masks
 from movseg_jax.masks import Rle
@@ -54,13 +55,10 @@ class _Tracks:
         self._frames, self._links = frames, links
         self._new_id = np.arange(links.ids.max(initial=0) + 1, dtype=np.int32)
         times = np.repeat(np.arange(len(links)), np.diff(links.starts))
-        order = np.lexsort((times, links.ids))
-        ids, first = np.unique(links.ids[order], return_index=True)
-        self.times = {  # By id, the frames in which a track is seen, ascending.
-            int(id): np.unique(of_track)
-            for id, of_track in zip(
-                ids, np.split(times[order], first[1:]), strict=True
-            )
+        # By id, the frames in which a track is seen, ascending.
+        self.times: dict[int, Int64[np.ndarray, " n"]] = {
+            id: np.unique(times[links.ids == id])
+            for id in np.unique(links.ids).tolist()
             if id
         }
 

@@ -1,4 +1,4 @@
-"""Linking objects of successive frames to tracks, after Dave et al. (2019), section 3.4.
+"""Linking objects of successive frames to tracks: Dave et al. (2019), section 3.4.
 
 A track is started by a moving detection and continued by whatever overlaps with it
 most, also by detections of the static branch: objects are followed after they stop.
@@ -81,9 +81,7 @@ class Linker:
                 ids[number] = self._started
             if track_id := ids[number]:
                 frames = active[track_id].frames + 1 if track_id in active else 1
-                active[track_id] = _Track(
-                    track_id, self._time, detection, rank, frames
-                )
+                active[track_id] = _Track(track_id, self._time, detection, rank, frames)
                 for part in parts:
                     ids[part] = track_id
         self._active = active

@@ -177,7 +177,11 @@ def check_lengths(frames: Sequence, **others: Sequence | Links) -> None:
             )
 
 
-def check_count(frame: FrameDetections, ids: Sequence, which: int | str) -> None:
+def check_count(
+    frame: FrameDetections,
+    ids: Sequence[int] | Int32[np.ndarray, " n"],
+    which: int | str,
+) -> None:
     """Refuses links of a frame that has not as many detections."""
     count = len(frame.moving) + len(frame.static)
     if len(ids) != count:

@@ -133,9 +133,7 @@ def _group(
 def _scoring(frame: FrameDetections, config: TrackConfig) -> list[Candidate]:
     """Detections that score enough, without the static ones that moving ones cover."""
     scoring = [
-        c
-        for c in ranked(frame, config)
-        if c.detection.score > config.continue_score
+        c for c in ranked(frame, config) if c.detection.score > config.continue_score
     ]
     moving = [c for c in scoring if c.number < len(frame.moving)]
     static = scoring[len(moving) :]
