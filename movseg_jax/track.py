@@ -12,7 +12,8 @@ which has them matched first and painted last. That is an order of detections he
 `_rank`; scores stay what they are.
 
 Tracks are numbered from 1 as they are started, those of one frame as the frame lists
-its detections. Among equal ranks, older tracks and earlier detections are first.
+its detections. Among equal ranks, older tracks and earlier detections are first: they
+are matched first and painted below the others.
 """
 
 import dataclasses
@@ -234,8 +235,8 @@ def to_tracked_frame(
     """What is seen of the tracks in one frame, in the order to paint it.
 
     Moving detections that may start a track are painted over all others, then those
-    with higher scores. Among equal ones, moving are painted over static ones, then
-    older over newer tracks.
+    with higher scores. Among exactly equal ones, newer tracks are painted over older
+    ones, as the authors' code does by a stable sort of its list of tracks.
 
     Args:
         frame: That was linked.
@@ -253,7 +254,7 @@ def to_tracked_frame(
             moving = number < len(frame.moving)
             mask, score, motion = detection
             sighting = Sighting(int(ids[number]), mask, score, moving, motion)
-            sightings.append(((*rank, moving, -sighting.id), sighting))
+            sightings.append(((*rank, sighting.id), sighting))
     sightings.sort(key=lambda entry: entry[0])
     return TrackedFrame(name, size, time, tuple(s for _, s in sightings))
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from movseg_jax.config import TrackConfig
+from movseg_jax.config import MIN_FRAMES, TrackConfig
 from movseg_jax.errors import InputError
 
 
@@ -48,7 +48,7 @@ class Segment:
     min_motion: float | None = None
     """Leave out tracks that are not faster than this, relative to the scene, in pixels
     a frame; 0.2 without, or 0 if the model sees no motion."""
-    min_frames: int = 5
+    min_frames: int = MIN_FRAMES
     """Leave out tracks that are not seen to move in this many frames at least."""
     batch_size: int = 1
     """Frames that the device gets at once."""
