@@ -50,6 +50,7 @@ def convert_weights(
     *,
     appearance_heads: str | Path | None = None,
     stream: Literal["appearance", "motion"] = "appearance",
+    prefix: str | None = None,
 ) -> Converted:
     """Reads a file of another framework as parameters of ours.
 
@@ -59,12 +60,14 @@ def convert_weights(
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
         stream: What the network in a single-stream file is to see.
+        prefix: What the names of the model's arrays begin with in `path`, such as
+            "ema_model."; None finds it, unless the file holds several models.
 
     Raises:
         InputError: The file cannot be read, is of no known kind, or its names and
             shapes are not exactly those of its kind.
     """
-    source = Source(Path(path))
+    source = Source(Path(path), prefix)
     family = source.family
     is_joint = family.contents == "joint"
     if stream not in ("appearance", "motion") or (is_joint and stream == "motion"):

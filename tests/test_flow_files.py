@@ -171,7 +171,7 @@ def test_npz_files_hold_floats_of_any_kind(tmp_path, dtype, order):
 def test_arrays_of_other_programs_are_flow(
     height, width, channels_first, batch, order, name
 ):
-    """[h, w, 2] or [2, h, w], alone or in a batch, in .npy or under any name in .npz."""
+    """[h, w, 2] or [2, h, w], alone or in a batch, in .npy or by any name in .npz."""
     flow = some_flow(height, width)
     array = np.moveaxis(flow, 2, 0) if channels_first else flow
     array = np.asarray(array[None] if batch else array, order=order)
@@ -196,7 +196,7 @@ def test_a_name_must_have_the_suffix_of_its_format(tmp_path):
     with pytest.raises(InputError, match=r"expected a name that ends in \.flo"):
         write_flow(tmp_path / "a.png", some_flow(), to="flo")
     for name in ("a.jpg", "a.npy"):
-        with pytest.raises(InputError, match="expected a name that ends in .flo, "):
+        with pytest.raises(InputError, match=r"expected a name that ends in \.flo, "):
             write_flow(tmp_path / name, some_flow())
     with pytest.raises(InputError, match="no format 'exr'; expected one of flo"):
         write_flow(tmp_path / "a.exr", some_flow(), to="exr")
