@@ -19,7 +19,7 @@ from movseg_jax.commands.data import Data, Synth
 from movseg_jax.commands.evaluation import Eval
 from movseg_jax.commands.training import Convert, Plot, Train
 from movseg_jax.commands.video import ConvertTracks, Demo, Flow, Segment
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, notes_in_lines
 from movseg_jax.process import prepare_jax
 
 
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _unread_output_ignored():
             command = _parse(argv)
         prepare_jax()
-        report = command.run()
+        with notes_in_lines():
+            report = command.run()
         with _unread_output_ignored():
             print(report, flush=True)
     except InputError as error:

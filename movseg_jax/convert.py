@@ -83,7 +83,6 @@ def convert_weights(
         for name, body in (bodies if is_joint else {stream: ""}).items()
     }
     fields: dict[str, Any] = {"appearance": None, "motion": None, **trunks}
-    card: dict[str, Any] = {}
     _check_preprocessing(source)
     # A trunk's preprocessing; torchvision's is that of "continuous".
     if family.contents != "trunk" or family.convention.startswith("detectron"):
@@ -98,11 +97,10 @@ def convert_weights(
     if is_joint:
         fields |= {"fusion": _take_fusion(source, fields["channels"])}
         fields |= {"mask_features": "appearance"}
+    card: dict[str, Any] = {}
     if appearance_heads is not None:
-        heads, card["appearance_heads"] = _convert_static_branch(
-            Path(appearance_heads), fields
-        )
-        source.params["static"] = heads
+        heads, of_heads = _convert_static_branch(Path(appearance_heads), fields)
+        card["appearance_heads"], source.params["static"] = of_heads, heads
         fields |= {"static_branch": True}
     card |= source.finish()
     if is_joint:

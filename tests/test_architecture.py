@@ -23,7 +23,7 @@ LAYERS = [
         "images",
         "process",
     },
-    {"ops", "weights", "tracks"},
+    {"ops", "weights", "tracks", "mask_images"},
     {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
     {"decoding", "losses", "inputs", "viz"},
     {"detector", "convert", "data", "formats", "report"},

@@ -88,10 +88,13 @@ def _problems(layout: Layout, thorough: bool) -> Iterator[str]:
 
 
 def _frame_problems(frame: Frame, thorough: bool) -> Iterator[str]:
-    files = [frame.image, *frame.annotation.files]
-    for file in [file for file in files if file.suffix.lower() != ".pfm"]:
+    files = [(frame.image, False)]
+    files += [(file, True) for file in frame.annotation.files]
+    for file, lossless in files:
+        if file.suffix.lower() == ".pfm":
+            continue
         try:
-            height, width = image_size(file)
+            height, width = image_size(file, lossless=lossless)
         except InputError as error:
             yield str(error)
             return

@@ -207,7 +207,7 @@ def _list_frames(folder: Path) -> list[Path]:
 def _read_colours(file: Path) -> Int32[np.ndarray, "h w"]:
     if file.suffix.lower() == ".pgm":
         return read_ids(file).astype(np.int32)
-    rgb = read_rgb(file).astype(np.int32)
+    rgb = read_rgb(file, lossless=True).astype(np.int32)
     return rgb[..., 0] * 65536 + rgb[..., 1] * 256 + rgb[..., 2]
 
 
@@ -269,7 +269,7 @@ class RegionImage:
 
     def read(self, size: Size) -> Objects:
         """See `frames.Annotation`. Of images in colour the red channel counts."""
-        rgb = read_rgb(self.file)
+        rgb = read_rgb(self.file, lossless=True)
         check_size(self.file, (rgb.shape[0], rgb.shape[1]), size)
         regions = rgb[..., 0]
         packed = rgb.astype(np.int32) @ np.array([65536, 256, 1], np.int32)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, note
 from movseg_jax.evaluation import workers
 from movseg_jax.evaluation.bootstrap import MAX_DRAWS
 from movseg_jax.evaluation.groups import Settings
@@ -238,6 +238,8 @@ def _collect(function, tasks, names, count, *, order=None, progress=None) -> lis
     report(0, len(tasks))
     for done, item in enumerate(workers.run(function, tasks, count, order=order), 1):
         results[item.number] = item.result
+        for text in item.notes:
+            note(text)
         if item.problem is not None:
             problems[item.number] = f"{names[item.number]}: {item.problem}"
         report(done, len(tasks))

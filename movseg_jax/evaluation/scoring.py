@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from movseg_jax.errors import InputError
@@ -17,17 +17,13 @@ from movseg_jax.evaluation.predictions import (
 from movseg_jax.evaluation.protocols import PROTOCOLS, Protocol
 from movseg_jax.evaluation.track_files import digest_points, paint_points
 from movseg_jax.evaluation.truth import FrameTruth, TruthSequence, update_digest
+from movseg_jax.formats.pictures import MaskFolder
+from movseg_jax.formats.reading import Recorded
 from movseg_jax.metrics.compared import ComparedFrame, SequenceScore
 from movseg_jax.metrics.point_tracks import read_point_tracks
 from movseg_jax.tracks import TrackedFrame
 
-# Of a frame of PNGs: the detector gives 100 at most, a map of probabilities 200.
-MAX_TRACKS = 150
 FOREGROUND = 255  # What masks that tell no objects apart hold, beside 0.
-# Other numbers that such a mask holds after it was resized, at least; of ids up to 255
-# more than half should be used.
-GREYS = range(20, 128)
-PIXELS = ("masks", ".npz")  # Kinds of predictions whose pixels are numbers of tracks.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,20 +105,8 @@ class _Watch:
         self._ids: set[int] = set()
 
     def see(self, known: FrameTruth, frame: ComparedFrame) -> None:
-        """Takes in a frame.
-
-        Raises:
-            InputError: It is a map of probabilities.
-        """
-        sightings = frame.tracks.sightings
-        if self._source.kind in PIXELS and len(sightings) > MAX_TRACKS:
-            raise InputError(
-                f"{self._source.path}: frame {frame.name} holds {len(sightings)} "
-                f"different numbers, expected at most {MAX_TRACKS} objects "
-                "(scoring.MAX_TRACKS). Is it a map of probabilities? Apply the "
-                "threshold first."
-            )
-        self._ids.update(sighting.id for sighting in sightings)
+        """Takes in a frame."""
+        self._ids.update(sighting.id for sighting in frame.tracks.sightings)
         update_digest(self.truth, frame.name, known)
         self.prediction.add(frame)
 
@@ -132,16 +116,10 @@ class _Watch:
         Raises:
             InputError: It is a foreground mask, and that will not do.
         """
-        resized = (
-            self._source.kind in PIXELS
-            and max(self._ids, default=0) == FOREGROUND
-            and len(self._ids) in GREYS
-        )
-        if (self._ids == {FOREGROUND} or resized) and not self._foreground:
-            greys = f"and {len(self._ids) - 1} greys between" if resized else "only"
+        if self._ids == {FOREGROUND} and not self._foreground:
             raise InputError(
                 f"{self._source.path}: is a foreground mask, as its pixels are 0 and "
-                f"{FOREGROUND} {greys}; this protocol measures each object by itself; "
+                f"{FOREGROUND} only; this protocol measures each object by itself; "
                 "expected objects' numbers, as in masks/ or tracks.json of `movseg "
                 "segment`. davis16 takes foreground masks, as does masks --foreground."
             )
@@ -150,7 +128,7 @@ class _Watch:
 def _compared(
     task: Task,
     protocol: Protocol,
-    tracks: Sequence[TrackedFrame],
+    tracks: Recorded | MaskFolder,
     watch: _Watch | None,
 ) -> Iterator[ComparedFrame]:
     """The frames to measure, one after the other."""

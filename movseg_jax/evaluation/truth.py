@@ -16,7 +16,7 @@ from movseg_jax.data.prepared import plain_options
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size
-from movseg_jax.paths import list_images
+from movseg_jax.paths import by_stem, list_images
 
 SHOWN = 10  # Names in a message.
 
@@ -195,18 +195,16 @@ def _list_sequence(layout: Layout, name: str) -> TruthSequence:
 def read_folders(root: Path, chosen: Sequence[str] = ()) -> Truth:
     """The truth in a folder SEQUENCE/FRAME.png, whose pixels are objects' numbers.
 
-    A sequence with no other values than 0 and 255 is of one object; otherwise 255 is
-    void.
+    What 255 means is as `mask_images` has it.
 
     Raises:
-        InputError: It holds none, no such sequence, or images that are no PNG.
+        InputError: It holds none, no such sequence, or images that are no masks.
     """
     members = list_folders(root)
     sequences = []
     for sequence in _choose(members, chosen, str(root)):
         files = list_images(root / sequence)
-        check_lossless(files, root / sequence)
-        size = image_size(files[0])
+        size = check_lossless(files, root / sequence)[0]
         annotations = id_images(files, "auto")
         frames = tuple(
             TruthFrame(stem, i, i, size, annotation)
@@ -229,18 +227,20 @@ def is_binary(sequence: TruthSequence) -> bool:
     return annotation.video.is_binary
 
 
-def check_lossless(files: Sequence[Path], folder: Path) -> None:
-    """Refuses masks that are no PNGs: what JPEG makes of ids are other ids.
+def check_lossless(files: Sequence[Path], folder: Path) -> list[tuple[int, int]]:
+    """The sizes of masks, from their headers; what JPEG makes of ids are other ids.
 
     Raises:
-        InputError: There are no files, or one ends otherwise.
+        InputError: There are no files, two are of one frame, or one is damaged or
+            compressed with loss.
     """
-    wrong = [file.name for file in files if file.suffix.lower() != ".png"]
-    if wrong or not files:
+    if not files:
         raise InputError(
-            f"{folder}: holds {listed(wrong) or 'no images'}, expected a .png for each "
-            "frame, whose pixels are objects' numbers."
+            f"{folder}: holds no images, expected a .png for each frame, whose pixels "
+            "are objects' numbers."
         )
+    by_stem(files)
+    return [image_size(file, lossless=True) for file in files]
 
 
 def update_digest(digest: "hashlib._Hash", name: str, truth: FrameTruth) -> None:
