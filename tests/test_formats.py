@@ -448,7 +448,7 @@ def test_results_and_ground_truth_of_youtube_vis_can_be_read(tmp_path):
     ]
     path = tmp_path / "results.json"
     path.write_text(json.dumps(rows))
-    found = read_tracks(path, video=4)
+    found = read_tracks(path, sequence=4)
     assert [(f.name, [(s.id, s.score) for s in f.sightings]) for f in found] == [
         ("00000", [(1, 0.25), (2, 0.75)]),
         ("00001", [(2, 0.75)]),

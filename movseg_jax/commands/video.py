@@ -179,6 +179,8 @@ class ConvertTracks:
     .webm or .mov, transparent where nothing moves; "colmap": PNGs, 0 where something
     moves; "coco": JSON of COCO; "mots", "mot": text of the MOT challenges; "fbms": .dat
     for the evaluation of FBMS-59; "npz": an array."""
+    sequence: str | None = None
+    """The id or name of one video, of JSON that is of several."""
     video: str | None = None
     """The video, for cutouts and alpha."""
     fps: float | None = None
@@ -198,7 +200,7 @@ class ConvertTracks:
         there = self.out.exists() and (self.out.is_file() or any(self.out.iterdir()))
         if there and not self.overwrite:
             raise InputError(f"{self.out}: is there already; --overwrite replaces it.")
-        tracks = read_tracks(self.tracks)
+        tracks = read_tracks(self.tracks, sequence=self.sequence)
         video = self.video
 
         def frames():
