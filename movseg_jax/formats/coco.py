@@ -167,9 +167,12 @@ def _videos(data: Any, images: Sequence[Mapping[str, Any]], path: Path) -> _Vide
             for number, row in enumerate(images)
         ]
         listed = data.get("videos")
-        rows = listed if isinstance(listed, list) else []
-        known = {r.get("id"): r.get("name") for r in rows if isinstance(r, Mapping)}
-        names = {i: known[i] if isinstance(known.get(i), str) else "" for i in ids}
+        names = dict.fromkeys(ids, "")
+        for row in listed if isinstance(listed, list) else ():
+            own = (row.get("id"), row.get("name")) if isinstance(row, Mapping) else ()
+            match own:
+                case (int() as key, str() as name) if key in names:
+                    names[key] = name
         return _Videos(ids, names)
     folders: list[int | str] = [
         str(row.get("file_name", "")).replace("\\", "/").rpartition("/")[0]

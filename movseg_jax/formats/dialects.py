@@ -83,8 +83,10 @@ def time_order(images: Sequence[Row], names: Sequence[str], path: Path) -> list[
     """
     listed = list(range(len(images)))
     for key in PLACE_KEYS:
-        places = [row.get(key) for row in images]
-        if any(type(place) not in (int, float) for place in places):
+        places: list[float] = [
+            row[key] for row in images if type(row.get(key)) in (int, float)
+        ]
+        if len(places) < len(images):
             continue
         order = sorted(listed, key=places.__getitem__)
         pairs = itertools.pairwise(order)

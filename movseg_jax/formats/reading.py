@@ -170,10 +170,11 @@ def integer(row: Mapping[str, Any], key: str, source: str, *, low: int = 1) -> i
         InputError: It is something else.
     """
     value = row.get(key)
-    whole = type(value) is int or (type(value) is float and value.is_integer())
-    if not whole or not low <= value <= MAX_ID:
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not low <= value <= MAX_ID:
         raise unexpected(source, f'"{key}"', value, f"a whole number from {low}")
-    return int(value)
+    return value
 
 
 def size(row: Mapping[str, Any], source: str) -> tuple[int, int]:
