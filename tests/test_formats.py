@@ -5,6 +5,8 @@ import hashlib
 import json
 import math
 import struct
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 import zipfile
@@ -32,6 +34,7 @@ from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.spool import Spool
 from movseg_jax.images import encode_jpeg, encode_png, palette, read_ids
 from movseg_jax.tracks import Sighting, TrackedFrame
+from tests import layouts
 
 FORMATS = list(conversion.FORMATS)
 SIZE = (18, 24)
@@ -248,6 +251,57 @@ def test_masks_are_refused_alike_whatever_reads_them(tmp_path):
         read_folders(tmp_path, ["a"])
     with pytest.raises(InputError, match="as after resizing with interpolation"):
         read_tracks(tmp_path / "a.npz")
+
+
+# Each command's status, and what it printed. In a process of its own, as in this one
+# jaxtyping looks into sequences before the command does.
+EACH_COMMAND = """
+import contextlib, io, json, sys
+from movseg_jax import cli
+results = []
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            status = cli.main(command.split())
+    results.append([status, output.getvalue(), errors.getvalue()])
+print(json.dumps(results))
+"""
+COMMANDS = [
+    "convert-tracks wrong/a --to tracks --out a.json",
+    "eval masks --pred wrong --gt right --quiet --workers 1",
+    "eval masks --pred right --gt wrong --quiet --workers 1 --foreground",
+    "data check folder --manual-dir data --split all --thorough",
+]
+
+
+@pytest.mark.parametrize("kind", ["a JPEG", "blurred", "void"])
+def test_every_command_decides_alike_about_masks(kind, tmp_path):
+    sound = np.zeros((60, 80), np.uint8)
+    sound[10:40, 20:60] = 1
+    marked = sound.copy()
+    marked[50:] = 255
+    blurred = cv2.GaussianBlur(sound * np.uint8(255), (0, 0), 2)
+    jpeg = encode_jpeg(np.repeat(sound[..., None] * np.uint8(255), 3, 2))
+    ending, content, words = {
+        "a JPEG": ("jpg", jpeg, "compressed with loss"),
+        "blurred": ("png", encode_png(blurred), "as after resizing"),
+        "void": ("png", encode_png(marked), ""),
+    }[kind]
+    for i in range(3):
+        for folder in ("wrong/a", "data/Annotations/a"):
+            layouts.write(tmp_path / folder / f"{i:05d}.{ending}", content)
+        layouts.write(tmp_path / "right/a" / f"{i:05d}.png", encode_png(sound))
+        layouts.write(tmp_path / "data/JPEGImages/a" / f"{i:05d}.jpg", jpeg)
+    command = [sys.executable, "-c", EACH_COMMAND, json.dumps(COMMANDS)]
+    done = subprocess.run(
+        command, cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    for status, output, errors in json.loads(done.stdout):
+        assert status == (2 if words else 0), errors
+        assert words in errors and bool(output) != bool(words)
+    if not words:
+        found = [s.id for f in read_tracks(tmp_path / "a.json") for s in f.sightings]
+        assert found == [1, 1, 1]
 
 
 @pytest.mark.parametrize("to", FORMATS)
