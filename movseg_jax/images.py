@@ -20,38 +20,20 @@ from movseg_jax.errors import InputError
 MAX_PIXELS = 2**26  # Of an image; a frame of 8K video has half of them.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
 MAX_BYTES = 2**29  # Of an image file.
-# What `check_ids` takes for greys between objects' numbers: of these many pixels ...
-MIN_BETWEEN = 32
-# ... this share of all pixels at edges, or less if nearly all other numbers are such.
-# Of 2500 masks of COCO and of videos, also reduced to a quarter, none has so many;
-# masks of DAVIS that were resized or were a JPEG (quality 75 to 95) all have.
-BETWEEN_OF_EDGES = 0.16
-FEWER_OF_EDGES, NEARLY_ALL = 0.04, 0.55
 
 
-def image_size(
-    file: Path | bytes, *, source: str | None = None, lossless: bool = False
-) -> tuple[int, int]:
+def image_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, int]:
     """Height and width as they are stored, from the file's header alone.
-
-    Args:
-        file: A path, or the file's bytes.
-        source: Names it in messages.
-        lossless: Whether it is a mask, whose numbers no compression may change.
 
     Raises:
         InputError: As `read_rgb`.
     """
-    with _opened(file, source, lossless=lossless) as (image, _):
+    with _opened(file, source) as (image, _):
         return image.height, image.width
 
 
 def read_rgb(
-    file: Path | bytes,
-    *,
-    source: str | None = None,
-    upright: bool = False,
-    lossless: bool = False,
+    file: Path | bytes, *, source: str | None = None, upright: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Reads an image: grey becomes RGB, 16 bits become 8, alpha is dropped.
 
@@ -60,13 +42,12 @@ def read_rgb(
         source: Names it in messages; needed for bytes.
         upright: Turn it as its EXIF data say. Annotations of data sets are of the
             pixels as they are stored.
-        lossless: Whether its colours are objects', which no compression may change.
 
     Raises:
-        InputError: It is missing, not a whole image of `FORMATS`, has more than
-            `MAX_PIXELS`, or is compressed with loss and must not be.
+        InputError: It is missing, not a whole image of `FORMATS`, or has more than
+            `MAX_PIXELS`.
     """
-    with _opened(file, source, lossless=lossless) as (image, stream):
+    with _opened(file, source) as (image, stream):
         turn = _TURNS.get(_orientation(image)) if upright else None
         rgb = _fast_jpeg(image, stream)
         if rgb is None:
@@ -100,8 +81,9 @@ def read_ids(
         InputError: As `read_rgb`; the image is in colour, compressed with loss, has
             several channels of 16 bits or a larger number; or as `check_ids`.
     """
-    with _opened(file, source, lossless=True) as (image, _):
+    with _opened(file, source) as (image, stream):
         where = source or str(file)
+        _refuse_lossy(image, stream, where)
         ids = _stored_values(image, where)
         colours = ids[..., :3] if image.mode in ("RGB", "RGBA") else ids[..., :1]
         shallow = image.mode in ("1", "L", "P", "LA", "PA", "RGB", "RGBA")
@@ -120,6 +102,15 @@ def read_ids(
         ids = ids.astype(np.uint8 if shallow else np.uint16)
         check_ids(ids, where)
         return ids
+
+
+# What `check_ids` takes for greys between objects' numbers: of these many pixels ...
+MIN_BETWEEN = 32
+# ... this share of all pixels at edges, or less if nearly all other numbers are such.
+# Of 2500 masks of COCO and of videos, also reduced to a quarter, none has so many;
+# masks of DAVIS that were resized or were a JPEG (quality 75 to 95) all have.
+BETWEEN_OF_EDGES = 0.16
+FEWER_OF_EDGES, NEARLY_ALL = 0.04, 0.55
 
 
 def check_ids(
@@ -156,6 +147,38 @@ def check_ids(
             "anti-aliasing, or as in a map of probabilities; expected objects' "
             "numbers. Resize masks to the nearest pixel, apply the threshold first, "
             "and write PNGs."
+        )
+
+
+def mask_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, int]:
+    """The height and width of a mask, from the file's header alone.
+
+    Raises:
+        InputError: As `read_rgb`, or it is compressed with loss.
+    """
+    with _opened(file, source) as (image, stream):
+        _refuse_lossy(image, stream, source or str(file))
+        return image.height, image.width
+
+
+def _refuse_lossy(
+    image: Image.Image, stream: io.BytesIO | io.BufferedReader, where: str
+) -> None:
+    """Refuses a mask whose pixels are not those that were written."""
+    if image.format == "WEBP":  # A lossless picture is in a chunk "VP8L".
+        place = stream.tell()
+        stream.seek(0)
+        lossy = b"VP8L" not in stream.read(2**16)
+        stream.seek(place)
+    else:
+        compression = str(image.info.get("compression", ""))  # Of TIFF.
+        lossy = image.format == "JPEG"
+        lossy = lossy or "jpeg" in compression or "webp" in compression
+    if lossy:
+        raise InputError(
+            f"{where}: is a mask compressed with loss ({image.format}), so that its "
+            "numbers are no longer the objects'; expected a PNG. Write masks as PNGs "
+            "in the first place: converting this file does not bring them back."
         )
 
 
@@ -282,21 +305,9 @@ def _to_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
     return np.array(image.convert("RGB"))
 
 
-def _is_lossy(image: Image.Image, stream: io.BytesIO | io.BufferedReader) -> bool:
-    """Whether the image is compressed so that its pixels are not those written."""
-    if image.format == "WEBP":  # A lossless picture is in a chunk "VP8L".
-        place = stream.tell()
-        stream.seek(0)
-        head = stream.read(2**16)
-        stream.seek(place)
-        return b"VP8L" not in head
-    compression = str(image.info.get("compression", ""))  # Of TIFF.
-    return image.format == "JPEG" or "jpeg" in compression or "webp" in compression
-
-
 @contextlib.contextmanager
 def _opened(
-    file: Path | bytes, source: str | None, *, lossless: bool = False
+    file: Path | bytes, source: str | None
 ) -> Iterator[tuple[ImageFile.ImageFile, io.BytesIO | io.BufferedReader]]:
     """An image whose header was checked; what fails in the block is an InputError."""
     where = source or str(file if isinstance(file, Path) else "image")
@@ -307,13 +318,6 @@ def _opened(
                     raise InputError(
                         f"{where}: has {image.width}x{image.height} pixels, expected "
                         f"at most {MAX_PIXELS} in all (images.MAX_PIXELS)."
-                    )
-                if lossless and _is_lossy(image, stream):
-                    raise InputError(
-                        f"{where}: is a mask compressed with loss "
-                        f"({image.format}), so that its numbers are no longer the "
-                        "objects'; expected a PNG. Write masks as PNGs in the first "
-                        "place: converting this file does not bring them back."
                     )
                 yield image, stream
     except InputError:

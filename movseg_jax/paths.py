@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from movseg_jax.errors import InputError
@@ -46,22 +45,6 @@ def list_images(folder: Path) -> list[Path]:
         if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
     ]
     return [folder / name for name in sorted(images, key=natural_key)]
-
-
-def by_stem(files: Iterable[Path]) -> dict[str, Path]:
-    """The files of a video's frames by the frame's name.
-
-    Raises:
-        InputError: Two files are of one frame.
-    """
-    found: dict[str, Path] = {}
-    for file in files:
-        other = found.setdefault(file.stem, file)
-        if other is not file:
-            raise InputError(
-                f"{file}: is the same frame as {other.name}; remove one of them."
-            )
-    return found
 
 
 def inside(root: Path, name: str, *, source: str) -> Path:

@@ -22,6 +22,7 @@ LAYERS = [
         "paths",
         "images",
         "process",
+        "notes",
     },
     {"ops", "weights", "tracks", "mask_images"},
     {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},

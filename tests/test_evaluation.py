@@ -19,7 +19,7 @@ from PIL import Image
 
 from movseg_jax import images, masks
 from movseg_jax.data.frames import IdImage
-from movseg_jax.errors import InputError, notes_kept
+from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
 from movseg_jax.evaluation.groups import Context, Settings
 from movseg_jax.evaluation.job import Request, evaluate
@@ -38,6 +38,7 @@ from movseg_jax.evaluation.truth import TruthFrame, TruthSequence
 from movseg_jax.formats.conversion import FORMATS, write_tracks
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint
+from movseg_jax.notes import notes_kept
 from movseg_jax.tracks import TrackedFrame
 from tests import layouts
 

@@ -26,13 +26,14 @@ from pycocotools.coco import COCO
 
 from movseg_jax import masks
 from movseg_jax.data.frames import IdImage
-from movseg_jax.errors import InputError, notes_kept
+from movseg_jax.errors import InputError
 from movseg_jax.evaluation.truth import read_folders
 from movseg_jax.formats import conversion, survey, youtube_vis
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.spool import Spool
 from movseg_jax.images import encode_jpeg, encode_png, palette, read_ids
+from movseg_jax.notes import notes_kept
 from movseg_jax.tracks import Sighting, TrackedFrame
 from tests import layouts
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from movseg_jax import cli, masks
-from movseg_jax.errors import InputError, notes_kept
+from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks, write_tracks
+from movseg_jax.notes import notes_kept
 from movseg_jax.tracks import Sighting, TrackedFrame
 
 SIZE = (6, 9)
@@ -331,6 +332,7 @@ def test_of_several_videos_one_is_chosen_by_id_or_name(kind, read):
         read(data, sequence="cat")
 
 
+@pytest.mark.filterwarnings("default::movseg_jax.errors.InputNote")
 def test_the_command_chooses_a_video_and_says_how_it_read(tmp_path, capsys):
     data = two_videos("youtube-vis")
     for row in data["annotations"]:

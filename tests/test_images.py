@@ -239,7 +239,7 @@ def test_masks_that_were_compressed_with_loss_are_refused(number, quality):
         with pytest.raises(InputError, match=f"compressed with loss .{kind}"):
             images.read_ids(lossy, source="a")
         with pytest.raises(InputError, match=f"compressed with loss .{kind}"):
-            images.image_size(lossy, source="a", lossless=True)
+            images.mask_size(lossy, source="a")
     for kind, options in (
         ("WEBP", {"lossless": True}),
         ("TIFF", {"compression": "tiff_lzw"}),

@@ -21,7 +21,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow.files import SUFFIXES, read_flow
 from movseg_jax.images import MAX_BYTES, image_size, read_ids, read_rgb
 from movseg_jax.mask_images import VOID, MaskVideo, present_ids
-from movseg_jax.paths import by_stem, list_images
+from movseg_jax.paths import list_images
 
 
 @runtime_checkable
@@ -93,7 +93,7 @@ def id_images(files: Sequence[Path], convention: Convention) -> dict[str, IdImag
         InputError: Two files are of one frame.
     """
     video = MaskVideo(tuple(files))
-    found = by_stem(files)
+    found = _by_stem(files)
     return {stem: IdImage(file, convention, video) for stem, file in found.items()}
 
 
@@ -252,8 +252,19 @@ def list_video(folder: Path) -> list[Path]:
     images = list_images(folder)
     if not images:
         raise InputError(f"{folder}: holds no images; expected a video's frames.")
-    by_stem(images)
+    _by_stem(images)
     return images
+
+
+def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file in files:
+        other = found.setdefault(file.stem, file)
+        if other is not file:
+            raise InputError(
+                f"{file}: is the same frame as {other.name}; remove one of them."
+            )
+    return found
 
 
 def list_flow(folder: Path | None, sequence: str = "") -> dict[str, Path] | None:
@@ -276,7 +287,7 @@ def list_flow(folder: Path | None, sequence: str = "") -> dict[str, Path] | None
             f"{folder}: cannot be read as a folder of flow: {error}. Expected "
             f"<flow folder>/<sequence>/<frame>{{{','.join(SUFFIXES)}}}."
         ) from None
-    return by_stem(
+    return _by_stem(
         [
             file
             for file in files

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from movseg_jax.errors import InputError, note
+from movseg_jax.errors import InputError
 from movseg_jax.evaluation import workers
 from movseg_jax.evaluation.bootstrap import MAX_DRAWS
 from movseg_jax.evaluation.groups import Settings
@@ -28,6 +28,7 @@ from movseg_jax.evaluation.truth import (
     read_dataset,
     read_folders,
 )
+from movseg_jax.notes import note
 
 MAX_PROBLEMS = 50  # That a message lists.
 # Videos, in which every object that is labelled moves or is marked as resting.
@@ -138,6 +139,8 @@ def evaluate(request: Request, progress: Progress | None = None) -> Measured:
     scored = _collect(
         score_sequence, tasks, names, count, order=order, progress=progress
     )
+    for text in [text for one in scored for text in one.notes]:
+        note(text)
     return Measured(request, name, truth, extra, tasks, matched, tuple(scored))
 
 
@@ -238,8 +241,6 @@ def _collect(function, tasks, names, count, *, order=None, progress=None) -> lis
     report(0, len(tasks))
     for done, item in enumerate(workers.run(function, tasks, count, order=order), 1):
         results[item.number] = item.result
-        for text in item.notes:
-            note(text)
         if item.problem is not None:
             problems[item.number] = f"{names[item.number]}: {item.problem}"
         report(done, len(tasks))

@@ -19,6 +19,7 @@ from movseg_jax.evaluation.truth import TruthSequence, check_lossless, listed
 from movseg_jax.formats.conversion import read_tracks
 from movseg_jax.formats.pictures import MaskFolder
 from movseg_jax.formats.reading import Recorded
+from movseg_jax.images import image_size
 from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.point_tracks import read_point_tracks
 from movseg_jax.paths import list_images
@@ -125,9 +126,9 @@ def survey(prediction: Prediction, truth: TruthSequence) -> Survey:
     named = True
     if prediction.kind == "masks":
         files = list_images(prediction.path)
+        check_lossless(files, prediction.path)
+        sizes = {file.stem: image_size(file) for file in files}
         names = tuple(file.stem for file in files)
-        checked = check_lossless(files, prediction.path)
-        sizes = dict(zip(names, checked, strict=True))
     else:
         frames = read_tracks(prediction.path)
         named = not isinstance(frames, Recorded) or frames.named

@@ -21,6 +21,7 @@ from movseg_jax.formats.pictures import MaskFolder
 from movseg_jax.formats.reading import Recorded
 from movseg_jax.metrics.compared import ComparedFrame, SequenceScore
 from movseg_jax.metrics.point_tracks import read_point_tracks
+from movseg_jax.notes import notes_kept
 from movseg_jax.tracks import TrackedFrame
 
 FOREGROUND = 255  # What masks that tell no objects apart hold, beside 0.
@@ -56,20 +57,38 @@ class Scored(NamedTuple):
         truth_digest: Of the truth.
         prediction_digest: Of the prediction.
         note: What a reader must know of it; "" if there is nothing.
+        notes: What was said of how its files were read; not part of the results, as it
+            holds paths.
     """
 
     scores: dict[str, SequenceScore]
     truth_digest: str
     prediction_digest: str
     note: str
+    notes: tuple[str, ...] = ()
 
 
 def survey_sequence(task: tuple[Prediction, TruthSequence]) -> Survey:
-    """`predictions.survey`, with a task of one argument."""
-    return survey(*task)
+    """`predictions.survey`, with a task of one argument.
+
+    What it says of how files were read is said once more when they are measured.
+    """
+    with notes_kept():
+        return survey(*task)
 
 
 def score_sequence(task: Task) -> Scored:
+    """Measures a sequence, and keeps what is said of how its files were read.
+
+    Raises:
+        InputError: As `_score`.
+    """
+    with notes_kept() as notes:
+        scored = _score(task)
+    return scored._replace(notes=tuple(notes))
+
+
+def _score(task: Task) -> Scored:
     """Measures a sequence; holds one frame at a time, and what its file holds.
 
     Raises:

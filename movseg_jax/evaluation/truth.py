@@ -15,8 +15,8 @@ from movseg_jax.data.listings import list_folders
 from movseg_jax.data.prepared import plain_options
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
-from movseg_jax.images import image_size
-from movseg_jax.paths import by_stem, list_images
+from movseg_jax.images import image_size, mask_size
+from movseg_jax.paths import list_images
 
 SHOWN = 10  # Names in a message.
 
@@ -195,16 +195,18 @@ def _list_sequence(layout: Layout, name: str) -> TruthSequence:
 def read_folders(root: Path, chosen: Sequence[str] = ()) -> Truth:
     """The truth in a folder SEQUENCE/FRAME.png, whose pixels are objects' numbers.
 
-    What 255 means is as `mask_images` has it.
+    A sequence with no other values than 0 and 255 is of one object; otherwise 255 is
+    void.
 
     Raises:
-        InputError: It holds none, no such sequence, or images that are no masks.
+        InputError: It holds none, no such sequence, or images that are no PNG.
     """
     members = list_folders(root)
     sequences = []
     for sequence in _choose(members, chosen, str(root)):
         files = list_images(root / sequence)
-        size = check_lossless(files, root / sequence)[0]
+        check_lossless(files, root / sequence)
+        size = image_size(files[0])
         annotations = id_images(files, "auto")
         frames = tuple(
             TruthFrame(stem, i, i, size, annotation)
@@ -227,20 +229,19 @@ def is_binary(sequence: TruthSequence) -> bool:
     return annotation.video.is_binary
 
 
-def check_lossless(files: Sequence[Path], folder: Path) -> list[tuple[int, int]]:
-    """The sizes of masks, from their headers; what JPEG makes of ids are other ids.
+def check_lossless(files: Sequence[Path], folder: Path) -> None:
+    """Refuses masks compressed with loss: what JPEG makes of ids are other ids.
 
     Raises:
-        InputError: There are no files, two are of one frame, or one is damaged or
-            compressed with loss.
+        InputError: There are no files, or one is damaged or compressed so.
     """
     if not files:
         raise InputError(
             f"{folder}: holds no images, expected a .png for each frame, whose pixels "
             "are objects' numbers."
         )
-    by_stem(files)
-    return [image_size(file, lossless=True) for file in files]
+    for file in files:
+        mask_size(file)
 
 
 def update_digest(digest: "hashlib._Hash", name: str, truth: FrameTruth) -> None:

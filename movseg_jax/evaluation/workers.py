@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import cv2
 
-from movseg_jax.errors import InputError, notes_kept
+from movseg_jax.errors import InputError
 
 MAX_WORKERS = 256
 
@@ -27,13 +27,11 @@ class Done(NamedTuple):
         number: Of the task.
         result: What the function returned; None if there is a problem.
         problem: Of the InputError that it raised.
-        notes: What it said of how files were read.
     """
 
     number: int
     result: object
     problem: str | None
-    notes: tuple[str, ...] = ()
 
 
 def count_workers(workers: int) -> int:
@@ -103,12 +101,10 @@ def run(
 
 
 def _done(number, function, task) -> Done:
-    with notes_kept() as notes:
-        try:
-            result, problem = function(task), None
-        except InputError as error:
-            result, problem = None, str(error)
-    return Done(number, result, problem, tuple(notes))
+    try:
+        return Done(number, function(task), None)
+    except InputError as error:
+        return Done(number, None, str(error))
 
 
 @contextlib.contextmanager

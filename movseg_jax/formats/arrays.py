@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from movseg_jax import images
-from movseg_jax.errors import InputError, note
+from movseg_jax.errors import InputError
 from movseg_jax.formats import reading
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint, survey
 from movseg_jax.mask_images import MAX_ID, VOID, fits_8_bits
+from movseg_jax.notes import note
 from movseg_jax.tracks import Sighting, TrackedFrame
 from movseg_jax.writing import whole_file
 

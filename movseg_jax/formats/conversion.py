@@ -172,8 +172,8 @@ def read_tracks(
     suffix = "" if path.is_dir() else path.suffix.lower()
     if sequence is not None and suffix != ".json":
         raise InputError(
-            f"{path}: is of one video, as only JSON may be of several; leave out the "
-            "option sequence."
+            f"{path}: is of one video, as only JSON may be of several; leave out "
+            "`sequence`."
         )
     if path.is_dir():
         return pictures.MaskFolder(path)

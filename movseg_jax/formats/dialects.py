@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from movseg_jax import masks
-from movseg_jax.errors import InputError, note
+from movseg_jax.errors import InputError
 from movseg_jax.formats import reading
 from movseg_jax.formats.survey import MAX_ID
+from movseg_jax.notes import note
 from movseg_jax.paths import natural_key
 from movseg_jax.tracks import Sighting
 
@@ -62,8 +63,8 @@ def choose_video(
     asked = "" if wanted is None else f", and none or several are {wanted!r}"
     raise InputError(
         f"{path}: is of {len(videos)} videos ({shown or 'none'}{more}){asked}; "
-        "expected one: choose it by its id or name (the option sequence of "
-        "read_tracks and of `movseg convert-tracks`)."
+        "expected one: choose it by its id or name (--sequence of `movseg "
+        "convert-tracks`)."
     )
 
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from movseg_jax import images, masks
-from movseg_jax.errors import InputError, note
+from movseg_jax.errors import InputError
 from movseg_jax.formats.survey import (
     check_name,
     check_suffix,
@@ -28,7 +28,8 @@ from movseg_jax.formats.survey import (
     union,
 )
 from movseg_jax.mask_images import MAX_ID, VOID, MaskVideo, fits_8_bits
-from movseg_jax.paths import by_stem, list_images
+from movseg_jax.notes import note
+from movseg_jax.paths import list_images
 from movseg_jax.tracks import Sighting, TrackedFrame
 from movseg_jax.writing import write_file
 
@@ -174,10 +175,16 @@ class MaskFolder(Sequence):
                 f"{folder}: has no images; expected a .png for each frame, whose "
                 "pixels are numbers of tracks."
             )
-        for name, file in by_stem(self._files).items():
-            check_name(name, str(file))
+        names: dict[str, Path] = {}
+        for file in self._files:
+            other = names.setdefault(check_name(file.stem, str(file)), file)
+            if other is not file:
+                raise InputError(
+                    f"{folder}: {other.name} and {file.name} are of the same frame; "
+                    "expected one image for each."
+                )
         self._video = MaskVideo(tuple(self._files))
-        self._size = images.image_size(self._files[0], lossless=True)
+        self._size = images.mask_size(self._files[0])
 
     def __len__(self) -> int:
         return len(self._files)

@@ -243,7 +243,7 @@ def _find_prefix(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
         shown = ", ".join(map(repr, models[:MAX_LISTED]))
         raise InputError(
             f"{path}: holds {len(models)} models, whose arrays' names begin with "
-            f"{shown}; choose one (the option prefix)."
+            f"{shown}; choose one of them by `prefix`."
         )
     return models[0] if models else ""
 
