@@ -130,6 +130,9 @@ def check_ids(
     Raises:
         InputError: Many pixels do.
     """
+    others = np.count_nonzero((ids > 0) & (ids < ids.max(initial=0)))
+    if others < MIN_BETWEEN:  # As where there is one object; the rest takes 1 ms.
+        return
     window = np.ones((3, 3), np.uint8)
     least, greatest = cv2.erode(ids, window), cv2.dilate(ids, window)
     smeared = (least < ids) & (ids < greatest)
@@ -137,7 +140,7 @@ def check_ids(
     if between < MIN_BETWEEN:
         return
     of_edges = between / np.count_nonzero(least < greatest)
-    of_others = between / np.count_nonzero((ids > 0) & (ids < ids.max()))
+    of_others = between / others
     nearly_all = of_others > NEARLY_ALL and of_edges > FEWER_OF_EDGES
     if nearly_all or of_edges > BETWEEN_OF_EDGES:
         raise InputError(
