@@ -393,6 +393,8 @@ def fuzz(folder, rounds):
     originals = [written(folder, some_flow(9, 8), to) for to in ("png", *LOSSLESS)]
     originals.append(folder / "kitti.png")
     write_flow(originals[-1], some_flow(9, 8), to="kitti")
+    originals.append(folder / "other.npy")
+    np.save(originals[-1], np.moveaxis(some_flow(9, 8), 2, 0))
     (folder / "b_magnitude_minmax.txt").write_text("0.1 9.5")
     contents = [(path.suffix, path.read_bytes()) for path in originals]
     for round_ in range(rounds):
