@@ -16,6 +16,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageFile
 
 from movseg_jax.errors import InputError
+from movseg_jax.mask_checks import refuse_lossy, to_ids
 
 MAX_PIXELS = 2**26  # Of an image; a frame of 8K video has half of them.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
@@ -64,10 +65,8 @@ def read_ids(
 
     Of a palette image these are the palette's indices, not its colours; of one with
     several channels, which must agree, the first; of one with a bit per pixel, 0 and 1.
-    A grey value is the number that is stored, however few levels the file has.
-
-    Every mask that is an image is read by this, whatever for, so that every command
-    refuses the same files.
+    A grey value is the number that is stored, however few levels the file has. Every
+    mask that is an image is read by this, so that every command refuses the same files.
 
     Args:
         file: A path, or the file's bytes.
@@ -78,79 +77,13 @@ def read_ids(
         The numbers, in 8 bits unless the file has more for each pixel.
 
     Raises:
-        InputError: As `read_rgb`; the image is in colour, compressed with loss, has
-            several channels of 16 bits or a larger number; or as `check_ids`.
+        InputError: As `read_rgb`, `mask_checks.refuse_lossy` or `mask_checks.to_ids`;
+            or the image has several channels of 16 bits.
     """
     with _opened(file, source) as (image, stream):
         where = source or str(file)
-        _refuse_lossy(image, stream, where)
-        ids = _stored_values(image, where)
-        colours = ids[..., :3] if image.mode in ("RGB", "RGBA") else ids[..., :1]
-        shallow = image.mode in ("1", "L", "P", "LA", "PA", "RGB", "RGBA")
-        grey = shallow or image.mode == "I" or image.mode.startswith("I;16")
-        if not grey or (ids.ndim == 3 and (colours != colours[..., :1]).any()):
-            raise InputError(
-                f"{where}: is in colour (mode {image.mode}); expected a palette image "
-                "or a grey one, whose values are the objects' numbers."
-            )
-        ids = ids[..., 0] if ids.ndim == 3 else ids
-        if ids.min(initial=0) < 0 or ids.max(initial=0) > most:
-            raise InputError(
-                f"{where}: holds numbers from {ids.min()} to {ids.max()}, expected "
-                f"objects' numbers from 0 to {most}."
-            )
-        ids = ids.astype(np.uint8 if shallow else np.uint16)
-        check_ids(ids, where)
-        return ids
-
-
-# What `check_ids` takes for greys between objects' numbers: of these many pixels ...
-MIN_BETWEEN = 32
-# ... this share of all pixels at edges, or less if nearly all other numbers are such.
-# Of 2500 masks of COCO and of videos, also reduced to a quarter, none has so many;
-# masks of DAVIS that were resized or were a JPEG (quality 75 to 95) all have.
-BETWEEN_OF_EDGES = 0.16
-FEWER_OF_EDGES, NEARLY_ALL = 0.04, 0.55
-
-
-def check_ids(
-    ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], where: str
-) -> None:
-    """Refuses masks whose edges were smeared: what is between numbers is no object.
-
-    Resizing with interpolation, compression with loss and anti-aliasing put values
-    between those of two regions along their border, which would be objects. In a mask
-    of objects' numbers few pixels lie between a smaller and a larger number: those
-    where three regions meet, or one is thin.
-
-    Args:
-        ids: The numbers of a frame.
-        where: Names it in messages.
-
-    Raises:
-        InputError: Many pixels do.
-    """
-    others = np.count_nonzero((ids > 0) & (ids < ids.max(initial=0)))
-    if others < MIN_BETWEEN:  # As where there is one object; the rest takes 1 ms.
-        return
-    window = np.ones((3, 3), np.uint8)
-    least, greatest = cv2.erode(ids, window), cv2.dilate(ids, window)
-    smeared = (least < ids) & (ids < greatest)
-    between = np.count_nonzero(smeared)
-    if between < MIN_BETWEEN:
-        return
-    of_edges = between / np.count_nonzero(least < greatest)
-    of_others = between / others
-    nearly_all = of_others > NEARLY_ALL and of_edges > FEWER_OF_EDGES
-    if nearly_all or of_edges > BETWEEN_OF_EDGES:
-        raise InputError(
-            f"{where}: {between} pixels at the edges of its regions hold numbers "
-            f"between those beside them ({len(np.unique(ids[smeared]))} different "
-            "ones), as after resizing with interpolation, compression with loss or "
-            "anti-aliasing, or as in a map of probabilities; expected objects' "
-            "numbers. Resize masks to the nearest pixel, apply the threshold first, "
-            "and write PNGs."
-        )
+        refuse_lossy(image, stream, where)
+        return to_ids(_stored_values(image, where), image.mode, most, where)
 
 
 def mask_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, int]:
@@ -160,29 +93,8 @@ def mask_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, in
         InputError: As `read_rgb`, or it is compressed with loss.
     """
     with _opened(file, source) as (image, stream):
-        _refuse_lossy(image, stream, source or str(file))
+        refuse_lossy(image, stream, source or str(file))
         return image.height, image.width
-
-
-def _refuse_lossy(
-    image: Image.Image, stream: io.BytesIO | io.BufferedReader, where: str
-) -> None:
-    """Refuses a mask whose pixels are not those that were written."""
-    if image.format == "WEBP":  # A lossless picture is in a chunk "VP8L".
-        place = stream.tell()
-        stream.seek(0)
-        lossy = b"VP8L" not in stream.read(2**16)
-        stream.seek(place)
-    else:
-        compression = str(image.info.get("compression", ""))  # Of TIFF.
-        lossy = image.format == "JPEG"
-        lossy = lossy or "jpeg" in compression or "webp" in compression
-    if lossy:
-        raise InputError(
-            f"{where}: is a mask compressed with loss ({image.format}), so that its "
-            "numbers are no longer the objects'; expected a PNG. Write masks as PNGs "
-            "in the first place: converting this file does not bring them back."
-        )
 
 
 def encode_jpeg(frame: UInt8[np.ndarray, "h w 3"], quality: int = 95) -> bytes:

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "movseg_jax"
 # Layers, lowest first. A module may import its own layer's folder and lower layers.
 LAYERS = [
     {"errors"},
+    {"mask_checks"},
     {
         "config",
         "config_json",
@@ -49,6 +50,7 @@ ONLY = {
         "flow",
         "formats",
         "images",
+        "mask_checks",
         "masks",
         "metrics",
         "preprocessing",

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from movseg_jax import images
 from movseg_jax.errors import InputError
+from movseg_jax.mask_checks import check_ids
 
 
 def picture(height=33, width=50):
@@ -220,7 +221,7 @@ def test_masks_that_were_resized_with_interpolation_are_refused(
     resized = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=way)
     assume((mask > 0).mean() > 0.02)
     if number == 1:  # There is no number between: a mask, whatever made it.
-        images.check_ids(resized, "a")
+        check_ids(resized, "a")
     else:
         with pytest.raises(InputError, match="as after resizing with interpolation"):
             images.read_ids(images.encode_png(resized), source="a")

@@ -18,6 +18,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.formats import reading
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint, survey
+from movseg_jax.mask_checks import check_ids
 from movseg_jax.mask_images import MAX_ID, VOID, fits_8_bits
 from movseg_jax.notes import note
 from movseg_jax.tracks import Sighting, TrackedFrame
@@ -163,5 +164,5 @@ def _frame(
             f"{where}: expected whole numbers from 0 to {MAX_ID} (mask_images.MAX_ID)."
         )
     ids = values.astype(np.uint16)
-    images.check_ids(ids, where)
+    check_ids(ids, where)
     return ids
