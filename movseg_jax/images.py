@@ -71,10 +71,8 @@ def read_ids(
     Args:
         file: A path, or the file's bytes.
         source: Names it in messages.
-        most: The largest number that is one, at most 65535.
-
-    Returns:
-        The numbers, in 8 bits unless the file has more for each pixel.
+        most: The largest number that is one, at most 65535. The result has 8 bits,
+            unless the file has more for each pixel.
 
     Raises:
         InputError: As `read_rgb`, `mask_checks.refuse_lossy` or `mask_checks.to_ids`;
