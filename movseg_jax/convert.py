@@ -60,7 +60,7 @@ def convert_weights(
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
         stream: What the network in a single-stream file is to see.
-        prefix: What the names of the model's arrays begin with; None finds it.
+        prefix: The start of the names of the model's arrays; None finds it.
 
     Raises:
         InputError: The file cannot be read, is of no known kind, or its names and

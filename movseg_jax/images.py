@@ -70,7 +70,7 @@ def read_ids(
 
     Args:
         file: A path, or the file's bytes.
-        source: Names it in messages.
+        source: The file's name in messages.
         most: The largest number that is one, at most 65535. The result has 8 bits,
             unless the file has more for each pixel.
 

@@ -26,7 +26,7 @@ def refuse_lossy(
     Args:
         image: The image, whose pixels need not be loaded.
         stream: Its file, which stays where it is.
-        where: Names it in messages.
+        where: The image's name in messages.
 
     Raises:
         InputError: It is a JPEG, or compressed with loss in another way.
@@ -54,10 +54,10 @@ def to_ids(
     """Objects' numbers from an image's values.
 
     Args:
-        values: As they are stored, of one channel or several.
-        mode: Pillow's name for its kind of pixels.
+        values: The values as they are stored, of one channel or several.
+        mode: The kind of pixels, by Pillow's name.
         most: The largest number that is one, at most 65535.
-        where: Names the image in messages.
+        where: The image's name in messages.
 
     Returns:
         The numbers, in 8 bits unless the image has more for each pixel.
@@ -96,7 +96,7 @@ def check_ids(
 
     Args:
         ids: The numbers of a frame.
-        where: Names it in messages.
+        where: The image's name in messages.
 
     Raises:
         InputError: Many pixels do.

@@ -196,9 +196,9 @@ def score(value: Any, source: str, unit: float = 1.0) -> float:
     """A score; 1 if there is none, as in ground truth.
 
     Args:
-        value: What the file has.
-        source: Names the file and the place in it.
-        unit: What the file's scores are divided by: see `dialects.score_unit`.
+        value: The score as the file has it.
+        source: The file and the place in it, for messages.
+        unit: The number that scores are divided by: see `dialects.score_unit`.
 
     Raises:
         InputError: It is no number from 0 to 1, or to 100 where the unit is that.

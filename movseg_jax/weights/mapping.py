@@ -50,8 +50,8 @@ class Source:
 
         Args:
             path: The file.
-            prefix: What the names of the model's arrays begin with in the file; None
-                finds it, where the file holds one model.
+            prefix: The start of the names of the model's arrays; None finds it, where
+                the file holds one model.
 
         Raises:
             InputError: The file cannot be read, or holds no model of a known kind or
@@ -222,7 +222,7 @@ def _recognise(path: Path, tensors: Mapping[str, np.ndarray]) -> Family:
 
 
 def _find_prefix(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
-    """What wrappers put in front of the model's names, such as "model." or nothing.
+    """The start that wrappers put in front of the model's names: "model." or nothing.
 
     Raises:
         InputError: Several models are in the file, such as one and its moving average.
