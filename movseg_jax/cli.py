@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from movseg_jax.commands.data import Data, Synth
 from movseg_jax.commands.evaluation import Eval
 from movseg_jax.commands.training import Convert, Plot, Train
 from movseg_jax.commands.video import ConvertTracks, Demo, Flow, Segment
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, InputNote
 from movseg_jax.process import prepare_jax
 
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _unread_output_ignored():
             command = _parse(argv)
+        _print_notes()
         prepare_jax()
         report = command.run()
         with _unread_output_ignored():
@@ -36,6 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"movseg: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _print_notes() -> None:
+    """Prints notes to users as lines, each once, and other warnings as before."""
+    show_other, shown = warnings.showwarning, set()
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        if not issubclass(category, InputNote):
+            show_other(message, category, filename, lineno, file, line)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            print(f"movseg: note: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+    warnings.filterwarnings("always", category=InputNote)
 
 
 @contextlib.contextmanager

@@ -50,6 +50,7 @@ def convert_weights(
     *,
     appearance_heads: str | Path | None = None,
     stream: Literal["appearance", "motion"] = "appearance",
+    prefix: str | None = None,
 ) -> Converted:
     """Reads a file of another framework as parameters of ours.
 
@@ -59,12 +60,13 @@ def convert_weights(
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
         stream: What the network in a single-stream file is to see.
+        prefix: The start of the names of the model's arrays; None finds it.
 
     Raises:
         InputError: The file cannot be read, is of no known kind, or its names and
             shapes are not exactly those of its kind.
     """
-    source = Source(Path(path))
+    source = Source(Path(path), prefix)
     family = source.family
     is_joint = family.contents == "joint"
     if stream not in ("appearance", "motion") or (is_joint and stream == "motion"):
@@ -80,7 +82,6 @@ def convert_weights(
         for name, body in (bodies if is_joint else {stream: ""}).items()
     }
     fields: dict[str, Any] = {"appearance": None, "motion": None, **trunks}
-    card: dict[str, Any] = {}
     _check_preprocessing(source)
     # A trunk's preprocessing; torchvision's is that of "continuous".
     if family.contents != "trunk" or family.convention.startswith("detectron"):
@@ -95,11 +96,10 @@ def convert_weights(
     if is_joint:
         fields |= {"fusion": _take_fusion(source, fields["channels"])}
         fields |= {"mask_features": "appearance"}
+    card: dict[str, Any] = {}
     if appearance_heads is not None:
-        heads, card["appearance_heads"] = _convert_static_branch(
-            Path(appearance_heads), fields
-        )
-        source.params["static"] = heads
+        heads, of_heads = _convert_static_branch(Path(appearance_heads), fields)
+        card["appearance_heads"], source.params["static"] = of_heads, heads
         fields |= {"static_branch": True}
     card |= source.finish()
     if is_joint:

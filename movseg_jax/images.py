@@ -16,6 +16,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageFile
 
 from movseg_jax.errors import InputError
+from movseg_jax.mask_checks import refuse_lossy, to_ids
 
 MAX_PIXELS = 2**26  # Of an image; a frame of 8K video has half of them.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
@@ -60,40 +61,38 @@ def read_rgb(
 def read_ids(
     file: Path | bytes, *, source: str | None = None, most: int = 255
 ) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
-    """Reads an annotation in which a pixel's value is its object, 0 the background.
+    """Reads a mask in which a pixel's value is its object's number, 0 the background.
 
     Of a palette image these are the palette's indices, not its colours; of one with
     several channels, which must agree, the first; of one with a bit per pixel, 0 and 1.
-    A grey value is the number that is stored, however few levels the file has.
+    A grey value is the number that is stored, however few levels the file has. Every
+    mask that is an image is read by this, so that every command refuses the same files.
 
     Args:
-        file: Or what is in it.
-        source: Names it in messages.
-        most: The largest number that is one, at most 65535; the result has 16 bits if
-            it is above 255.
+        file: A path, or the file's bytes.
+        source: The file's name in messages.
+        most: The largest number that is one, at most 65535. The result has 8 bits,
+            unless the file has more for each pixel.
 
     Raises:
-        InputError: As `read_rgb`, or the image is in colour, or has several channels of
-            16 bits, or a larger number.
+        InputError: As `read_rgb`, `mask_checks.refuse_lossy` or `mask_checks.to_ids`;
+            or the image has several channels of 16 bits.
     """
-    with _opened(file, source) as (image, _):
+    with _opened(file, source) as (image, stream):
         where = source or str(file)
-        ids = _stored_values(image, where)
-        colours = ids[..., :3] if image.mode in ("RGB", "RGBA") else ids[..., :1]
-        grey = image.mode in ("1", "L", "P", "LA", "PA", "I", "RGB", "RGBA")
-        grey = grey or image.mode.startswith("I;16")
-        if not grey or (ids.ndim == 3 and (colours != colours[..., :1]).any()):
-            raise InputError(
-                f"{where}: is in colour (mode {image.mode}); expected a palette image "
-                "or a grey one, whose values are the objects' numbers."
-            )
-        ids = ids[..., 0] if ids.ndim == 3 else ids
-        if ids.min(initial=0) < 0 or ids.max(initial=0) > most:
-            raise InputError(
-                f"{where}: holds numbers from {ids.min()} to {ids.max()}, expected "
-                f"objects' numbers from 0 to {most}."
-            )
-        return ids.astype(np.uint8 if most <= 255 else np.uint16)
+        refuse_lossy(image, stream, where)
+        return to_ids(_stored_values(image, where), image.mode, most, where)
+
+
+def mask_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, int]:
+    """The height and width of a mask, from the file's header alone.
+
+    Raises:
+        InputError: As `read_rgb`, or it is compressed with loss.
+    """
+    with _opened(file, source) as (image, stream):
+        refuse_lossy(image, stream, source or str(file))
+        return image.height, image.width
 
 
 def encode_jpeg(frame: UInt8[np.ndarray, "h w 3"], quality: int = 95) -> bytes:

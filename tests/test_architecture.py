@@ -13,6 +13,7 @@ PACKAGE = ROOT / "movseg_jax"
 # Layers, lowest first. A module may import its own layer's folder and lower layers.
 LAYERS = [
     {"errors"},
+    {"mask_checks"},
     {
         "config",
         "config_json",
@@ -22,8 +23,9 @@ LAYERS = [
         "paths",
         "images",
         "process",
+        "notes",
     },
-    {"ops", "weights", "tracks"},
+    {"ops", "weights", "tracks", "mask_images"},
     {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
     {"decoding", "losses", "inputs", "viz"},
     {"detector", "convert", "data", "formats", "report"},
@@ -48,6 +50,7 @@ ONLY = {
         "flow",
         "formats",
         "images",
+        "mask_checks",
         "masks",
         "metrics",
         "preprocessing",

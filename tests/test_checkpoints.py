@@ -26,6 +26,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 from numpy.testing import assert_array_equal
 
+from movseg_jax.config import Config
+from movseg_jax.config_json import to_json
 from movseg_jax.errors import InputError
 from movseg_jax.losses import Term
 from movseg_jax.train import manifest, parallel
@@ -35,6 +37,7 @@ from movseg_jax.train.checkpoints import (
     restore_params,
 )
 from movseg_jax.train.freezing import split
+from movseg_jax.train.start import read
 from movseg_jax.train.step import Step, TrainState
 
 ROOT = Path(__file__).parents[1]
@@ -198,6 +201,15 @@ def test_another_model_is_refused_by_the_names_of_its_parameters(saved):
     like = make_state()._replace(step=jnp.float32(0))
     with pytest.raises(InputError, match=r"step: int32 \(\) in the .*, float32 \(\)"):
         Checkpoints(saved).restore(2, like)
+
+
+def test_the_hash_of_a_run_s_weights_is_that_of_its_last_manifest(saved):
+    """Which a file has, and which has the hashes of all others."""
+    (saved.parent / "config.json").write_text(to_json(Config()))
+    part = read(str(saved.parent))
+    assert_same(part.params, jax.tree.map(np.asarray, make_state(2).params))
+    data = (saved / "2" / "manifest.json").read_bytes()
+    assert part.sha256 == hashlib.sha256(data).hexdigest()
 
 
 def test_parameters_are_read_without_a_model(saved):

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from movseg_jax.commands.video import Segment
 from movseg_jax.config import (
     CONVENTIONS,
+    MIN_FRAMES,
+    MIN_MOTION,
     AugmentConfig,
     Config,
     DataConfig,
@@ -20,8 +23,10 @@ from movseg_jax.config import (
 )
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
+from movseg_jax.segment.settings import Settings
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.py"))
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -189,3 +194,20 @@ def test_config_files_that_are_missing_or_empty_are_input_errors(tmp_path):
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(InputError, match="defines no `get_config"):
         load_config(tmp_path / "empty.py")
+
+
+def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
+    count = ["no", "one", "two", "three", "four", "five", "six", "seven"][MIN_FRAMES]
+    motion = f"faster than {MIN_MOTION} pixels a frame"
+    expected = {
+        "README.md": [f"seen to move in fewer than {count} frames"],
+        "docs/segmenting.md": [f"in at least {count} frames", motion],
+        "docs/training.md": [f"in fewer than {count} of the six frames"],
+        "docs/results.md": [f"in {count} frames, {motion}"],
+        "movseg_jax/commands/video.py": [f"{MIN_MOTION} without"],
+    }
+    for file, phrases in expected.items():
+        text = " ".join((ROOT / file).read_text().split())
+        for phrase in phrases:
+            assert phrase in text, f"{file} does not say {phrase!r}"
+    assert Segment.min_frames == Settings().min_frames == MIN_FRAMES

@@ -620,12 +620,67 @@ def test_optimizers_and_counters_are_ignored_by_name(tmp_path):
     assert card["ignored"]["not an array of the model"] == ["cfg"]
 
 
-def test_a_wrapper_around_the_whole_model_does_not_matter(written):
+WRAPPERS = ["module.", "model.", "_orig_mod.", "ema_model.module.", "lit.net.model."]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("kind", SINGLE)
+def test_a_wrapper_around_the_whole_model_does_not_matter(kind, wrapper, written):
+    arrays = state(SINGLE[kind])
+    wrapped = {f"{wrapper}{k}": v for k, v in arrays.items()}
+    wrapped["n_averaged"] = np.array(7, np.int64)  # Of torch's AveragedModel.
+    found = convert_weights(written(wrapped))
+    expected = convert_weights(written(arrays))
+    assert_trees_equal(found.params, expected.params)
+    assert found.config == expected.config
+    reason = f"its name does not begin with {wrapper!r}"
+    assert found.card["ignored"] == expected.card["ignored"] | {reason: ["n_averaged"]}
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_ema", "ema", "model_state_dict"])
+def test_checkpoints_of_trainers_hold_the_model_among_other_things(key, tmp_path):
     arrays = state(TORCHVISION)
-    wrapped = {f"module.{k}": v for k, v in arrays.items()}
-    assert_trees_equal(
-        convert_weights(written(arrays))[0], convert_weights(written(wrapped))[0]
+    moments = {"state": {0: {"exp_avg": np.ones(3, np.float32)}}}
+    content = {
+        "epoch": 3,
+        "optimizer": moments,
+        key: {f"model.{k}": v for k, v in arrays.items()},
+    }
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(pickle.dumps(content, 2))
+    converted = convert_weights(path)
+    assert converted.card["mapped"] == len(arrays)
+    assert converted.card["ignored"]["not an array of the model"] == [
+        "epoch",
+        "optimizer",
+    ]
+
+
+def test_of_several_models_in_a_file_one_is_to_be_chosen(written):
+    """Such as a model and its moving average in a checkpoint of Lightning."""
+    arrays = state(TORCHVISION)
+    average = {k: 2 * v for k, v in arrays.items()}
+    path = written(
+        {f"model.{k}": v for k, v in arrays.items()}
+        | {f"ema.model.{k}": v for k, v in average.items()}
     )
+    with pytest.raises(InputError, match=r"2 models, .* with 'ema.model.', 'model.';"):
+        convert_weights(path)
+    found = convert_weights(path, prefix="ema.model.")
+    assert len(found.card["ignored"]["its name does not begin with 'ema.model.'"]) == (
+        len(arrays)
+    )
+    assert_trees_equal(found.params, convert_weights(written(average)).params)
+    with pytest.raises(InputError, match=r"no array's name begins with 'teacher\.'"):
+        convert_weights(path, prefix="teacher.")
+
+
+def test_arrays_beside_the_model_are_not_lost_without_a_word(written):
+    wrapped = {f"model.{k}": v for k, v in state(TORCHVISION).items()}
+    path = written(wrapped | {"decoder.weight": np.ones((3, 2), np.float32)})
+    with pytest.raises(InputError, match=r"decoder\.weight does not begin with 'model"):
+        convert_weights(path)
+    assert convert_weights(path, prefix="model.").card["mapped"] == len(wrapped)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,6 +38,7 @@ from movseg_jax.evaluation.truth import TruthFrame, TruthSequence
 from movseg_jax.formats.conversion import FORMATS, write_tracks
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint
+from movseg_jax.notes import notes_kept
 from movseg_jax.tracks import TrackedFrame
 from tests import layouts
 
@@ -346,7 +348,9 @@ def test_the_paper_s_measure_is_that_of_trying_all_pairs(data, tmp_path):
     for name in DAVIS:
         pairs = []
         for i in range(4):
-            found = rng.integers(0, 4, layouts.SIZE, np.uint8)
+            found = np.kron(
+                rng.integers(0, 4, (3, 5), np.uint8), np.ones((4, 4), np.uint8)
+            )
             file = tmp_path / name / f"{i:05d}.png"
             layouts.write(file, images.encode_ids(found))
             pairs += zip(layouts.truth(i).ravel(), found.ravel(), strict=True)
@@ -509,7 +513,7 @@ def test_folders_without_predictions_and_lossy_masks_are_refused(case):
     refuse(root, pred, "holds neither tracks.json")
     jpeg = images.encode_jpeg(np.zeros((*layouts.SIZE, 3), np.uint8))
     (pred / DAVIS[0] / "00000.jpg").write_bytes(jpeg)
-    refuse(root, pred, "holds 00000.jpg, expected a .png")
+    refuse(root, pred, "00000.jpg: is a mask compressed with loss (JPEG)")
 
 
 @pytest.mark.parametrize("to", ["masks", "npz"])
@@ -545,15 +549,39 @@ def test_maps_of_probabilities_are_refused_as_arrays(case):
     refuse(root, pred, "map of probabilities")
 
 
+@pytest.mark.parametrize("protocol", ["davis16", "davis17-moving"])
 @pytest.mark.parametrize("to", ["masks", "npz"])
-def test_foreground_masks_that_were_resized_are_recognised(to, case):
+def test_masks_that_were_resized_are_recognised(to, protocol, case):
     def resized(ids):
-        greys = np.linspace(0, 255, 45).round().astype(np.uint8)
-        return np.resize(greys, ids.shape)
+        small = np.uint8(255) * (ids > 0)[::3, ::3]
+        return cv2.resize(small, ids.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
-    root, pred = case("davis17-moving", change=resized, to=to)
-    words = "is a foreground mask", "43 greys between"
-    refuse(root, pred, *words, protocol="davis17-moving")
+    root, pred = case(protocol, change=resized, to=to)
+    refuse(root, pred, "after resizing with interpolation", protocol=protocol)
+
+
+@pytest.mark.parametrize("to", ["masks", "npz"])
+def test_void_in_a_prediction_is_no_track(to, case, tmp_path):
+    """255 beside other numbers; the results are those without it."""
+    root, pred = case()
+    expected = run("davis17-unsupervised", root, pred).values
+    marked, notes = tmp_path / "marked", []
+    for name in DAVIS:
+        files = sorted((pred / name).iterdir())
+        ids = np.stack([images.read_ids(file) for file in files])
+        ids[:, 11] = 255
+        if to == "npz":
+            layouts.write(marked / f"{name}.npz", b"")
+            np.savez(marked / f"{name}.npz", segmentation=ids)
+        else:
+            for file, frame in zip(files, ids, strict=True):
+                layouts.write(marked / name / file.name, images.encode_ids(frame))
+        where = marked / (f"{name}.npz" if to == "npz" else name)
+        notes.append(f"{where}: 255 is read as void, beside other objects' numbers: "
+                     "where it is, there is no track.")  # fmt: skip
+    with notes_kept() as said:
+        found = run("davis17-unsupervised", root, marked).values
+    assert found == expected and said == notes
 
 
 def test_files_without_names_are_not_matched_by_name(case):

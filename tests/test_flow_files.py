@@ -9,6 +9,7 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -159,11 +160,44 @@ def test_npz_files_hold_floats_of_any_kind(tmp_path, dtype, order):
     assert_array_equal(read_flow(tmp_path / "a.npz"), flow.astype(np.float32))
 
 
+@given(
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    channels_first=st.booleans(),
+    batch=st.booleans(),
+    order=st.sampled_from("CF"),
+    name=st.sampled_from(["flow", "arr_0", "prediction", None]),
+)
+def test_arrays_of_other_programs_are_flow(
+    height, width, channels_first, batch, order, name
+):
+    """[h, w, 2] or [2, h, w], alone or in a batch, in .npy or by any name in .npz."""
+    flow = some_flow(height, width)
+    array = np.moveaxis(flow, 2, 0) if channels_first else flow
+    array = np.asarray(array[None] if batch else array, order=order)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("a.npz" if name else "a.npy")
+        np.savez(path, **{name: array}) if name else np.save(path, array)
+        read = read_flow(path, frame_size=(height, width))
+    assert_array_equal(read, flow)
+    assert read.flags.c_contiguous
+
+
+def test_of_several_arrays_the_one_called_flow_is_read_and_none_is_guessed(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, other=some_flow(3, 3), flow=some_flow())
+    assert_array_equal(read_flow(path), some_flow())
+    np.savez(path, forward=some_flow(), backward=some_flow())
+    with pytest.raises(InputError, match=r'no array "flow" .*: forward, backward\.'):
+        read_flow(path)
+
+
 def test_a_name_must_have_the_suffix_of_its_format(tmp_path):
     with pytest.raises(InputError, match=r"expected a name that ends in \.flo"):
         write_flow(tmp_path / "a.png", some_flow(), to="flo")
-    with pytest.raises(InputError, match="expected a name"):
-        write_flow(tmp_path / "a.jpg", some_flow())
+    for name in ("a.jpg", "a.npy"):
+        with pytest.raises(InputError, match=r"expected a name that ends in \.flo, "):
+            write_flow(tmp_path / name, some_flow())
     with pytest.raises(InputError, match="no format 'exr'; expected one of flo"):
         write_flow(tmp_path / "a.exr", some_flow(), to="exr")
 
@@ -241,6 +275,13 @@ DAMAGED = {
     "flo order": ("a.flo", b"PIEH" + struct.pack(">2i", 1, 1) + bytes(8), "byte order"),
     "flo short": ("a.flo", b"PIEH" + struct.pack("<2i", 3, 2) + bytes(47), "47 bytes"),
     "flo long": ("a.flo", b"PIEH" + struct.pack("<2i", 3, 2) + bytes(49), "49 bytes"),
+    "npy text": ("a.npy", b"no array", "damaged .npy"),
+    "npy short": ("a.npy", npy(FLOATS, bytes(47)), "47 bytes of flow"),
+    "npy long": ("a.npy", npy(FLOATS, bytes(49)), "49 bytes of flow"),
+    "npy claims": ("a.npy", npy({**FLOATS, "shape": (2, 2**20, 2**20)}), "MAX_PIXELS"),
+    "npy integers": ("a.npy", npy({**FLOATS, "descr": "<i4"}), "expected floats"),
+    "npy three channels": ("a.npy", npy({**FLOATS, "shape": (2**9, 9, 3)}), "floats"),
+    "npy two in a batch": ("a.npy", npy({**FLOATS, "shape": (2, 2, 9, 9)}), "floats"),
     "pfm grey": ("a.pfm", b"Pf\n3 2\n-1\n" + bytes(24), "three channels"),
     "pfm scale": ("a.pfm", b"PF\n3 2\n0\n" + bytes(72), "not zero"),
     "pfm nan": ("a.pfm", b"PF\n3 2\n-1e999\n" + bytes(72), "not zero"),
@@ -248,7 +289,7 @@ DAMAGED = {
     "pfm claims": ("a.pfm", b"PF\n99999 99999\n-1\n", "MAX_PIXELS"),
     "pfm short": ("a.pfm", b"PF\n3 2\n-1\n" + bytes(71), "71 bytes of flow"),
     "npz text": ("a.npz", b"no archive", "damaged .npz"),
-    "npz other": ("a.npz", archive(npy(FLOATS), "f.npy"), 'no array "flow"'),
+    "npz other": ("a.npz", archive(b"", "f.txt"), 'no array "flow" .* array: none'),
     "npz short": ("a.npz", archive(npy(FLOATS, bytes(47))), "47 bytes of flow"),
     "npz long": ("a.npz", archive(npy(FLOATS, bytes(99))), "bytes of flow"),
     "npz object": ("a.npz", archive(npy({**FLOATS, "descr": "|O"})), "expected float"),
@@ -283,7 +324,7 @@ DAMAGED = {
         png(3, 2, 8, 2, zlib.compress(bytes(20))),
         "needs the file a_magnitude_minmax.txt beside it",
     ),
-    "suffix": ("a.jpg", b"", "expected one of .flo, .pfm, .png, .npz"),
+    "suffix": ("a.jpg", b"", "expected one of .flo, .pfm, .png, .npz, .npy"),
 }
 
 
@@ -352,6 +393,8 @@ def fuzz(folder, rounds):
     originals = [written(folder, some_flow(9, 8), to) for to in ("png", *LOSSLESS)]
     originals.append(folder / "kitti.png")
     write_flow(originals[-1], some_flow(9, 8), to="kitti")
+    originals.append(folder / "other.npy")
+    np.save(originals[-1], np.moveaxis(some_flow(9, 8), 2, 0))
     (folder / "b_magnitude_minmax.txt").write_text("0.1 9.5")
     contents = [(path.suffix, path.read_bytes()) for path in originals]
     for round_ in range(rounds):

@@ -5,6 +5,8 @@ import hashlib
 import json
 import math
 import struct
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 import zipfile
@@ -12,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,12 +25,17 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from movseg_jax import masks
+from movseg_jax.data.frames import IdImage
 from movseg_jax.errors import InputError
+from movseg_jax.evaluation.truth import read_folders
 from movseg_jax.formats import conversion, survey, youtube_vis
 from movseg_jax.formats.conversion import read_tracks, write_tracks
+from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.spool import Spool
-from movseg_jax.images import palette, read_ids
+from movseg_jax.images import encode_jpeg, encode_png, palette, read_ids
+from movseg_jax.notes import notes_kept
 from movseg_jax.tracks import Sighting, TrackedFrame
+from tests import layouts
 
 FORMATS = list(conversion.FORMATS)
 SIZE = (18, 24)
@@ -169,6 +177,134 @@ def test_any_tracks_come_back(rows):
         )
 
 
+@given(
+    st.lists(
+        st.lists(st.sampled_from([0, 1, 2, 254, 255, 256]), min_size=6, max_size=6),
+        min_size=1,
+        max_size=3,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_pictures_of_any_tracks_numbers_come_back(rows):
+    """255 too, which in images of 8 bits is void beside other numbers."""
+    tracks = [
+        TrackedFrame(f"{i:05d}", (2, 3), None, sightings_of(np.reshape(row, (2, 3))))
+        for i, row in enumerate(rows)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for to in ("masks", "npz"):
+            out = write(tracks, Path(folder), to)
+            assert comparable(read_tracks(out)) == comparable(tracks)
+
+
+VOID = np.uint8([[[0, 255], [1, 2]], [[255, 255], [0, 0]]])
+DEEP = VOID.astype(np.uint16)
+MASKS = {  # Frames of numbers, and the tracks in each.
+    "void in a frame and alone in another": (VOID, [[1, 2], []], True),
+    "void beside an object in another frame": (VOID[[1, 0]], [[], [1, 2]], True),
+    "one object, as in DAVIS 2016": (VOID[[1, 1]], [[255], [255]], False),
+    "16 bits": (DEEP, [[1, 2, 255], [255]], False),
+    "truth values": (VOID > 0, [[1], [1]], False),
+}
+
+
+@pytest.mark.parametrize("ids, tracks, void", MASKS.values(), ids=MASKS.keys())
+@pytest.mark.parametrize("to", ["masks", "npz"])
+def test_what_255_means_is_decided_by_the_whole_video(to, ids, tracks, void, tmp_path):
+    path = tmp_path / ("a.npz" if to == "npz" else "a")
+    if to == "npz":
+        np.savez(path, segmentation=ids)
+    else:
+        path.mkdir()
+        for i, frame in enumerate(ids):
+            Image.fromarray(frame).save(path / f"{i:05d}.png")
+    with notes_kept() as notes:
+        found = [[s.id for s in frame.sightings] for frame in read_tracks(path)]
+    assert found == tracks
+    expected = f"{path}: 255 is read as void, beside other objects' numbers: "
+    assert [note.startswith(expected) for note in notes] == [True] * void
+
+
+def test_masks_are_refused_alike_whatever_reads_them(tmp_path):
+    """The same words from the reader of tracks, of truth and of predictions."""
+    sound = np.zeros((60, 80), np.uint8)
+    sound[10:40, 20:60] = 255
+    blurred = cv2.GaussianBlur(sound, (0, 0), 2)
+    (tmp_path / "a").mkdir()
+    file = tmp_path / "a" / "00000.png"
+    jpeg = encode_jpeg(np.repeat(sound[..., None], 3, 2))
+    np.savez(tmp_path / "a.npz", segmentation=blurred[None])
+    for data, words in (
+        (encode_png(blurred), "as after resizing with interpolation"),
+        (jpeg, "compressed with loss"),
+    ):
+        file.write_bytes(data)
+        truth = read_folders(tmp_path, ["a"]).sequences[0] if data != jpeg else None
+        for use in (
+            lambda: list(read_tracks(tmp_path / "a")),
+            lambda truth=truth: truth.frames[0].read() if truth else read_ids(file),
+            lambda: IdImage(file, "auto").read((60, 80)),
+            lambda: read_ids(file),
+        ):
+            with pytest.raises(InputError, match=words):
+                use()
+    with pytest.raises(InputError, match="compressed with loss"):
+        read_folders(tmp_path, ["a"])
+    with pytest.raises(InputError, match="as after resizing with interpolation"):
+        read_tracks(tmp_path / "a.npz")
+
+
+# Each command's status, and what it printed. In a process of its own, as in this one
+# jaxtyping looks into sequences before the command does.
+EACH_COMMAND = """
+import contextlib, io, json, sys
+from movseg_jax import cli
+results = []
+for command in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            status = cli.main(command.split())
+    results.append([status, output.getvalue(), errors.getvalue()])
+print(json.dumps(results))
+"""
+COMMANDS = [
+    "convert-tracks wrong/a --to tracks --out a.json",
+    "eval masks --pred wrong --gt right --quiet --workers 1",
+    "eval masks --pred right --gt wrong --quiet --workers 1 --foreground",
+    "data check folder --manual-dir data --split all --thorough",
+]
+
+
+@pytest.mark.parametrize("kind", ["a JPEG", "blurred", "void"])
+def test_every_command_decides_alike_about_masks(kind, tmp_path):
+    sound = np.zeros((60, 80), np.uint8)
+    sound[10:40, 20:60] = 1
+    marked = sound.copy()
+    marked[50:] = 255
+    blurred = cv2.GaussianBlur(sound * np.uint8(255), (0, 0), 2)
+    jpeg = encode_jpeg(np.repeat(sound[..., None] * np.uint8(255), 3, 2))
+    ending, content, words = {
+        "a JPEG": ("jpg", jpeg, "compressed with loss"),
+        "blurred": ("png", encode_png(blurred), "as after resizing"),
+        "void": ("png", encode_png(marked), ""),
+    }[kind]
+    for i in range(3):
+        for folder in ("wrong/a", "data/Annotations/a"):
+            layouts.write(tmp_path / folder / f"{i:05d}.{ending}", content)
+        layouts.write(tmp_path / "right/a" / f"{i:05d}.png", encode_png(sound))
+        layouts.write(tmp_path / "data/JPEGImages/a" / f"{i:05d}.jpg", jpeg)
+    command = [sys.executable, "-c", EACH_COMMAND, json.dumps(COMMANDS)]
+    done = subprocess.run(
+        command, cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    for status, output, errors in json.loads(done.stdout):
+        assert status == (2 if words else 0), errors
+        assert words in errors and bool(output) != bool(words)
+    if not words:
+        found = [s.id for f in read_tracks(tmp_path / "a.json") for s in f.sightings]
+        assert found == [1, 1, 1]
+
+
 @pytest.mark.parametrize("to", FORMATS)
 def test_equal_tracks_give_equal_bytes(to, tmp_path):
     options = {"fps": 30.0} if to == "alpha" else {}
@@ -189,16 +325,16 @@ def test_videos_without_objects_can_be_written(to, tmp_path):
 
 
 def test_three_hundred_tracks_fit_into_16_bits(tmp_path):
-    sightings = tuple(
-        Sighting(i, box(i // 20, i % 20, i // 20 + 1, i % 20 + 1), 1.0, True, math.nan)
-        for i in range(1, 301)
-    )
-    tracks = [TrackedFrame("00000", SIZE, None, sightings)]
+    size, sightings = (128, 160), []
+    for i in range(1, 301):
+        y, x = 8 * (i // 20), 8 * (i % 20)
+        mask = box(y, x, y + 8, x + 8, size)
+        sightings.append(Sighting(i, mask, 1.0, True, math.nan))
+    tracks = [TrackedFrame("00000", size, None, tuple(sightings))]
     out = write(tracks, tmp_path, "npz")
     with np.load(out) as arrays:
         assert arrays["segmentation"].dtype == np.uint16
-        expected = np.arange(1, 301).reshape(1, 15, 20)[:, :, :]
-        assert_array_equal(np.unique(arrays["segmentation"])[1:], expected.ravel())
+        assert_array_equal(np.unique(arrays["segmentation"])[1:], np.arange(1, 301))
     assert comparable(read_tracks(out)) == comparable(tracks)
     (tmp_path / "masks").mkdir()
     pictures = write(tracks, tmp_path / "masks", "masks")
@@ -367,7 +503,7 @@ def test_results_and_ground_truth_of_youtube_vis_can_be_read(tmp_path):
     ]
     path = tmp_path / "results.json"
     path.write_text(json.dumps(rows))
-    found = read_tracks(path, video=4)
+    found = read_tracks(path, sequence=4)
     assert [(f.name, [(s.id, s.score) for s in f.sightings]) for f in found] == [
         ("00000", [(1, 0.25), (2, 0.75)]),
         ("00001", [(2, 0.75)]),

@@ -1,6 +1,7 @@
 """Images of every kind, and files damaged in every way."""
 
 import io
+import math
 import os
 import struct
 import zlib
@@ -8,19 +9,26 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from PIL import Image, ImageOps
 
 from movseg_jax import images
 from movseg_jax.errors import InputError
+from movseg_jax.mask_checks import check_ids
 
 
 def picture(height=33, width=50):
     y, x = np.mgrid[:height, :width]
     rgb = np.stack([5 * x, 7 * y, 3 * (x + y)], -1) % 256
     return rgb.astype(np.uint8)
+
+
+def blocks():
+    """Numbers of 64 objects, in squares."""
+    numbers = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    return np.kron(numbers, np.ones((8, 8), np.uint8))
 
 
 def encoded(image, kind="PNG", **options):
@@ -112,7 +120,7 @@ def test_exif_orientation_is_followed_on_demand(orientation, kind):
 
 
 def test_palettes_are_colours_to_read_rgb_and_numbers_to_read_ids():
-    ids = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    ids = blocks()
     data = images.encode_ids(ids)
     assert_array_equal(images.read_ids(data, source="a"), ids)
     assert_array_equal(images.read_rgb(data, source="a"), images.palette()[ids])
@@ -128,7 +136,7 @@ def test_palettes_are_colours_to_read_rgb_and_numbers_to_read_ids():
 
 
 def test_ids_are_read_from_grey_images_of_all_depths():
-    ids = picture()[..., 0]
+    ids = blocks() * np.uint8(3)
     repeated = np.repeat(ids[..., None], 3, 2)
     for image in (ids, repeated, np.dstack([repeated, ids]), ids.astype(np.uint16)):
         assert_array_equal(images.read_ids(encoded(image), source="a"), ids)
@@ -168,6 +176,91 @@ def test_ids_of_a_pgm_or_ppm_that_cannot_be_are_refused():
             images.read_ids(data, source="x")
     assert images.read_ids(b"P6\n1 1\n3\n\2\2\2", source="x").tolist() == [[2]]
     assert images.read_ids(b"P1\n2 1\n0 1", source="x").tolist() == [[1, 0]]
+
+
+OBJECTS = st.lists(
+    st.tuples(
+        st.floats(20, 180), st.floats(20, 120), st.floats(12, 60), st.floats(0, 6.28)
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def with_objects(objects, numbers, size=(140, 200)):
+    """A mask of ellipses; the later cover the earlier."""
+    ids = np.zeros(size, np.uint8)
+    for (x, y, radius, angle), number in zip(objects, numbers, strict=False):
+        axes = (int(radius), int(radius * 0.6))
+        centre, degrees = (int(x), int(y)), math.degrees(angle)
+        cv2.ellipse(ids, centre, axes, degrees, 0, 360, int(number), -1)
+    return ids
+
+
+@given(OBJECTS, st.permutations([1, 2, 3, 100]), st.floats(0.3, 3))
+def test_masks_of_objects_numbers_are_read_as_they_are(objects, numbers, factor):
+    ids = with_objects(objects, numbers)
+    nearest = cv2.resize(
+        ids, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST
+    )
+    for mask in (ids, nearest, np.where(ids, ids, 255).astype(np.uint8)):
+        read = images.read_ids(images.encode_ids(mask), source="a")
+        assert_array_equal(read, mask)
+
+
+@given(
+    OBJECTS,
+    st.sampled_from([1, 255]),
+    st.floats(0.5, 3).filter(lambda factor: abs(factor - round(factor)) > 0.1),
+    st.sampled_from([cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA]),
+)
+def test_masks_that_were_resized_with_interpolation_are_refused(
+    objects, number, factor, way
+):
+    mask = with_objects(objects, [number] * 4)
+    resized = cv2.resize(mask, None, fx=factor, fy=factor, interpolation=way)
+    assume((mask > 0).mean() > 0.02)
+    if number == 1:  # There is no number between: a mask, whatever made it.
+        check_ids(resized, "a")
+    else:
+        with pytest.raises(InputError, match="as after resizing with interpolation"):
+            images.read_ids(images.encode_png(resized), source="a")
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+@pytest.mark.parametrize("number", [2, 255])
+def test_masks_that_were_compressed_with_loss_are_refused(number, quality):
+    mask = with_objects([(80, 70, 50, 0.5)], [number])
+    for kind, options in (
+        ("JPEG", {}),
+        ("WEBP", {}),
+        ("TIFF", {"compression": "jpeg"}),
+    ):
+        lossy = encoded(mask, kind, quality=quality, **options)
+        with pytest.raises(InputError, match=f"compressed with loss .{kind}"):
+            images.read_ids(lossy, source="a")
+        with pytest.raises(InputError, match=f"compressed with loss .{kind}"):
+            images.mask_size(lossy, source="a")
+    for kind, options in (
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("BMP", {}),
+        ("PPM", {}),
+    ):
+        kept = encoded(mask, kind, **options)
+        assert_array_equal(images.read_ids(kept, source="a"), mask)
+    if number == 255:  # Saved as a PNG afterwards, it is no better.
+        with Image.open(io.BytesIO(encoded(mask, "JPEG", quality=quality))) as image:
+            again = encoded(image)
+        with pytest.raises(InputError, match="compression with loss"):
+            images.read_ids(again, source="a")
+
+
+def test_the_result_has_the_depth_of_the_file():
+    for depth in (np.uint8, np.uint16):
+        for most in (255, 65535):
+            read = images.read_ids(encoded(depth([[3, 255]])), source="a", most=most)
+            assert read.dtype == depth
 
 
 def deep_or_shallow_png(bits, colour, row):
@@ -282,8 +375,8 @@ def test_mutated_files_are_images_or_errors(data, changes, kept, cut):
 def test_what_is_encoded_is_read_back():
     rgb = picture()
     assert_array_equal(images.read_rgb(images.encode_png(rgb), source="a"), rgb)
-    grey = images.read_ids(images.encode_png(rgb[..., 0]), source="a")
-    assert_array_equal(grey, rgb[..., 0])
+    grey = images.read_ids(images.encode_png(blocks()), source="a")
+    assert_array_equal(grey, blocks())
     smooth = cv2.GaussianBlur(picture() // 2, (9, 9), 3)
     back = images.read_rgb(images.encode_jpeg(smooth), source="a")
     assert np.abs(back.astype(int) - smooth).mean() < 2

@@ -354,6 +354,23 @@ def test_another_run_is_refused_and_the_difference_named(
     assert results(folder) == before
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_of_an_earlier_version_is_refused_as_such(finished, shots, tmp_path):
+    """Its hash of the weights was another one, also where all is the same."""
+    if finished:
+        segment(shots, tmp_path)
+    else:
+        with pytest.raises(Died):
+            segment(shots, tmp_path, make_detector(die))
+    file = tmp_path / ("run.json" if finished else f"{WORK}/run.json")
+    run = json.loads(file.read_text())
+    del run["about"]["versions"]["run.json"]
+    file.write_text(json.dumps(run))
+    with pytest.raises(InputError, match=r"run.json has format 1 instead of 2.*--over"):
+        segment(shots, tmp_path)
+    assert segment(shots, tmp_path, overwrite=True).finished
+
+
 def test_a_folder_of_others_is_refused_and_left_as_it_was(shots, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

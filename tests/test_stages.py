@@ -52,9 +52,9 @@ def read(source) -> Part:
     if source.startswith("weights/"):
         model = load(files[Path(source).stem]).model
         resnet = shapes_of(model)["appearance"]["resnet"]
-        return Part(source, {"appearance": {"resnet": resnet}}, model)
+        return Part(source, {"appearance": {"resnet": resnet}}, model, "")
     model = load(source.removeprefix("runs/")).model
-    return Part(source, shapes_of(model), model)
+    return Part(source, shapes_of(model), model, "")
 
 
 @functools.cache

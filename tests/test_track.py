@@ -418,8 +418,8 @@ def test_sightings_are_in_the_order_to_paint_them():
     )
     order = [(s.id, s.score, s.moving) for s in seen.sightings]
     assert order == [
-        (5, 0.8, False),
         (1, 0.8, True),
+        (5, 0.8, False),
         (4, 0.99, False),
         (2, 0.91, True),
         (3, 0.95, True),
@@ -427,15 +427,29 @@ def test_sightings_are_in_the_order_to_paint_them():
     assert (seen.name, seen.size, seen.time) == ("00007", (1, 200), None)
 
 
-def test_of_equal_detections_the_newer_track_is_painted_last():
-    """So it is in the authors' code, which sorts by score alone and keeps the order."""
+@given(st.data())
+def test_of_equal_scores_the_newer_track_is_painted_last(data):
+    """The oracle is the authors' sort of all tracks' detections in a frame.
+
+    Theirs are in the order in which the tracks were started, and sorted by score alone;
+    the moving ones that may start a track have 1.001 added.
+    """
+    scores = st.lists(st.sampled_from([0.75, 0.8, 0.95]), max_size=4)
+    moving, still = data.draw(scores), data.draw(scores)
+    ids = data.draw(st.permutations(range(1, len(moving + still) + 1)))
     seen = to_tracked_frame(
-        frame(segment(0, 9), segment(0, 9), segment(0, 9)),
-        (2, 1, 0),
+        frame(
+            *(segment(0, 9, score) for score in moving),
+            static=[segment(0, 9, score) for score in still],
+        ),
+        ids,
         name="0",
         size=(1, 200),
     )
-    assert [s.id for s in seen.sightings] == [1, 2]
+    raised = [score + 1.001 * (score > 0.9) for score in moving] + still
+    by_track = dict(sorted(zip(ids, raised, strict=True)))
+    expected = sorted(by_track, key=lambda track_id: by_track[track_id])
+    assert [s.id for s in seen.sightings] == expected
 
 
 def test_tracked_frames_are_made_one_by_one():

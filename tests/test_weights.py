@@ -1,5 +1,6 @@
 """Our own weight files: exact, never half, never silently wrong."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -32,8 +33,9 @@ def saved(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 def test_what_was_saved_is_loaded(suffix, saved):
-    params, config, card = load_weights(saved.with_suffix(suffix))
+    params, config, card, sha256 = load_weights(saved.with_suffix(suffix))
     assert config == CONFIG and card == CARD
+    assert sha256 == hashlib.sha256(saved.read_bytes()).hexdigest()
     kernel = params["rpn"]["conv"]["kernel"]
     assert_array_equal(kernel, PARAMS["rpn"]["conv"]["kernel"])
     assert set(params) == {"rpn", "box_head"}

@@ -85,6 +85,9 @@ class Convert:
     """A second file, whose objectness heads become the static branch."""
     stream: Literal["appearance", "motion"] = "appearance"
     """Which stream a model of one stream is."""
+    prefix: str | None = None
+    """What the names of the model's arrays begin with, such as "ema_model.", if the
+    file holds several models; otherwise it is found."""
     overwrite: bool = False
     """Replace the output if it exists."""
 
@@ -94,7 +97,10 @@ class Convert:
         from movseg_jax.weights.files import save_weights
 
         converted = convert_weights(
-            self.file, appearance_heads=self.appearance_heads, stream=self.stream
+            self.file,
+            appearance_heads=self.appearance_heads,
+            stream=self.stream,
+            prefix=self.prefix,
         )
         save_weights(
             self.out,

@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from movseg_jax.config import TrackConfig
+from movseg_jax.config import MIN_FRAMES, TrackConfig
 from movseg_jax.errors import InputError
 
 
@@ -50,7 +50,7 @@ class Segment:
     min_motion: float | None = None
     """Leave out tracks that are not faster than this, relative to the scene, in pixels
     a frame; 0.2 without, or 0 if the model sees no motion."""
-    min_frames: int = 5
+    min_frames: int = MIN_FRAMES
     """Leave out tracks that are not seen to move in this many frames at least."""
     batch_size: int = 1
     """Frames that the device gets at once."""
@@ -182,6 +182,8 @@ class ConvertTracks:
     .webm or .mov, transparent where nothing moves; "colmap": PNGs, 0 where something
     moves; "coco": JSON of COCO; "mots", "mot": text of the MOT challenges; "fbms": .dat
     for the evaluation of FBMS-59; "npz": an array."""
+    sequence: str | None = None
+    """The id or name of one video, of JSON that is of several."""
     video: str | None = None
     """The video, for cutouts and alpha."""
     fps: float | None = None
@@ -201,7 +203,7 @@ class ConvertTracks:
         there = self.out.exists() and (self.out.is_file() or any(self.out.iterdir()))
         if there and not self.overwrite:
             raise InputError(f"{self.out}: is there already; --overwrite replaces it.")
-        tracks = read_tracks(self.tracks)
+        tracks = read_tracks(self.tracks, sequence=self.sequence)
         video = self.video
 
         def frames():

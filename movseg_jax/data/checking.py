@@ -8,7 +8,7 @@ from movseg_jax.data.coco import Coco
 from movseg_jax.data.frames import Frame, read_frame_flow
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
-from movseg_jax.images import image_size
+from movseg_jax.images import image_size, mask_size
 from movseg_jax.paths import list_images
 
 MAX_PROBLEMS = 50
@@ -88,10 +88,13 @@ def _problems(layout: Layout, thorough: bool) -> Iterator[str]:
 
 
 def _frame_problems(frame: Frame, thorough: bool) -> Iterator[str]:
-    files = [frame.image, *frame.annotation.files]
-    for file in [file for file in files if file.suffix.lower() != ".pfm"]:
+    files = [(frame.image, False)]
+    files += [(file, True) for file in frame.annotation.files]
+    for file, is_mask in files:
+        if file.suffix.lower() == ".pfm":
+            continue
         try:
-            height, width = image_size(file)
+            height, width = mask_size(file) if is_mask else image_size(file)
         except InputError as error:
             yield str(error)
             return

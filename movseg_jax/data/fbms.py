@@ -37,7 +37,7 @@ from movseg_jax.data.frames import (
 from movseg_jax.data.listings import expect, list_folders
 from movseg_jax.data.objects import Objects, Size, stack
 from movseg_jax.errors import InputError
-from movseg_jax.images import image_size, read_ids, read_rgb
+from movseg_jax.images import image_size, mask_size, read_ids, read_rgb
 from movseg_jax.paths import inside, list_images
 
 UNLISTED = -1  # The region of a colour that Def.dat does not list.
@@ -207,6 +207,7 @@ def _list_frames(folder: Path) -> list[Path]:
 def _read_colours(file: Path) -> Int32[np.ndarray, "h w"]:
     if file.suffix.lower() == ".pgm":
         return read_ids(file).astype(np.int32)
+    mask_size(file)  # Refuses what is compressed with loss.
     rgb = read_rgb(file).astype(np.int32)
     return rgb[..., 0] * 65536 + rgb[..., 1] * 256 + rgb[..., 2]
 
@@ -269,6 +270,7 @@ class RegionImage:
 
     def read(self, size: Size) -> Objects:
         """See `frames.Annotation`. Of images in colour the red channel counts."""
+        mask_size(self.file)  # Refuses what is compressed with loss.
         rgb = read_rgb(self.file)
         check_size(self.file, (rgb.shape[0], rgb.shape[1]), size)
         regions = rgb[..., 0]

@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt8, UInt16
 
 from movseg_jax.data.example import Example
 from movseg_jax.data.listings import read_bytes
-from movseg_jax.data.objects import (
-    VOID,
-    Convention,
-    Objects,
-    Size,
-    from_ids,
-    present_ids,
-)
+from movseg_jax.data.objects import Convention, Objects, Size, from_ids
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import SUFFIXES, read_flow
 from movseg_jax.images import MAX_BYTES, image_size, read_ids, read_rgb
+from movseg_jax.mask_images import VOID, MaskVideo, present_ids
 from movseg_jax.paths import list_images
 
 
@@ -49,22 +43,6 @@ class Annotation(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class IdVideo:
-    """The annotations of one video, which say together what the value 255 means."""
-
-    files: tuple[Path, ...]
-
-    @functools.cached_property
-    def is_binary(self) -> bool:
-        """Whether no image holds another value than 0 and 255; reads until one does.
-
-        Raises:
-            InputError: A file is damaged.
-        """
-        return all({VOID}.issuperset(present_ids(read_ids(f))) for f in self.files)
-
-
-@dataclasses.dataclass(frozen=True)
 class IdImage:
     """An annotation in which a pixel's value is its object.
 
@@ -78,7 +56,7 @@ class IdImage:
 
     file: Path
     convention: Convention = "instances"
-    video: IdVideo | None = None
+    video: MaskVideo | None = None
 
     @property
     def files(self) -> Sequence[Path]:
@@ -91,7 +69,9 @@ class IdImage:
         check_size(self.file, (ids.shape[0], ids.shape[1]), size)
         return from_ids(ids, self._convention(ids), source=self.file)
 
-    def _convention(self, ids: UInt8[np.ndarray, "h w"]) -> Convention:
+    def _convention(
+        self, ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
+    ) -> Convention:
         if self.video is None or present_ids(ids) != [VOID]:
             return self.convention
         if not self.video.is_binary:
@@ -112,7 +92,7 @@ def id_images(files: Sequence[Path], convention: Convention) -> dict[str, IdImag
     Raises:
         InputError: Two files are of one frame.
     """
-    video = IdVideo(tuple(files))
+    video = MaskVideo(tuple(files))
     found = _by_stem(files)
     return {stem: IdImage(file, convention, video) for stem, file in found.items()}
 

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8
+from jaxtyping import Bool, Int32, UInt8, UInt16
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
+from movseg_jax.mask_images import VOID, present_ids
 
 Size = tuple[int, int]  # (height, width) in pixels.
-# What the value 255 of an annotation means. "instances": void, a region to ignore.
-# "auto": the same, unless the image holds nothing but 0 and 255, as DAVIS 2016's do:
-# then it is the object. "one": every other value than 0 is of one object, 255 only if
-# there is no other. `frames.IdImage` looks at the whole video for that.
+# What the value 255 of an annotation of 8 bits means. "instances": void, a region to
+# ignore. "auto": the same, unless the image holds nothing but 0 and 255, as DAVIS
+# 2016's do: then it is the object. "one": every other value than 0 is of one object,
+# 255 only if there is no other. `frames.IdImage` looks at the whole video for that.
 Convention = Literal["instances", "auto", "one"]
 
-VOID = 255
 MAX_OBJECTS = 2_000  # Of a frame; LVIS has up to 300.
 MAX_MASK_BYTES = 2**31  # Of all masks of a frame; 250 of a frame of 4K video.
 
@@ -85,26 +85,28 @@ def stack(
 
 
 def from_ids(
-    ids: UInt8[np.ndarray, "h w"],
+    ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"],
     convention: Convention = "instances",
     *,
     source: Path | str,
 ) -> Objects:
     """Objects of an annotation in which a pixel's value is its object, 0 background.
 
-    Objects come in the order of their numbers, a void region last.
+    Objects come in the order of their numbers, a void region last; there is none in
+    annotations of 16 bits.
 
     Raises:
         InputError: As `stack`.
     """
     values = present_ids(ids)
+    marked = [VOID] if VOID in values and ids.dtype == np.uint8 else []
     if convention == "one" or (convention == "auto" and values == [VOID]):
-        void = [VOID] if VOID in values and len(values) > 1 else []
+        void = marked if len(values) > 1 else []
         chosen = (ids != 0) & (ids != VOID) if void else ids != 0
         numbers = [1] if values else []
         found = [chosen] * len(numbers)
     else:
-        void = [VOID] if VOID in values else []
+        void = marked
         numbers = [value for value in values if value not in void]
         found = (ids == value for value in numbers)
     height, width = ids.shape
@@ -115,12 +117,6 @@ def from_ids(
         ids=[*numbers, *void],
         ignore=[False] * len(numbers) + [True] * len(void),
     )
-
-
-def present_ids(ids: UInt8[np.ndarray, "h w"]) -> list[int]:
-    """The values of an annotation but 0, in order."""
-    values = np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
-    return [int(value) for value in values if value]
 
 
 def ignore_unlabelled(objects: Objects) -> Objects:

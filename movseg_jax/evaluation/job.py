@@ -28,6 +28,7 @@ from movseg_jax.evaluation.truth import (
     read_dataset,
     read_folders,
 )
+from movseg_jax.notes import note
 
 MAX_PROBLEMS = 50  # That a message lists.
 # Videos, in which every object that is labelled moves or is marked as resting.
@@ -140,6 +141,8 @@ def evaluate(request: Request, progress: Progress | None = None) -> Measured:
     scored = _collect(
         score_sequence, tasks, names, count, order=order, progress=progress
     )
+    for text in [text for one in scored for text in one.notes]:
+        note(text)
     return Measured(request, name, truth, extra, tasks, matched, tuple(scored))
 
 

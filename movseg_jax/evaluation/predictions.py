@@ -17,12 +17,12 @@ from movseg_jax.errors import InputError
 from movseg_jax.evaluation.track_files import paint_points
 from movseg_jax.evaluation.truth import TruthSequence, check_lossless, listed
 from movseg_jax.formats.conversion import read_tracks
+from movseg_jax.formats.pictures import MaskFolder
 from movseg_jax.formats.reading import Recorded
 from movseg_jax.images import image_size
 from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.point_tracks import read_point_tracks
 from movseg_jax.paths import list_images
-from movseg_jax.tracks import TrackedFrame
 
 Kind = Literal["masks", "tracks.json", ".json", ".npz", ".dat"]
 SUFFIXES: Mapping[str, Kind] = {".json": ".json", ".npz": ".npz", ".dat": ".dat"}
@@ -142,7 +142,7 @@ def survey(prediction: Prediction, truth: TruthSequence) -> Survey:
 
 def open_tracks(
     prediction: Prediction, truth: TruthSequence, *, dense: bool = True
-) -> Sequence[TrackedFrame]:
+) -> Recorded | MaskFolder:
     """The frames of a prediction; those of PNGs are read when asked for.
 
     Args:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from movseg_jax.errors import InputError
@@ -18,17 +18,14 @@ from movseg_jax.evaluation.predictions import (
 from movseg_jax.evaluation.protocols import PROTOCOLS, Protocol
 from movseg_jax.evaluation.track_files import digest_points, paint_points
 from movseg_jax.evaluation.truth import FrameTruth, TruthSequence, update_digest
+from movseg_jax.formats.pictures import MaskFolder
+from movseg_jax.formats.reading import Recorded
 from movseg_jax.metrics.compared import ComparedFrame, SequenceScore
 from movseg_jax.metrics.point_tracks import read_point_tracks
+from movseg_jax.notes import notes_kept
 from movseg_jax.tracks import TrackedFrame
 
-# Of a frame of PNGs: the detector gives 100 at most, a map of probabilities 200.
-MAX_TRACKS = 150
 FOREGROUND = 255  # What masks that tell no objects apart hold, beside 0.
-# Other numbers that such a mask holds after it was resized, at least; of ids up to 255
-# more than half should be used.
-GREYS = range(20, 128)
-PIXELS = ("masks", ".npz")  # Kinds of predictions whose pixels are numbers of tracks.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +58,38 @@ class Scored(NamedTuple):
         truth_digest: Of the truth.
         prediction_digest: Of the prediction.
         note: What a reader must know of it; "" if there is nothing.
+        notes: What was said of how its files were read; not part of the results, as it
+            holds paths.
     """
 
     scores: dict[str, SequenceScore]
     truth_digest: str
     prediction_digest: str
     note: str
+    notes: tuple[str, ...] = ()
 
 
 def survey_sequence(task: tuple[Prediction, TruthSequence]) -> Survey:
-    """`predictions.survey`, with a task of one argument."""
-    return survey(*task)
+    """`predictions.survey`, with a task of one argument.
+
+    What it says of how files were read is said once more when they are measured.
+    """
+    with notes_kept():
+        return survey(*task)
 
 
 def score_sequence(task: Task) -> Scored:
+    """Measures a sequence, and keeps what is said of how its files were read.
+
+    Raises:
+        InputError: As `_score`.
+    """
+    with notes_kept() as notes:
+        scored = _score(task)
+    return scored._replace(notes=tuple(notes))
+
+
+def _score(task: Task) -> Scored:
     """Measures a sequence; holds one frame at a time, and what its file holds.
 
     Raises:
@@ -116,20 +131,8 @@ class _Watch:
         self._ids: set[int] = set()
 
     def see(self, known: FrameTruth, frame: ComparedFrame) -> None:
-        """Takes in a frame.
-
-        Raises:
-            InputError: It is a map of probabilities.
-        """
-        sightings = frame.tracks.sightings
-        if self._source.kind in PIXELS and len(sightings) > MAX_TRACKS:
-            raise InputError(
-                f"{self._source.path}: frame {frame.name} holds {len(sightings)} "
-                f"different numbers, expected at most {MAX_TRACKS} objects "
-                "(scoring.MAX_TRACKS). Is it a map of probabilities? Apply the "
-                "threshold first."
-            )
-        self._ids.update(sighting.id for sighting in sightings)
+        """Takes in a frame."""
+        self._ids.update(sighting.id for sighting in frame.tracks.sightings)
         update_digest(self.truth, frame.name, known)
         self.prediction.add(frame)
 
@@ -139,16 +142,10 @@ class _Watch:
         Raises:
             InputError: It is a foreground mask, and that will not do.
         """
-        resized = (
-            self._source.kind in PIXELS
-            and max(self._ids, default=0) == FOREGROUND
-            and len(self._ids) in GREYS
-        )
-        if (self._ids == {FOREGROUND} or resized) and not self._foreground:
-            greys = f"and {len(self._ids) - 1} greys between" if resized else "only"
+        if self._ids == {FOREGROUND} and not self._foreground:
             raise InputError(
                 f"{self._source.path}: is a foreground mask, as its pixels are 0 and "
-                f"{FOREGROUND} {greys}; this protocol measures each object by itself; "
+                f"{FOREGROUND} only; this protocol measures each object by itself; "
                 "expected objects' numbers, as in masks/ or tracks.json of `movseg "
                 "segment`. davis16 takes foreground masks, as does masks --foreground."
             )
@@ -157,7 +154,7 @@ class _Watch:
 def _compared(
     task: Task,
     protocol: Protocol,
-    tracks: Sequence[TrackedFrame],
+    tracks: Recorded | MaskFolder,
     watch: _Watch | None,
 ) -> Iterator[ComparedFrame]:
     """The frames to measure, one after the other."""

@@ -16,7 +16,7 @@ from movseg_jax.data.listings import list_folders
 from movseg_jax.data.prepared import plain_options
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
-from movseg_jax.images import image_size
+from movseg_jax.images import image_size, mask_size
 from movseg_jax.paths import list_images
 
 SHOWN = 10  # Names in a message.
@@ -246,17 +246,18 @@ def is_binary(sequence: TruthSequence) -> bool:
 
 
 def check_lossless(files: Sequence[Path], folder: Path) -> None:
-    """Refuses masks that are no PNGs: what JPEG makes of ids are other ids.
+    """Refuses masks compressed with loss: what JPEG makes of ids are other ids.
 
     Raises:
-        InputError: There are no files, or one ends otherwise.
+        InputError: There are no files, or one is damaged or compressed so.
     """
-    wrong = [file.name for file in files if file.suffix.lower() != ".png"]
-    if wrong or not files:
+    if not files:
         raise InputError(
-            f"{folder}: holds {listed(wrong) or 'no images'}, expected a .png for each "
-            "frame, whose pixels are objects' numbers."
+            f"{folder}: holds no images, expected a .png for each frame, whose pixels "
+            "are objects' numbers."
         )
+    for file in files:
+        mask_size(file)
 
 
 def update_digest(digest: "hashlib._Hash", name: str, truth: FrameTruth) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import get_estimator
-from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, SUFFIXES, write_flow
+from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, write_flow
 from movseg_jax.flow.pictures import flow_picture
 from movseg_jax.images import encode_png
 from movseg_jax.paths import inside
@@ -20,6 +20,7 @@ from movseg_jax.writing import write_file
 
 SETTINGS = "flow.json"
 OWN = "all_flow_is_ours"  # There: no --overwrite took a folder of other files over.
+SUFFIXES = tuple(dict.fromkeys(SUFFIX_OF.values()))  # Of the files that runs write.
 ENDINGS = (*SUFFIXES, ".txt")  # Of the files that runs leave.
 OUTPUTS = (*SUFFIX_OF, "picture")
 

@@ -1,4 +1,4 @@
-"""Files of optical flow: .flo, .pfm, .npz, and the PNGs of KITTI and of the authors.
+"""Files of optical flow: .flo, .pfm, .npz, .npy, the PNGs of KITTI and of the authors.
 
 Nothing is allocated before a header was compared with the file's length, and what is
 read is plausible flow in pixels or an `InputError`.
@@ -21,7 +21,7 @@ from movseg_jax.flow.encoding import from_picture, to_picture
 from movseg_jax.images import MAX_PIXELS, encode_png, read_rgb
 from movseg_jax.writing import write_file
 
-SUFFIXES = (".flo", ".pfm", ".png", ".npz")
+SUFFIXES = (".flo", ".pfm", ".png", ".npz", ".npy")
 MAGNITUDES = "_magnitude_minmax.txt"  # After the stem; the authors' PNGs need it.
 MAX_BYTES = MAX_PIXELS * 12 + 4096  # Three float32 a pixel, and a header.
 UNKNOWN = 1e9  # Above it a Middlebury file says "unknown".
@@ -40,7 +40,8 @@ def read_flow(
     Args:
         path: By its suffix, a Middlebury .flo; a .pfm as in FlyingThings3D; a .png of
             KITTI (16 bits) or of the authors (8 bits and the text file beside it; see
-            `encoding.to_picture`); an .npz with the array "flow", [h, w, 2].
+            `encoding.to_picture`); an .npz with the array "flow", or with one array of
+            any name; an .npy. Arrays are [h, w, 2] or [2, h, w].
         frame_size: Height and width of the frame, if known: the flow must have them.
         unknown: Whether pixels of unknown flow are an error or get zero.
 
@@ -103,8 +104,8 @@ def write_flow(
             f"there is no format {to!r}; expected one of {', '.join(SUFFIX_OF)}."
         )
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or (to and suffix != SUFFIX_OF[to]):
-        expected = SUFFIX_OF[to] if to else ", ".join(SUFFIXES)
+    if suffix not in SUFFIX_OF.values() or (to and suffix != SUFFIX_OF[to]):
+        expected = SUFFIX_OF[to] if to else ", ".join(dict.fromkeys(SUFFIX_OF.values()))
         raise InputError(f"{path}: expected a name that ends in {expected}.")
     if suffix == ".png" and to != "kitti":
         picture, text = to_picture(flow)
@@ -243,7 +244,7 @@ def _read_pfm(path, data):
 def _read_npz(path, data):
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            member = archive.getinfo("flow.npy")
+            member = _flow_member(path, archive)
             if member.file_size > MAX_BYTES * 2:  # float64
                 raise InputError(f"{path}: its array has {member.file_size} bytes.")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -253,28 +254,60 @@ def _read_npz(path, data):
                     "none or deflate, as NumPy writes."
                 )
             with archive.open(member) as file:
-                shape, fortran, dtype = _npy_header(file)
-                whole = all(type(side) is int for side in shape)  # NumPy takes True.
-                if not whole or shape[2:] != (2,) or dtype.kind != "f":
-                    raise InputError(
-                        f'{path}: its array "flow" is {dtype}{list(shape)}, expected '
-                        "floats [height, width, 2]."
-                    )
-                height, width, _ = shape
-                _check_pixels(path, height, width)
-                size = dtype.itemsize * 2 * height * width
-                content = file.read(size + 1)
-                _check_length(path, len(content), size, height, width)
+                return _read_array(path, file), None
     except InputError:
         raise
-    except KeyError:
-        raise InputError(f'{path}: has no array "flow".') from None
     except Exception as error:  # Of zipfile, zlib and NumPy, on damaged files.
         kind = type(error).__name__
         raise InputError(f"{path}: is a damaged .npz file: {kind}: {error}.") from None
-    values = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _flow_member(path, archive):
+    """The array "flow", or the only one whatever its name, such as "arr_0"."""
+    arrays = {
+        info.filename.removesuffix(".npy"): info
+        for info in archive.infolist()
+        if info.filename.endswith(".npy")
+    }
+    if "flow" not in arrays and len(arrays) != 1:
+        names = ", ".join(list(arrays)[:5]) or "none"
+        raise InputError(
+            f'{path}: has no array "flow" and not just one other array: {names}.'
+        )
+    return arrays.get("flow") or next(iter(arrays.values()))
+
+
+def _read_npy(path, data):
+    try:
+        return _read_array(path, io.BytesIO(data)), None
+    except InputError:
+        raise
+    except Exception as error:  # Of NumPy, on damaged files.
+        kind = type(error).__name__
+        raise InputError(f"{path}: is a damaged .npy file: {kind}: {error}.") from None
+
+
+def _read_array(path, file):
+    """Flow from a file of NumPy's format: [h, w, 2], [2, h, w], or a batch of one."""
+    shape, fortran, dtype = _npy_header(file)
+    whole = all(type(side) is int for side in shape)  # NumPy takes True.
+    sides = shape[1:] if len(shape) == 4 and shape[0] == 1 else shape
+    if not whole or dtype.kind != "f" or len(sides) != 3 or 2 not in sides[::2]:
+        raise InputError(
+            f"{path}: its array is {dtype}{list(shape)}, expected floats [height, "
+            "width, 2] or [2, height, width]."
+        )
+    channels_last = sides[2] == 2
+    height, width = sides[:2] if channels_last else sides[1:]
+    _check_pixels(path, height, width)
+    size = dtype.itemsize * 2 * height * width
+    content = file.read(size + 1)
+    _check_length(path, len(content), size, height, width)
+    values = np.frombuffer(content, dtype).reshape(sides, order="F" if fortran else "C")
+    if not channels_last:
+        values = np.moveaxis(values, 0, 2)
     with np.errstate(over="ignore"):  # To infinity, which is unknown.
-        return np.ascontiguousarray(values.astype(np.float32)), None
+        return np.ascontiguousarray(values.astype(np.float32))
 
 
 def _npy_header(file):
@@ -329,6 +362,7 @@ READERS = {
     ".pfm": _read_pfm,
     ".png": _read_png,
     ".npz": _read_npz,
+    ".npy": _read_npy,
 }
 ENCODERS = {
     "flo": encode_flo,

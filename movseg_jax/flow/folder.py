@@ -72,7 +72,7 @@ class FlowFolder:
         have = sorted(self._paths)
         raise InputError(
             f"{self.folder}: has no flow of the frame {stem!r}, which is not the last; "
-            f"expected {stem}.flo, .pfm, .png or .npz. It has flow of {len(have)} "
+            f"expected {stem}{{{','.join(SUFFIXES)}}}. It has flow of {len(have)} "
             f"frames, {have[0]!r} to {have[-1]!r}."
         )
 

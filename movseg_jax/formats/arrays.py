@@ -1,8 +1,8 @@
 """Tracks as an array `segmentation` [t, h, w] in NumPy's .npz, 0 the background.
 
 The code of "Towards Segmenting Anything That Moves" writes and reads such files, with
-float64 pixels. Here they are uint8, or uint16 above 255 tracks: numbers are all that is
-in them, its reader takes any type, and they take an eighth of the memory.
+float64 pixels. Here they are uint8, or uint16 from track 255 on: numbers are all that
+is in them, its reader takes any type, and they take an eighth of the memory.
 """
 
 import contextlib
@@ -18,28 +18,30 @@ from movseg_jax.errors import InputError
 from movseg_jax.formats import reading
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint, survey
-from movseg_jax.tracks import TrackedFrame
+from movseg_jax.mask_checks import check_ids
+from movseg_jax.mask_images import MAX_ID, VOID, fits_8_bits
+from movseg_jax.notes import note
+from movseg_jax.tracks import Sighting, TrackedFrame
 from movseg_jax.writing import whole_file
 
 KEY = "segmentation"
-MAX_TRACKS = 65535  # What 16 bits hold.
 
 
 def write_npz(tracks: Sequence[TrackedFrame], out: Path) -> None:
     """Writes the visible track of each pixel, compressed, one frame at a time.
 
     Raises:
-        InputError: A track's number is above `MAX_TRACKS`; or as `survey.survey`; or
+        InputError: A track's number is above `MAX_ID`; or as `survey.survey`; or
             the file cannot be written.
     """
     found = survey(tracks, out)
     top = found.ids[-1] if found.ids else 0
-    if top > MAX_TRACKS:
+    if top > MAX_ID:
         raise InputError(
-            f"{out}: holds track {top}, expected 1 to {MAX_TRACKS} (arrays.MAX_TRACKS);"
+            f"{out}: holds track {top}, expected 1 to {MAX_ID} (mask_images.MAX_ID);"
             ' choose "tracks" or "coco".'
         )
-    dtype = np.dtype(np.uint8 if top < 256 else "<u2")
+    dtype = np.dtype(np.uint8 if fits_8_bits(found.ids) else "<u2")
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
         "fortran_order": False,
@@ -58,8 +60,9 @@ def write_npz(tracks: Sequence[TrackedFrame], out: Path) -> None:
 def read_npz(path: Path) -> reading.Recorded:
     """Reads the array "segmentation", or the only one; holds one frame at a time.
 
-    Pixels are whole numbers of any type. The format knows only them: scores are 1, all
-    moves, and frames are named by their numbers.
+    Pixels are whole numbers of any type, or truth values. The format knows only them:
+    scores are 1, all moves, and frames are named by their numbers. Of numbers of 8 bits
+    255 may be void, as in images: see `mask_images`.
 
     Raises:
         InputError: It is damaged, or its array is not as expected.
@@ -79,8 +82,27 @@ def read_npz(path: Path) -> reading.Recorded:
     except Exception as error:  # zipfile and NumPy let all kinds escape.
         kind = type(error).__name__
         raise InputError(f"{path}: is no whole .npz: {kind}: {error}.") from None
+    if dtype.itemsize == 1:
+        sightings = _without_void(sightings, path)
     sightings = {index: there for index, there in sightings.items() if there}
     return reading.Recorded(count, (height, width), sightings)
+
+
+def _without_void(
+    sightings: dict[int, tuple[Sighting, ...]], path: Path
+) -> dict[int, tuple[Sighting, ...]]:
+    """The sightings without 255 where there are other numbers, too."""
+    numbers = {sighting.id for there in sightings.values() for sighting in there}
+    if VOID not in numbers or numbers == {VOID}:
+        return sightings
+    note(
+        f"{path}: 255 is read as void, beside other objects' numbers: where it is, "
+        "there is no track."
+    )
+    return {
+        index: tuple(sighting for sighting in there if sighting.id != VOID)
+        for index, there in sightings.items()
+    }
 
 
 @contextlib.contextmanager
@@ -111,7 +133,7 @@ def _header(
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
     else:
         raise InputError(f"{path}: its array is of version {version} of NumPy's.")
-    if dtype.kind not in "uif" or len(shape) != 3 or fortran:
+    if dtype.kind not in "buif" or len(shape) != 3 or fortran:
         order = " in Fortran's order" if fortran else ""
         raise InputError(
             f"{path}: holds {dtype} {shape}{order}, expected whole numbers of shape "
@@ -129,15 +151,18 @@ def _header(
 def _frame(
     file: zipfile.ZipExtFile, dtype: np.dtype, size: tuple[int, int], where: str
 ):
-    """The next frame's numbers, as int64."""
+    """The next frame's numbers, in 16 bits."""
     length = math.prod(size) * dtype.itemsize
     data = file.read(length)
     if len(data) < length:
         raise InputError(f"{where}: is cut off.")
     values = np.frombuffer(data, dtype).reshape(size)
-    if not ((values >= 0) & (values <= MAX_TRACKS) & (values % 1 == 0)).all():
+    if dtype.kind == "b":
+        values = values.view(np.uint8)
+    if not ((values >= 0) & (values <= MAX_ID) & (values % 1 == 0)).all():
         raise InputError(
-            f"{where}: expected whole numbers from 0 to {MAX_TRACKS} "
-            "(arrays.MAX_TRACKS)."
+            f"{where}: expected whole numbers from 0 to {MAX_ID} (mask_images.MAX_ID)."
         )
-    return values.astype(np.int64)
+    ids = values.astype(np.uint16)
+    check_ids(ids, where)
+    return ids

@@ -2,16 +2,17 @@
 
 Lin et al., "Microsoft COCO: Common objects in context", ECCV 2014. `COCO(file)` of
 pycocotools loads it, and its `loadRes(file's "annotations")` takes them for results.
-`track_id` says which annotations are one object, as in TAO (Dave et al., ECCV 2020).
+`track_id` says which annotations are one object, and `frame_index` which image is the
+first, as in TAO (Dave et al., ECCV 2020).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import reading
+from movseg_jax.formats import dialects, reading
 from movseg_jax.formats.json_text import info, to_text, write_list
 from movseg_jax.formats.survey import box_of, check_suffix, stem, survey
 from movseg_jax.tracks import Sighting, TrackedFrame
@@ -50,27 +51,87 @@ def write_coco(
             file.write("}\n")
 
 
-def read_coco(data: Any, path: Path) -> reading.Recorded:
-    """Reads images as the frames of one video, in the file's order.
+def read_coco(
+    data: Any, path: Path, *, sequence: int | str | None = None
+) -> reading.Recorded:
+    """Reads images as the frames of one video, in order of time.
 
-    What others' files lack is as in ground truth: scores are 1 and all moves.
+    That is the order of their numbers in the video, of their names, or of the file if
+    that agrees: see `dialects.time_order`. Images are of several videos if they differ
+    in "video_id", or else in the folder of "file_name". What others' files lack is as
+    in ground truth: scores are 1 and all moves.
 
     Args:
-        data: What `reading.read_json` gives.
+        data: The file's content, from `reading.read_json`.
         path: The file, for messages.
+        sequence: The id or name of the video, needed if the images are of several.
 
     Raises:
-        InputError: It is malformed, or an annotation has no "track_id".
+        InputError: It is malformed, an annotation has no track, the order of the images
+            cannot be told, or there is no such video.
+    """
+    indices, frames = _read_frames(data, sequence, path)
+    rows, by_image = reading.rows(data, "annotations", path), []
+    for number, row in enumerate(rows):
+        where = f"{path}: annotation {number}"
+        image = reading.integer(row, "image_id", where, low=0)
+        if image not in indices:
+            raise InputError(f"{where}: there is no image {image}.")
+        if indices[image] is not None:
+            by_image.append((where, indices[image], row))
+    of_video = [row for _, _, row in by_image]
+    tracks = dialects.track_ids(of_video, path)
+    unit = dialects.score_unit((row.get("score") for row in of_video), path)
+    reader, pieces = reading.MaskReader(), dialects.Pieces(path)
+    for (where, index, row), track in zip(by_image, tracks, strict=True):
+        sighting = Sighting(
+            track,
+            reader.read(row.get("segmentation"), frames.size, source=where),
+            reading.score(row.get("score"), where, unit),
+            reading.flag(row.get("moving"), where),
+            reading.motion(row.get("motion"), where),
+        )
+        pieces.add(index, sighting, where)
+    return reading.Recorded(
+        len(frames.names),
+        frames.size,
+        pieces.finish(),
+        names=frames.names,
+        times=frames.times,
+    )
+
+
+class _Frames(NamedTuple):
+    """What is known of a video's frames, in order of time."""
+
+    size: masks.Size
+    names: list[str]
+    times: list[float | None]
+
+
+def _read_frames(
+    data: Any, sequence: int | str | None, path: Path
+) -> tuple[dict[int, int | None], _Frames]:
+    """The frames of the video, and the number of each image's frame by the image's id.
+
+    The number is None for images of other videos.
     """
     images = reading.rows(data, "images", path)
     reading.check_count(len(images), str(path))
-    names, times, indices = [], [], {}
-    size = None
-    for index, row in enumerate(images):
-        where = f"{path}: image {index}"
-        indices.setdefault(reading.integer(row, "id", where, low=0), index)
+    indices: dict[int, int | None] = {}
+    for number, row in enumerate(images):
+        image = reading.integer(row, "id", f"{path}: image {number}", low=0)
+        if image in indices:
+            raise InputError(f'{path}: two images have the same "id", {image}.')
+        indices[image] = None
+    keys = _videos(data, images, path)
+    chosen = dialects.choose_video(keys.names, sequence, path)
+    numbers = [n for n, key in enumerate(keys.of_image) if key == chosen]
+    rows = [images[n] for n in numbers]
+    names, size = [], None
+    for number, row in zip(numbers, rows, strict=True):
+        where = f"{path}: image {number}"
         names.append(stem(row.get("file_name", ""), where))
-        times.append(reading.real(row.get("time"), where, '"time"'))
         of_image = reading.size(row, where)
         size = size or of_image
         if size != of_image:
@@ -78,24 +139,46 @@ def read_coco(data: Any, path: Path) -> reading.Recorded:
                 f"{where} is of size {of_image}, the first of {size} (height, "
                 "width); expected the frames of one video."
             )
-    if len(indices) < len(images) or len(set(names)) < len(images):
-        raise InputError(f'{path}: two images have the same "id" or "file_name".')
     assert size is not None  # There is an image.
-    by_frame: dict[int, dict[int, Sighting]] = {}
-    reader = reading.MaskReader()
-    for number, row in enumerate(reading.rows(data, "annotations", path)):
-        where = f"{path}: annotation {number}"
-        image = reading.integer(row, "image_id", where, low=0)
-        if image not in indices:
-            raise InputError(f"{where}: there is no image {image}.")
-        sighting = _sighting(row, size, reader, where)
-        there = by_frame.setdefault(indices[image], {})
-        if there.setdefault(sighting.id, sighting) is not sighting:
-            raise InputError(
-                f"{where}: image {image} already holds track {sighting.id}."
-            )
-    sightings = {index: tuple(there.values()) for index, there in by_frame.items()}
-    return reading.Recorded(len(images), size, sightings, names=names, times=times)
+    if len(set(names)) < len(names):
+        raise InputError(f'{path}: two images have the same "file_name".')
+    dialects.check_names((row.get("file_name") for row in rows), path)
+    order = dialects.time_order(rows, names, path)
+    for place, i in enumerate(order):
+        indices[reading.integer(rows[i], "id", str(path), low=0)] = place
+    times = [
+        reading.real(rows[i].get("time"), f"{path}: image {numbers[i]}", '"time"')
+        for i in order
+    ]
+    return indices, _Frames(size, [names[i] for i in order], times)
+
+
+class _Videos(NamedTuple):
+    """The videos that images are of."""
+
+    of_image: list[int | str]  # The video's key for each image.
+    names: dict[int | str, str]  # By the video's key.
+
+
+def _videos(data: Any, images: Sequence[Mapping[str, Any]], path: Path) -> _Videos:
+    if all(row.get("video_id") is not None for row in images):
+        ids: list[int | str] = [
+            reading.integer(row, "video_id", f"{path}: image {number}", low=0)
+            for number, row in enumerate(images)
+        ]
+        listed = data.get("videos")
+        names = dict.fromkeys(ids, "")
+        for row in listed if isinstance(listed, list) else ():
+            own = (row.get("id"), row.get("name")) if isinstance(row, Mapping) else ()
+            match own:
+                case (int() as key, str() as name) if key in names:
+                    names[key] = name
+        return _Videos(ids, names)
+    folders: list[int | str] = [
+        str(row.get("file_name", "")).replace("\\", "/").rpartition("/")[0]
+        for row in images
+    ]
+    return _Videos(folders, {f: str(f).rpartition("/")[2] for f in folders})
 
 
 def _images(tracks: Sequence[TrackedFrame], image_suffix: str) -> Iterator[str]:
@@ -103,6 +186,7 @@ def _images(tracks: Sequence[TrackedFrame], image_suffix: str) -> Iterator[str]:
         yield to_text(
             {
                 "id": number,
+                "frame_index": number - 1,
                 "file_name": frame.name + image_suffix,
                 "width": frame.size[1],
                 "height": frame.size[0],
@@ -132,15 +216,3 @@ def _annotations(tracks: Sequence[TrackedFrame]) -> Iterator[str]:
                 }
             )
             yield f"\n{text}"
-
-
-def _sighting(
-    row: Mapping[str, Any], size: masks.Size, reader: reading.MaskReader, where: str
-) -> Sighting:
-    return Sighting(
-        reading.integer(row, "track_id", where),
-        reader.read(row.get("segmentation"), size, source=where),
-        reading.score(row.get("score"), where),
-        reading.flag(row.get("moving"), where),
-        reading.motion(row.get("motion"), where),
-    )

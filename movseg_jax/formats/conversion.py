@@ -149,7 +149,7 @@ def write_tracks(
 def read_tracks(
     path: Path,
     *,
-    video: int | None = None,
+    sequence: int | str | None = None,
     max_text_bytes: int = reading.MAX_TEXT_BYTES,
 ) -> reading.Recorded | pictures.MaskFolder:
     """Reads tracks in one of the formats that hold them.
@@ -157,25 +157,32 @@ def read_tracks(
     A folder is "masks"; ".json" is "tracks", results or ground truth of YouTube-VIS, or
     "coco" with a "track_id" of each annotation; ".txt" is "mots", ".npz" is "npz".
     What a format does not hold is as in ground truth: scores are 1, all moves, motion
-    is NaN, and frames are named by their numbers.
+    is NaN, and frames are named by their numbers. Of what others write otherwise, see
+    `dialects`, is read what is plain; an `errors.InputNote` says how.
 
     Args:
         path: The file or folder. A folder is read while one goes through the frames.
-        video: Of JSON of YouTube-VIS that is of several videos, the "id" of one.
-        max_text_bytes: That JSON or text may have.
+        sequence: The id or name of one video, where JSON is of several.
+        max_text_bytes: The size that JSON or text may have.
 
     Raises:
         InputError: It is none of these, malformed or too large. For a folder, also
             while one goes through the frames.
     """
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if sequence is not None and suffix != ".json":
+        raise InputError(
+            f"{path}: is of one video, as only JSON may be of several; leave out "
+            "`sequence`."
+        )
     if path.is_dir():
         return pictures.MaskFolder(path)
-    match path.suffix.lower():
+    match suffix:
         case ".json":
             data = reading.read_json(path, max_text_bytes)
             if isinstance(data, dict) and "images" in data:
-                return coco.read_coco(data, path)
-            return youtube_vis.read_youtube_vis(data, path, video=video)
+                return coco.read_coco(data, path, sequence=sequence)
+            return youtube_vis.read_youtube_vis(data, path, sequence=sequence)
         case ".txt":
             return mots.read_mots(path, max_text_bytes=max_text_bytes)
         case ".npz":

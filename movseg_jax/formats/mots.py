@@ -15,7 +15,7 @@ from pathlib import Path
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import reading
+from movseg_jax.formats import dialects, reading
 from movseg_jax.formats.survey import box_of, survey, visible
 from movseg_jax.tracks import Sighting, TrackedFrame
 from movseg_jax.writing import whole_file
@@ -58,8 +58,9 @@ def read_mots(
 
     Frames count from 1, or from 0, as in KITTI MOTS, if there is a line of frame 0.
     Regions to ignore are left out. Where all objects are of one class, an id such as
-    1005 is track 5; otherwise tracks are numbered by the ids as they are. The format
-    knows nothing of scores and motion: scores are 1, and all moves.
+    1005 is track 5; otherwise tracks are numbered by the ids as they are. Lines of one
+    object in one frame are its pieces. The format knows nothing of scores and motion:
+    scores are 1, and all moves.
 
     Args:
         path: The file.
@@ -77,7 +78,7 @@ def read_mots(
         i // IDS_OF_CLASS == class_id and i % IDS_OF_CLASS
         for _, i, class_id, _ in lines
     )
-    by_frame: dict[int, dict[int, Sighting]] = {}
+    pieces, count = dialects.Pieces(path, overlapping=False), 0
     for frame, identity, _, mask in lines:
         track = identity % IDS_OF_CLASS if one_class else identity
         where = f"{path}: frame {frame}, object {identity}"
@@ -86,14 +87,11 @@ def read_mots(
                 f"{where} is of size {mask.size}, the first of {size} (height, width); "
                 "expected the frames of one video."
             )
-        there = by_frame.setdefault(frame - start, {})
-        if track in there:
-            raise InputError(f"{where}: is there twice.")
-        there[track] = Sighting(track, mask, 1.0, True, float("nan"))
-    count = max(by_frame) + 1
+        sighting = Sighting(track, mask, 1.0, True, float("nan"))
+        pieces.add(frame - start, sighting, where)
+        count = max(count, frame - start + 1)
     reading.check_count(count, str(path))
-    sightings = {index: tuple(there.values()) for index, there in by_frame.items()}
-    return reading.Recorded(count, size, sightings)
+    return reading.Recorded(count, size, pieces.finish())
 
 
 def _parse(path: Path, max_bytes: int) -> Iterator[tuple[int, int, int, masks.Rle]]:

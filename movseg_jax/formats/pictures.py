@@ -27,12 +27,13 @@ from movseg_jax.formats.survey import (
     survey,
     union,
 )
+from movseg_jax.mask_images import MAX_ID, VOID, MaskVideo, fits_8_bits
+from movseg_jax.notes import note
 from movseg_jax.paths import list_images
 from movseg_jax.tracks import Sighting, TrackedFrame
 from movseg_jax.writing import write_file
 
 MAX_DILATION = 1_000  # Pixels.
-MAX_ID = 65535  # Of a track: what 16 bits hold.
 
 # Opens the video from its front: its frames in RGB, uint8 [h, w, 3].
 OpenFrames = Callable[[], Iterable[np.ndarray]]
@@ -41,7 +42,8 @@ OpenFrames = Callable[[], Iterable[np.ndarray]]
 def write_masks(tracks: Sequence[TrackedFrame], out: Path) -> None:
     """Writes palette images, the later sighting over the earlier.
 
-    Where a track has a number above 255, all images are grey ones of 16 bits.
+    Where a track has a number from 255 on, all images are grey ones of 16 bits, in
+    which every number is a track; a single track 255 is as in DAVIS 2016.
 
     Raises:
         InputError: A track's number is above 65535; or as `survey.survey`; or they
@@ -57,10 +59,10 @@ def write_masks(tracks: Sequence[TrackedFrame], out: Path) -> None:
     make_folder(out)
     for frame in tracks:
         pixels = paint(frame)
-        if most > 255:
-            data = images.encode_png(pixels.astype(np.uint16))
-        else:
+        if fits_8_bits(ids):
             data = images.encode_ids(pixels.astype(np.uint8))
+        else:
+            data = images.encode_png(pixels.astype(np.uint16))
         write_file(out / f"{frame.name}.png", data)
 
 
@@ -155,8 +157,9 @@ def write_cutouts(
 class MaskFolder(Sequence):
     """Palette or grey images as tracked frames, read when they are asked for.
 
-    Every number is a track. What such images do not hold is as in ground truth: scores
-    are 1, and all moves. Painted are the tracks in the order of their numbers.
+    Every number is a track, but 255 where it is void: see `mask_images`. What such
+    images do not hold is as in ground truth: scores are 1, and all moves. Painted are
+    the tracks in the order of their numbers.
     """
 
     def __init__(self, folder: Path):
@@ -166,7 +169,7 @@ class MaskFolder(Sequence):
             InputError: It is no folder, has no images or two of the same name, or the
                 first is damaged.
         """
-        self._files = list_images(folder)
+        self._folder, self._files = folder, list_images(folder)
         if not self._files:
             raise InputError(
                 f"{folder}: has no images; expected a .png for each frame, whose "
@@ -180,7 +183,8 @@ class MaskFolder(Sequence):
                     f"{folder}: {other.name} and {file.name} are of the same frame; "
                     "expected one image for each."
                 )
-        self._size = images.image_size(self._files[0])
+        self._video = MaskVideo(tuple(self._files))
+        self._size = images.mask_size(self._files[0])
 
     def __len__(self) -> int:
         return len(self._files)
@@ -201,6 +205,12 @@ class MaskFolder(Sequence):
                 f"{file}: is of size {ids.shape}, {self._files[0].name} of "
                 f"{self._size} (height, width); expected the frames of one video."
             )
+        if self._video.has_void(ids):
+            note(
+                f"{self._folder}: 255 is read as void, beside other objects' numbers: "
+                "where it is, there is no track."
+            )
+            ids = np.where(ids == VOID, 0, ids)
         return TrackedFrame(file.stem, self._size, None, sightings_of(ids))
 
 

@@ -164,12 +164,14 @@ def rows(data: Any, key: str, path: Path) -> list[Mapping[str, Any]]:
 
 
 def integer(row: Mapping[str, Any], key: str, source: str, *, low: int = 1) -> int:
-    """A whole number, from `low` to `MAX_ID`.
+    """A whole number, from `low` to `MAX_ID`; 3.0 is one, too.
 
     Raises:
         InputError: It is something else.
     """
     value = row.get(key)
+    if type(value) is float and value.is_integer():
+        value = int(value)
     if type(value) is not int or not low <= value <= MAX_ID:
         raise unexpected(source, f'"{key}"', value, f"a whole number from {low}")
     return value
@@ -190,17 +192,23 @@ def size(row: Mapping[str, Any], source: str) -> tuple[int, int]:
     return height, width
 
 
-def score(value: Any, source: str) -> float:
+def score(value: Any, source: str, unit: float = 1.0) -> float:
     """A score; 1 if there is none, as in ground truth.
 
+    Args:
+        value: The score as the file has it.
+        source: The file and the place in it, for messages.
+        unit: The number that scores are divided by: see `dialects.score_unit`.
+
     Raises:
-        InputError: It is no number from 0 to 1.
+        InputError: It is no number from 0 to 1, or to 100 where the unit is that.
     """
     if value is None:
         return 1.0
-    if type(value) not in (int, float) or not 0 <= value <= 1:
-        raise unexpected(source, "the score", value, "a number from 0 to 1")
-    return float(value)
+    if type(value) not in (int, float) or not 0 <= value <= unit:
+        expected = "a number from 0 to 1 (or in percent, in the whole file)"
+        raise unexpected(source, "the score", value, expected)
+    return value / unit
 
 
 def flag(value: Any, source: str) -> bool:

@@ -2,6 +2,7 @@
 
 import array
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,12 +87,14 @@ def check_name(name: str, source: str) -> str:
 def stem(file_name: Any, source: str) -> str:
     """The frame's name in an image's path: "00012" of "bear/00012.jpg".
 
+    Folders may be joined by "\\", as in Windows.
+
     Raises:
         InputError: It is not text, or what `check_name` refuses.
     """
     if not isinstance(file_name, str):
         raise InputError(f"{source}: {file_name!r:.120}, expected an image's name.")
-    name = file_name.rsplit("/", 1)[-1]
+    name = re.split(r"[/\\]", file_name)[-1]
     for suffix in IMAGE_SUFFIXES:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]

@@ -9,15 +9,15 @@ alone: `scores`, `moving` and `motion` beside `segmentations`; `times` of the fr
 seconds beside `file_names`, and `order`, the tracks of each frame as they are painted.
 """
 
-import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import reading
+from movseg_jax.formats import dialects, reading
 from movseg_jax.formats.json_text import info, to_text, write_list
 from movseg_jax.formats.spool import Spool
 from movseg_jax.formats.survey import Survey, box_of, check_suffix, stem, survey
@@ -162,7 +162,7 @@ class _Video(NamedTuple):
 
 
 def read_youtube_vis(
-    data: Any, path: Path, *, video: int | None = None
+    data: Any, path: Path, *, sequence: int | str | None = None
 ) -> reading.Recorded:
     """Reads our files, ground truth of YouTube-VIS, or a list of results.
 
@@ -173,36 +173,37 @@ def read_youtube_vis(
     Args:
         data: What `reading.read_json` gives.
         path: The file, for messages.
-        video: Its "id", needed if the file is of several.
+        sequence: The video's "id", or the name of its folder in "file_names"; needed if
+            the file is of several.
 
     Raises:
         InputError: It is malformed, or holds no such video.
     """
     if isinstance(data, list):
-        annotations = reading.rows({"results": data}, "results", path)
-        known = None
+        annotations, known = _results(data, path), None
     else:
         annotations = reading.rows(data, "annotations", path)
         known = reading.rows(data, "videos", path)
-    chosen = _choose(annotations if known is None else known, known, video, path)
-    found = _video(chosen, path) if known is not None else _Video(chosen["video_id"])
+    found = _choose(annotations, known, sequence, path)
+    rows = [
+        (number, row)
+        for number, row in enumerate(annotations)
+        if reading.integer(row, "video_id", f"{path}: annotation {number}", low=0)
+        == found.id
+    ]
+    tracks = _track_ids(rows, path)
+    unit = dialects.score_unit(_scores(row for _, row in rows), path)
     by_frame: dict[int, list[Sighting]] = {}
     count = None if found.names is None else len(found.names)
-    size, seen, reader = found.size, set(), reading.MaskReader()
-    for number, row in enumerate(annotations):
+    size, reader = found.size, reading.MaskReader()
+    for (number, row), track in zip(rows, tracks, strict=True):
         where = f"{path}: annotation {number}"
-        if reading.integer(row, "video_id", where) != found.id:
-            continue
-        track = reading.integer(row, "id", where) if "id" in row else number + 1
-        if track in seen:
-            raise InputError(f"{where}: there already is a track {track}.")
-        seen.add(track)
         entries = row.get("segmentations")
         if not isinstance(entries, list) or len(entries) != (count or len(entries)):
             expected = f"a list of {count or 'all'} frames"
             raise reading.unexpected(where, '"segmentations"', entries, expected)
         count = len(entries)
-        size = _add_track(row, track, size, by_frame, reader, where)
+        size = _add_track(row, track, size, by_frame, reader, where, unit)
     if count is None or size is None:
         raise InputError(f"{path}: holds no masks of video {found.id}, nor its size.")
     reading.check_count(count, f"{path}: video {found.id}")
@@ -210,25 +211,67 @@ def read_youtube_vis(
     return reading.Recorded(count, size, by_frame, names=found.names, times=found.times)
 
 
-def _choose(rows, known, video: int | None, path: Path) -> Mapping[str, Any]:
-    """The row of the video; of results, the first that is of it."""
-    key = "video_id" if known is None else "id"
-    by_id: dict[int, Mapping[str, Any]] = {}
-    for row in rows:
-        by_id.setdefault(reading.integer(row, key, str(path)), row)
-    if video is None and len(by_id) == 1:
-        return next(iter(by_id.values()))
-    if video not in by_id:
-        shown = ", ".join(map(str, itertools.islice(by_id, 10))) or "none"
+def _results(data: list, path: Path) -> list[Mapping[str, Any]]:
+    """The rows of a list of results."""
+    rows = reading.rows({"results": data}, "results", path)
+    if rows and "video_id" not in rows[0] and "image_id" in rows[0]:
         raise InputError(
-            f"{path}: is of {len(by_id)} videos ({shown}); expected one, or the number "
-            "of one of them (the option video)."
+            f"{path}: is a list of COCO's results, which says nothing of the images; "
+            'expected an object with "images" and "annotations", the results, of which '
+            'each has a "track_id".'
         )
-    return by_id[video]
+    return rows
 
 
-def _video(row: Mapping[str, Any], path: Path) -> _Video:
-    where = f"{path}: video {row['id']}"
+def _choose(
+    annotations: Sequence[Mapping[str, Any]],
+    known: Sequence[Mapping[str, Any]] | None,
+    sequence: int | str | None,
+    path: Path,
+) -> _Video:
+    """The video to read; a list of results, whose `known` is None, has only its id."""
+    key = "video_id" if known is None else "id"
+    by_id: dict[int | str, Mapping[str, Any]] = {}
+    for row in annotations if known is None else known:
+        by_id.setdefault(reading.integer(row, key, str(path), low=0), row)
+    names = {i: _folder(row) if known is not None else "" for i, row in by_id.items()}
+    chosen = dialects.choose_video(names, sequence, path)
+    if known is None:
+        return _Video(int(chosen))
+    return _video(int(chosen), by_id[chosen], path)
+
+
+def _folder(video: Mapping[str, Any]) -> str:
+    """The name of the folder that the video's first frame is in; "" if in none."""
+    files = video.get("file_names")
+    first = files[0] if isinstance(files, list) and files else ""
+    return (["", *re.split(r"[/\\]", str(first))])[-2]
+
+
+def _track_ids(
+    rows: Sequence[tuple[int, Mapping[str, Any]]], path: Path
+) -> Sequence[int]:
+    """The tracks of annotations, by their ids; otherwise by their place in the file."""
+    ids: dict[int, None] = {}  # In the order of the annotations.
+    for number, row in rows:
+        where = f"{path}: annotation {number}"
+        own = reading.integer(row, "id", where, low=0) if "id" in row else number + 1
+        if own in ids:
+            raise InputError(f"{where}: there already is a track {own}.")
+        ids[own] = None
+    return dialects.from_one(list(ids), path)
+
+
+def _scores(rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+    """All scores of annotations, of tracks and of their frames."""
+    for row in rows:
+        yield row.get("score")
+        scores = row.get("scores")
+        yield from scores if isinstance(scores, list) else ()
+
+
+def _video(number: int, row: Mapping[str, Any], path: Path) -> _Video:
+    where = f"{path}: video {number}"
     size = reading.size(row, where)
     files = row.get("file_names")
     if not isinstance(files, list) or row.get("length", len(files)) != len(files):
@@ -236,15 +279,18 @@ def _video(row: Mapping[str, Any], path: Path) -> _Video:
         raise reading.unexpected(where, '"file_names"', files, expected)
     reading.check_count(len(files), where)
     names = [stem(name, f"{where}: frame {i}") for i, name in enumerate(files)]
+    dialects.check_names(files, path)
     if len(set(names)) < len(names):
         raise InputError(f"{where}: two frames have the same name.")
     times = _entries(row, "times", len(files), where)
     seconds = [reading.real(t, where, '"times"') for t in times]
     order = _entries(row, "order", len(files), where) if row.get("order") else None
-    return _Video(row["id"], size, names, seconds, order)
+    return _Video(number, size, names, seconds, order)
 
 
-def _add_track(row, track, size, by_frame, reader, where) -> tuple[int, int] | None:
+def _add_track(
+    row, track, size, by_frame, reader, where, unit
+) -> tuple[int, int] | None:
     """Adds the sightings of a track; returns the size of the frames, if known."""
     count = len(row["segmentations"])
     lists = [_entries(row, key, count, where) for key in OURS]
@@ -258,7 +304,7 @@ def _add_track(row, track, size, by_frame, reader, where) -> tuple[int, int] | N
         sighting = Sighting(
             track,
             mask,
-            reading.score(row.get("score") if score is None else score, source),
+            reading.score(row.get("score") if score is None else score, source, unit),
             reading.flag(moving, source),
             reading.motion(motion, source),
         )

@@ -2,13 +2,11 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import numpy as np
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.detector import Detector
@@ -29,7 +27,8 @@ class TrainedDetector(NamedTuple):
         config: Of the model.
         params: On the device.
         name: Of the weights, for people.
-        digest: sha256 of the parameters.
+        digest: The sha256 of the weights' file, as in its card and by `sha256sum`; see
+            `train.start.Part`.
     """
 
     config: ModelConfig
@@ -106,7 +105,7 @@ def load_detector(
     if (path / WEIGHTS).is_file():
         path = path / WEIGHTS  # Of a finished run.
     name = "bundled" if weights is None else str(weights)
-    _, params, config = read(str(path))
+    _, params, config, digest = read(str(path))
     parts = (*config.streams, "rpn", "box_head", "mask_head")
     parts += ("static",) * config.static_branch
     missing = [part for part in parts if part not in params]
@@ -123,11 +122,7 @@ def load_detector(
         config = dataclasses.replace(
             config, long_side=long, short_side=min(config.short_side, long)
         )
-    digest = hashlib.sha256(repr(config).encode())
-    for path_in_tree, array in sorted(flat(params).items()):
-        digest.update(path_in_tree.encode())
-        digest.update(np.ascontiguousarray(array, np.float32).data)
-    return TrainedDetector(config, jax.device_put(params), name, digest.hexdigest())
+    return TrainedDetector(config, jax.device_put(params), name, digest)
 
 
 def _used(

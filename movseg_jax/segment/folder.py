@@ -17,6 +17,9 @@ from movseg_jax.formats.conversion import FORMATS, Format
 from movseg_jax.writing import write_file
 
 RUN, OVERLAY, REPORT = "run.json", "overlay.mp4", "report.html"
+# Of what run.json says; raised when the same run would say something else. 2: of the
+# weights it has the sha256 of their file, before of their configuration and arrays.
+FORMAT = 2
 WORK, LOCK = ".movseg", ".lock"
 ALWAYS: tuple[Format, ...] = ("tracks", "masks")  # Formats that every run writes.
 # As `writing.whole_file` names files that are being written.
@@ -120,6 +123,15 @@ class RunFolder:
         return None
 
     def _check_same(self, known, about, what):
+        written = known["about"].get("versions")
+        written = written.get(RUN) if isinstance(written, Mapping) else None
+        if written != FORMAT:
+            raise InputError(
+                f"{self.path}: has {what}, of another version of movseg, whose {RUN} "
+                f"has format {written or 1} instead of {FORMAT}, so that it cannot be "
+                "told whether it is the same run; choose another folder, or "
+                "--overwrite."
+            )
         if known["about"] != about:
             raise InputError(
                 f"{self.path}: has {what} ({_difference(known.get('about'), about)}); "

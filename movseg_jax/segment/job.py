@@ -36,7 +36,14 @@ from movseg_jax.segment.detecting import (
     stopwatch,
 )
 from movseg_jax.segment.detector import TrainedDetector
-from movseg_jax.segment.folder import ALWAYS, OVERLAY, REPORT, RunFolder
+from movseg_jax.segment.folder import (
+    ALWAYS,
+    FORMAT,
+    OVERLAY,
+    REPORT,
+    RUN,
+    RunFolder,
+)
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.segment.settings import FPS_RANGE, Settings, link_moving
 from movseg_jax.segment.until import (
@@ -148,6 +155,7 @@ def _about(source, detector, settings) -> dict[str, Any]:
                 "model": dataclasses.asdict(detector.config),
                 "settings": dataclasses.asdict(settings),
                 "versions": {
+                    RUN: FORMAT,
                     "movseg_jax": _own_version(),
                     "jax": jax.__version__,
                     "opencv": cv2.__version__,

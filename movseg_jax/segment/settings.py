@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from movseg_jax.config import ModelConfig, TrackConfig
+from movseg_jax.config import MIN_FRAMES, MIN_MOTION, ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import FORMATS, Format
 from movseg_jax.track.joining import join_tracks
@@ -14,9 +14,6 @@ from movseg_jax.track.moving import drop_resting
 from movseg_jax.tracks import FrameDetections
 
 IMAGE_FPS = 25.0  # At which the overlay of a folder of images plays.
-# Of tracks that are kept: see `track.moving`. Compression and noise alone have
-# flow of about a tenth of a pixel.
-MIN_MOTION, MIN_FRAMES = 0.2, 5
 FPS_RANGE = (0.001, 1000.0)  # Of a video that is written.
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from movseg_jax.config import TrackConfig
+from movseg_jax.config import MIN_FRAMES, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FlowSource, detect_frames
 from movseg_jax.segment.detector import TrainedDetector, load_detector
-from movseg_jax.segment.settings import MIN_FRAMES, link_moving
+from movseg_jax.segment.settings import link_moving
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.video.reading import Frame, read_frames
 

@@ -92,9 +92,10 @@ def to_tracked_frame(
     """The tracks in one frame, in the order to paint them.
 
     Moving detections that may start a track are painted over all others, then those
-    with higher scores. Among equal ones, moving are painted over static ones, then
-    newer over older tracks. Where several detections belong to a track, its mask is
-    their union, and the rest is that of the highest ranked one.
+    with higher scores. Among equal ones, newer tracks are painted over older ones, as
+    the authors' code does by a stable sort of its list of tracks. Where several
+    detections belong to a track, its mask is their union, and the rest is that of the
+    highest ranked one.
 
     Args:
         frame: The detections that were linked.
@@ -106,18 +107,18 @@ def to_tracked_frame(
     """
     config = config or TrackConfig()
     check_count(frame, ids, name)
-    seen: dict[int, list[tuple[bool, float, bool, Detection]]] = {}
-    for number, detection, rank in ranked(frame, config):
-        if ids[number]:
-            moving = number < len(frame.moving)
-            seen.setdefault(int(ids[number]), []).append((*rank, moving, detection))
+    seen: dict[int, list[Candidate]] = {}
+    for candidate in ranked(frame, config):
+        if id := int(ids[candidate.number]):
+            seen.setdefault(id, []).append(candidate)
     sightings = []
     for id, found in seen.items():
-        *rank, moving, best = max(found, key=lambda entry: entry[:3])
-        shown = [entry[3].mask for entry in found]
+        number, best, rank = max(found, key=lambda candidate: candidate.rank)
+        shown = [candidate.detection.mask for candidate in found]
         mask = masks.union(shown) if len(shown) > 1 else best.mask
+        moving = number < len(frame.moving)
         sighting = Sighting(id, mask, best.score, moving, best.motion)
-        sightings.append(((*rank, moving, id), sighting))
+        sightings.append(((*rank, id), sighting))
     sightings.sort(key=lambda entry: entry[0])
     return TrackedFrame(name, size, time, tuple(s for _, s in sightings), frame.cut)
 

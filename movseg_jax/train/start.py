@@ -6,6 +6,7 @@ from the appearance model; its fusion starts from random weights (section 3.3).
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from movseg_jax.config import Config, ModelConfig, StartConfig
 from movseg_jax.config_json import from_json
 from movseg_jax.detector import Detector
 from movseg_jax.errors import InputError
+from movseg_jax.train import manifest
 from movseg_jax.train.arrays import flat, nested
-from movseg_jax.train.checkpoints import CHECKPOINTS, restore_params
+from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, restore_params
 from movseg_jax.types import Inputs
 from movseg_jax.weights.files import load_weights
 
@@ -35,11 +37,14 @@ class Part(NamedTuple):
         name: What the user called them.
         params: Nested dicts of NumPy arrays.
         config: Of their model.
+        sha256: The sha256 of the weights' file; of a run that is not finished, that of
+            its checkpoint's manifest.json, which has the hashes of all its files.
     """
 
     name: str
     params: Mapping[str, Any]
     config: ModelConfig
+    sha256: str
 
 
 class Start(NamedTuple):
@@ -237,7 +242,7 @@ def read(source: str, fusion: str | None = None) -> Part:
     path = Path(source)
     if path.suffix in (".safetensors", ".json"):
         weights = load_weights(path, fusion=fusion)
-        return Part(source, weights.params, weights.config)
+        return Part(source, weights.params, weights.config, weights.sha256)
     config_file = path / "config.json"
     if not config_file.is_file():
         raise InputError(
@@ -246,8 +251,13 @@ def read(source: str, fusion: str | None = None) -> Part:
         )
     config = from_json(Config, config_file.read_text(), str(config_file))
     average = config.train.ema_decay > 0  # As in the weights that the run leaves.
-    params = restore_params(path / CHECKPOINTS, average=average)
-    return Part(source, params, config.model)
+    checkpoints = Checkpoints(path / CHECKPOINTS)
+    step = checkpoints.latest_good()
+    if step is None:
+        raise InputError(f"{path / CHECKPOINTS}: has no whole checkpoint.")
+    params = restore_params(checkpoints.folder, step, average=average)
+    hashes = (checkpoints.folder / str(step) / manifest.NAME).read_bytes()
+    return Part(source, params, config.model, hashlib.sha256(hashes).hexdigest())
 
 
 def _part(path):

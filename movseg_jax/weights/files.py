@@ -33,11 +33,13 @@ class Weights(NamedTuple):
         params: Nested dicts of read-only float32 arrays, as Flax takes them.
         config: The model that the parameters are for.
         card: Where they are from: what was given to `save_weights`.
+        sha256: The sha256 of the .safetensors file, as in the card and by `sha256sum`.
     """
 
     params: Params
     config: ModelConfig
     card: dict[str, Any]
+    sha256: str
 
 
 def save_weights(
@@ -125,7 +127,7 @@ def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
             node = node.setdefault(group, {})
         node[leaf] = flat[name].astype(np.float32, copy=False)
         node[leaf].flags.writeable = False
-    return Weights(params, config, content["card"])
+    return Weights(params, config, content["card"], content["sha256"])
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:

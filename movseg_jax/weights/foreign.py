@@ -28,8 +28,12 @@ MAX_FILE_SIZE = 4 * 2**30
 MAX_NAMES = 20_000  # Entries of a file, at any depth.
 MAX_NAME_LENGTH = 500
 MAX_DEPTH = 16  # Of dicts in dicts.
-MODEL_KEYS = ("model", "state_dict", "blobs")  # Where a file keeps the model, if not
-# at its top: detectron2 and Detectron.pytorch, Lightning, Detectron.
+# Where a file keeps the model, if not at its top: detectron2 and Detectron.pytorch,
+# Lightning, Detectron, PyTorch's tutorials; and its moving average, if it is alone.
+MODEL_KEYS = (
+    *("model", "state_dict", "blobs", "model_state_dict"),
+    *("model_ema", "ema", "state_dict_ema", "ema_state_dict"),
+)
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _SAFETENSORS_DTYPES = {

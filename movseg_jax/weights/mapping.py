@@ -6,7 +6,7 @@ and of everything that does not fit, so that one message can say it all.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,8 +22,9 @@ EPSILON = 1e-5  # Added to a batch norm's variance.
 # The start of a file's sha256, where another epsilon is needed: torchvision's own
 # COCO_V1 weights, for which it calls `overwrite_eps(model, 0.0)`.
 EPSILON_OF_FILES = {"bf2d0c1e": 0.0}
-# Wrappers of a whole model put these in front of every name.
-PREFIX = re.compile(r"module\.|resnetv2\d*_")
+# Gluon puts this in front of every name; wrappers in PyTorch put words with dots there.
+GLUON_PREFIX = re.compile(r"resnetv2\d*_")
+MAX_WRAPPERS = 6  # Words in front of a name, as "model.module." has two.
 MAX_LISTED = 8  # Problems in one message.
 
 
@@ -44,10 +45,33 @@ class Layer(NamedTuple):
 class Source:
     """A file being converted: what it held, what was taken, and what is wrong."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, prefix: str | None = None):
+        """Reads the file.
+
+        Args:
+            path: The file.
+            prefix: The start of the names of the model's arrays; None finds it, where
+                the file holds one model.
+
+        Raises:
+            InputError: The file cannot be read, or holds no model of a known kind or
+                several.
+        """
         self.path = path
         file = read_file(path)
-        self.tensors = _strip_prefix(file.tensors)
+        found = _find_prefix(path, file.tensors) if prefix is None else prefix
+        self.tensors = {
+            name.removeprefix(found): array
+            for name, array in file.tensors.items()
+            if name.startswith(found)
+        }
+        if file.tensors and not self.tensors:
+            first = ", ".join(sorted(file.tensors)[:5])
+            raise InputError(
+                f"{path}: no array's name begins with {prefix!r}; its first are "
+                f"{first:.300}."
+            )
+        outside = [name for name in file.tensors if not name.startswith(found)]
         self.family = _recognise(path, self.tensors)
         self.sha256 = file.sha256
         self.epsilon = EPSILON_OF_FILES.get(file.sha256[:8], EPSILON)
@@ -58,6 +82,14 @@ class Source:
         self.ignored: dict[str, list[str]] = {}
         if file.ignored:
             self.ignored["not an array of the model"] = file.ignored
+        if outside:
+            self.ignored[f"its name does not begin with {found!r}"] = outside
+            if prefix is None:  # Counters of wrappers; what is more may be of use.
+                self.problems += [
+                    f"{name} does not begin with {found!r} as the model's arrays do"
+                    for name in outside
+                    if file.tensors[name].size > 1
+                ]
 
     def spell(self, layer: Layer) -> str:
         """What the file calls the layer."""
@@ -189,11 +221,44 @@ def _recognise(path: Path, tensors: Mapping[str, np.ndarray]) -> Family:
     )
 
 
-def _strip_prefix(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    found = PREFIX.match(next(iter(tensors), ""))
-    if found and all(name.startswith(found[0]) for name in tensors):
-        return {name.removeprefix(found[0]): a for name, a in tensors.items()}
-    return tensors
+def _find_prefix(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
+    """The start that wrappers put in front of the model's names: "model." or nothing.
+
+    Raises:
+        InputError: Several models are in the file, such as one and its moving average.
+    """
+    found = {
+        start
+        for name in tensors
+        for start in _starts(name)
+        if any(re.match(family.signature, name[len(start) :]) for family in FAMILIES)
+    }
+    # A detector's trunk is a model by itself, too; the detector is what is meant.
+    models = sorted(
+        start
+        for start in found
+        if not any(start != other and start.startswith(other) for other in found)
+    )
+    if len(models) > 1:
+        shown = ", ".join(map(repr, models[:MAX_LISTED]))
+        raise InputError(
+            f"{path}: holds {len(models)} models, whose arrays' names begin with "
+            f"{shown}; choose one of them by `prefix`."
+        )
+    return models[0] if models else ""
+
+
+def _starts(name: str) -> Iterator[str]:
+    """What may be in front of a name: nothing, its first word, its first two, ..."""
+    yield ""
+    end = 0
+    for _ in range(MAX_WRAPPERS):
+        end = name.find(".", end) + 1
+        if not end:
+            break
+        yield name[:end]
+    if gluon := GLUON_PREFIX.match(name):
+        yield gluon[0]
 
 
 def _is_finite(array: np.ndarray) -> bool:
