@@ -55,7 +55,8 @@ class Segment:
     fps: float = 25.0
     """Of the overlay of a folder of frames."""
     allow_truncated: bool = False
-    """Of a damaged video, what is before the damage is enough."""
+    """Exit with status 0 although the video is damaged: the results are of the frames
+    that can be read."""
     timing: bool = False
     """Say how long each part took."""
     overwrite: bool = False
@@ -120,8 +121,8 @@ class Segment:
         if summary.damage:
             print(report)
             raise InputError(
-                f"{summary.damage} The results are of the {summary.frames} frames "
-                "before."
+                f"{summary.damage} The results are of {summary.frames} frames; "
+                "--allow-truncated accepts that."
             )
         return report
 

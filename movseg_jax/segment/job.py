@@ -67,8 +67,7 @@ class Summary(NamedTuple):
         frames: That were detected in.
         tracks: Number of tracks; 0 if it is not finished.
         timing: Seconds by part.
-        damage: What is wrong with the video after those frames; "" if nothing is, or
-            if that was allowed.
+        damage: What is wrong with the video; "" if nothing is, or if that was allowed.
         already: Whether everything was there before.
     """
 
@@ -99,8 +98,8 @@ def segment_to_folder(
         detector: From `load_detector`.
         settings: Of the run.
         overwrite: Replace what another run left there.
-        allow_truncated: Of a damaged video, what is before the damage is enough.
-            What is wrong then stands in run.json only.
+        allow_truncated: Whether the frames of a damaged video that can be read are
+            enough. What is wrong with it is then in run.json only.
         progress: Called with the number of frames done, and of all if it is known.
 
     Raises:

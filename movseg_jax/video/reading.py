@@ -73,7 +73,7 @@ def read_frames(
             both, a number and a file or folder, it is the latter.
         start: The number of the first frame to give.
         max_frames: How many to give at most.
-        allow_truncated: Of a damaged video file, the frames before the damage are
+        allow_truncated: Whether the frames of a damaged video file that can be read are
             enough, if there are any. Otherwise an error follows them.
 
     Raises:
