@@ -193,11 +193,75 @@ def test_ids_of_shallow_grey_images_are_the_numbers_in_them():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_of_animations_the_first_picture_is_read(kind):
-    others = [Image.fromarray(255 - picture())]
+def test_all_pictures_of_a_file_are_read_or_it_is_refused(kind, tmp_path):
+    pages = [picture(), 255 - picture(), picture()[::-1].copy(), picture()]
+    others = [Image.fromarray(page) for page in pages[1:]]
     lossless = {"lossless": True} if kind == "WEBP" else {}
-    data = encoded(picture(), kind, save_all=True, append_images=others, **lossless)
+    data = encoded(pages[0], kind, save_all=True, append_images=others, **lossless)
+    (tmp_path / "a").write_bytes(data)
+    assert images.count_pictures(tmp_path / "a") == 4
+    assert_array_equal(list(images.read_pictures(tmp_path / "a")), pages)
+    for use in (images.read_rgb, images.read_ids, images.image_size):
+        with pytest.raises(InputError, match=r"a\.tif: holds 4 pictures, expected one"):
+            use(data, source="a.tif")
+    (tmp_path / "one").write_bytes(encoded(pages[0], kind, **lossless))
+    assert images.count_pictures(tmp_path / "one") == 1
+    assert_array_equal(list(images.read_pictures(tmp_path / "one")), pages[:1])
+
+
+def test_thumbnails_and_previews_are_no_pictures(tmp_path):
+    small = Image.fromarray(picture(8, 12))
+    thumbnail = Image.fromarray(picture(8, 12))
+    thumbnail.encoderinfo = {"tiffinfo": {254: 1}}
+    data = encoded(picture(), "TIFF", save_all=True, append_images=[thumbnail])
     assert_array_equal(images.read_rgb(data, source="a"), picture())
+    (tmp_path / "a.tif").write_bytes(data)
+    assert images.count_pictures(tmp_path / "a.tif") == 1
+    preview = encoded(picture(), "MPO", save_all=True, append_images=[small])
+    assert images.image_size(preview, source="a") == (33, 50)
+    (tmp_path / "a.jpg").write_bytes(preview)
+    assert images.count_pictures(tmp_path / "a.jpg") == 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("shape", [(33, 50), (33, 50, 3), (33, 50, 4)])
+def test_the_value_that_is_white_can_be_given(bits, suffix, shape, tmp_path):
+    top = 2**bits - 1
+    values = np.random.default_rng(0).integers(0, top, shape, np.uint16, endpoint=True)
+    values[0, 0] = top
+    _, data = cv2.imencode(suffix, values)  # In the order BGR.
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data.tobytes())
+    rgb = np.stack([values] * 3, -1) if values.ndim == 2 else values[..., 2::-1]
+    for white in (None, top, 300):
+        expected = np.minimum(np.round(rgb / (white or 65535) * 255), 255)
+        image = images.read_rgb(path, white=white)
+        assert np.abs(image - expected).max() <= (white is not None)  # Of two halves.
+        assert_array_equal(
+            image, images.read_rgb(data.tobytes(), source="a", white=white)
+        )
+        assert_array_equal([image], list(images.read_pictures(path, white=white)))
+    assert images.brightest(path) == rgb.max()
+    assert images.read_header(path).bits == 16
+
+
+def test_pages_of_16_bits_in_colour_are_read_each(tmp_path):
+    pages = np.random.default_rng(0).integers(0, 4096, (5, 9, 12, 3), np.uint16)
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), [p[..., ::-1] for p in pages])
+    found = list(images.read_pictures(tmp_path / "a.tif", white=4095))
+    assert_array_equal(found, np.round(pages / 4095 * 255).astype(np.uint8))
+
+
+def test_in_8_bits_nothing_else_is_white(tmp_path):
+    assert images.brightest(write(tmp_path / "a.png", encoded(picture()))) is None
+    with pytest.raises(InputError, match=r"a\.png: has 8 bits a channel"):
+        images.read_rgb(tmp_path / "a.png", white=4095)
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
 
 
 def test_what_is_no_image_is_an_error_that_names_it(tmp_path):
