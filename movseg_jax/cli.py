@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from movseg_jax.commands.data import Data, Synth
 from movseg_jax.commands.evaluation import Eval
 from movseg_jax.commands.training import Convert, Plot, Train
 from movseg_jax.commands.video import ConvertTracks, Demo, Flow, Segment
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, InputNote
 from movseg_jax.process import prepare_jax
 
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _unread_output_ignored():
             command = _parse(argv)
+        warnings.showwarning = _show_warning
         prepare_jax()
         report = command.run()
         with _unread_output_ignored():
@@ -36,6 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"movseg: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+_show_with_its_place = warnings.showwarning
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None):
+    """Prints a note to users as one line, and any other warning as Python does."""
+    if issubclass(category, InputNote):
+        print(f"movseg: note: {message}", file=sys.stderr)
+    else:
+        _show_with_its_place(message, category, filename, lineno, file, line)
 
 
 @contextlib.contextmanager

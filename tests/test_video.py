@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
 
 from movseg_jax import images
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, InputNote
 from movseg_jax.video.reading import probe, read_frames
 from movseg_jax.video.writing import VideoWriter
 
@@ -650,6 +651,90 @@ def test_folders_without_images_and_with_damaged_ones_are_errors(tmp_path):
     (tmp_path / "a2.png").write_bytes(data[:-100])
     with pytest.raises(InputError, match=r"a2\.png"):
         read(tmp_path)
+
+
+def test_every_picture_of_a_file_is_a_frame(tmp_path):
+    pages = [Image.fromarray(picture(i)) for i in range(24)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    frames = list(read_frames(tmp_path / "a.tif"))
+    assert [frame.name for frame in frames] == [f"{i:05d}" for i in range(24)]
+    assert_array_equal([f.image for f in frames], [picture(i) for i in range(24)])
+    for source in (tmp_path, str(tmp_path / "*.tif")):  # With nothing else in it.
+        assert_array_equal(read(source, start=20), [picture(i) for i in range(20, 24)])
+        info = probe(source)
+        assert (info.frame_count, info.kind) == (24, "images")
+        assert info.names == tuple(f"{i:05d}" for i in range(24))
+    save(tmp_path / "b.png", picture(0))
+    with pytest.raises(InputError, match=r"a\.tif: holds 24 pictures, expected one"):
+        read(tmp_path)
+    pages[9] = Image.fromarray(picture(9, (48, 66)))
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match=r"picture 9: has 66x48 pixels, .* 64x48"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_values_of_12_bits_in_16_are_noted_and_what_is_white_can_be_said(
+    suffix, tmp_path
+):
+    for i in range(3):
+        deep = picture(i)[..., 0].astype(np.uint16) * 16
+        cv2.imwrite(str(tmp_path / f"{i}{suffix}"), deep)
+    message = rf"0{suffix}: no value is above \d+ of 65535, .*--white 4095 "
+    with pytest.warns(InputNote, match=message):
+        dark = read(tmp_path)
+    bright = read(tmp_path, white=4095)  # Without a note.
+    assert dark[0].max() < 16
+    for i, image in enumerate(bright):
+        assert np.abs(image[..., 0] - picture(i)[..., 0].astype(int)).max() <= 1
+    with pytest.raises(InputError, match="white is 0"):
+        read(tmp_path, white=0)
+    with pytest.raises(InputError, match="8 bits"):
+        read(save(tmp_path / "c.png", picture(0)), white=4095)
+    with pytest.raises(InputError, match="16 bits only"):
+        read(make(tmp_path / "a.mp4"), white=4095)
+
+
+@pytest.mark.parametrize(
+    "folder", ["dir [x]", "[0-9]", "a*b", "what?", "[", "x]", "dir [x]/[y]"]
+)
+def test_patterns_below_folders_of_any_name_are_found(folder, tmp_path):
+    place = tmp_path / folder
+    place.mkdir(parents=True)
+    for i in (2, 10):
+        save(place / f"f{i}.png", picture(i))
+        save(place / f"g[{i}].png", picture(i))
+    (tmp_path / "dir x").mkdir()
+    save(tmp_path / "dir x" / "f1.png", picture(1))
+    assert_array_equal(read(f"{place}/f*.png"), [picture(2), picture(10)])
+    assert_array_equal(read(f"{place}/f[1]*.png"), [picture(10)])
+    assert_array_equal(read(f"{place}/g[*.png"), [picture(2), picture(10)])
+    assert_array_equal(read(f"{place}/g[2].p*"), [picture(2)])
+    assert_array_equal(read(f"{place}/**/f*.png"), [picture(2), picture(10)])
+
+
+def test_a_folder_without_images_says_what_it_has(tmp_path):
+    with pytest.raises(InputError, match=r"has no images.* It is empty"):
+        read(tmp_path)
+    (tmp_path / "b.mp4").touch()
+    with pytest.raises(InputError, match=r"has no images.*'b\.mp4': name a file"):
+        read(tmp_path)
+    (tmp_path / "frames").mkdir()
+    save(tmp_path / "frames" / "0.png", picture(0))
+    with pytest.raises(InputError, match=r"Images are in \S*frames: name that folder"):
+        read(tmp_path)
+
+
+def test_the_order_of_frames_is_that_of_their_numbers_or_refused(tmp_path):
+    for i in (-2, -1, 0, 1):
+        save(tmp_path / f"{i}.png", picture(i))
+    for source in (tmp_path, f"{tmp_path}/*.png"):
+        assert [frame.name for frame in read_frames(source)] == ["-2", "-1", "0", "1"]
+    for i in (0.5, 0.25):
+        save(tmp_path / f"{i}.png", picture(0))
+    for source in (tmp_path, f"{tmp_path}/*.png"):
+        with pytest.raises(InputError, match="order of its frames is ambiguous"):
+            read(source)
 
 
 class Camera:

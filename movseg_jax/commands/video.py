@@ -54,6 +54,9 @@ class Segment:
     """Frames that the device gets at once."""
     fps: float = 25.0
     """Of the overlay of a folder of frames."""
+    white: int | None = None
+    """Value that is white in images of 16 bits, such as 4095 for a camera of 12 bits;
+    otherwise 65535."""
     allow_truncated: bool = False
     """Exit with status 0 although the video is damaged: the results are of the frames
     that can be read."""
@@ -85,6 +88,7 @@ class Segment:
             batch_size=self.batch_size,
             save=self.save,
             fps=self.fps,
+            white=self.white,
         )
         share_processor()
         detector = load_detector(self.weights, use=self.model, max_side=self.max_side)
@@ -116,6 +120,10 @@ class Segment:
             f"{self.out}: finished{already}, {summary.tracks} tracks in "
             f"{summary.frames} frames."
         )
+        if summary.frames == 1 and not summary.tracks:
+            report += (
+                "\nOne frame alone shows no motion, so no track can be seen to move."
+            )
         if self.timing and summary.timing:
             report += "\n" + _timing_table(summary.timing, summary.frames)
         if summary.damage:
@@ -186,6 +194,8 @@ class ConvertTracks:
     """Frames per second, for alpha; the tracks' own times without."""
     image_suffix: str = ".jpg"
     """Of the frames' files, for tracks, coco and colmap."""
+    white: int | None = None
+    """Value that is white in the video's images of 16 bits; otherwise 65535."""
     dilate: int = 0
     """Pixels by which objects grow, for colmap."""
     overwrite: bool = False
@@ -203,7 +213,8 @@ class ConvertTracks:
         video = self.video
 
         def frames():
-            return (frame.image for frame in read_frames(video or ""))
+            read = read_frames(video or "", white=self.white)
+            return (frame.image for frame in read)
 
         write_tracks(
             tracks,
@@ -237,6 +248,9 @@ class Flow:
     """Longer side to compute at, in pixels; less is faster. None is the frame's."""
     max_frames: int | None = None
     """Frames to read at most; a camera would go on for ever."""
+    white: int | None = None
+    """Value that is white in images of 16 bits, such as 4095 for a camera of 12 bits;
+    otherwise 65535."""
     overwrite: bool = False
     """Replace what the folder holds."""
     quiet: bool = False
@@ -255,12 +269,17 @@ class Flow:
                 "expected at least 2."
             )
         is_camera = self.video.isdecimal() and not Path(self.video).exists()
-        total = None if is_camera else probe(self.video).frame_count
-        frames = read_frames(self.video, max_frames=self.max_frames)
+        total = None
+        if not is_camera:
+            total = probe(self.video, white=self.white).frame_count
+        frames = read_frames(self.video, max_frames=self.max_frames, white=self.white)
+        source = fingerprint(self.video)
+        if self.white is not None:
+            source += f", {self.white} being white"
         counts = write_flows(
             ((frame.name, frame.image) for frame in frames),
             self.out,
-            source=fingerprint(self.video),
+            source=source,
             to=self.to,
             estimator=self.estimator,
             working_side=self.working_side,

@@ -108,7 +108,8 @@ def segment_to_folder(
     """
     settings = settings or Settings()
     began, timing = time.perf_counter(), {}
-    info, about = probe(source), _about(source, detector, settings)
+    info = probe(source, white=settings.white)
+    about = _about(source, detector, settings)
     for name in info.names or ():
         check_name(name, source)
     flow = open_flow(settings.flow)
@@ -220,6 +221,7 @@ class _Job:
             self.source,
             start=len(record),
             max_frames=None if limit is None else max(0, limit - len(record)),
+            white=self.settings.white,
         )
         damage: list[str] = []
         checked = until_damage(
@@ -326,7 +328,13 @@ class _Job:
         camera = self.info.kind == "camera"
         source = str(self._camera_file()) if camera else self.source
         height, width = self.info.size  # The camera's file has even sides.
-        for frame in read_frames(source, max_frames=count, allow_truncated=True):
+        frames = read_frames(
+            source,
+            max_frames=count,
+            allow_truncated=True,
+            white=self.settings.white,
+        )
+        for frame in frames:
             yield frame.image[:height, :width]
 
 
