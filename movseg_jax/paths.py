@@ -1,5 +1,6 @@
 """File names: natural order, and names from files that must stay in their folder."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterable
@@ -132,6 +133,90 @@ def list_images(folder: Path, *, frames: bool = True) -> list[Path]:
 def is_image(name: str) -> bool:
     """Whether a file is an image by its name, and not hidden."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def refuse_overlap(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuses an output that is, contains or lies in an input, whatever links say.
+
+    Args:
+        output: The file or folder to write, which need not exist.
+        inputs: The files and folders to read. Those that do not exist do not matter.
+
+    Raises:
+        InputError: It overlaps with one of them.
+    """
+    own = _identity(output)
+    above = _identities_above(output)
+    known: dict[Path, set[tuple[int, int]]] = {}
+    for path in inputs:
+        identity = _identity(path)
+        if identity is None:
+            continue
+        folder = _resolved(path).parent
+        if folder not in known:  # Of all frames of a video it is one.
+            known[folder] = {*filter(None, [_identity(folder)])}
+            known[folder] |= _identities_above(folder)
+        relation = None
+        if identity == own:
+            relation = "is"
+        elif identity in above:
+            relation = "lies in"
+        elif own in known[folder]:
+            relation = "contains"
+        if relation:
+            raise InputError(
+                f"{output}: what is to be written {relation} what is read, {path}; "
+                "choose another place for it, so that nothing read is replaced."
+            )
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # A loop of links, a NUL.
+        return path.absolute()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file or folder from all others; None if there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _identities_above(path: Path) -> set[tuple[int, int]]:
+    return {*filter(None, map(_identity, _resolved(path).parents))}
+
+
+def refuse_addresses(arguments: Any) -> None:
+    """Refuses addresses such as "gs://bucket/folder" among arguments.
+
+    They would be taken for names of folders here.
+
+    Args:
+        arguments: Texts, paths, and tuples, lists and dataclasses of these; whatever
+            else they hold does not matter.
+
+    Raises:
+        InputError: One of them is an address.
+    """
+    if dataclasses.is_dataclass(arguments):
+        for field in dataclasses.fields(arguments):
+            refuse_addresses(getattr(arguments, field.name))
+    elif isinstance(arguments, tuple | list):
+        for argument in arguments:
+            refuse_addresses(argument)
+    elif isinstance(arguments, str | Path):
+        # A `Path` of an address has lost a slash.
+        found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", text := str(arguments))
+        if found:
+            raise InputError(
+                f"{found[1]}://{text[found.end() :]} is an address, which is not read "
+                "or written; expected a path. Copy to and from a local folder with "
+                "the service's own tool, or mount it."
+            )
 
 
 def inside(root: Path, name: str, *, source: str) -> Path:

@@ -81,6 +81,15 @@ class Eval:
     quiet: bool = False
     """Show no progress."""
 
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        paths = (self.pred, self.data_dir, self.gt)
+        return [path for path in paths if path is not None]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [path for path in (self.out, self.html) if path is not None]
+
     def run(self) -> str:
         """Runs the command; returns what to print."""
         try:
@@ -164,7 +173,6 @@ class Eval:
             allow_extra=self.allow_extra,
             draws=self.draws,
             workers=self.workers,
-            aside=tuple(path for path in (self.out, self.html) if path is not None),
         )
 
     def _refuse_useless(self, settings, two_folders: bool, any_set: bool) -> None:

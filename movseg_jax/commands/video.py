@@ -69,6 +69,18 @@ class Segment:
     track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     """How detections are linked."""
 
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.video.reading import source_paths
+
+        flow = [] if self.flow in ("dis", "farneback") else [Path(self.flow)]
+        weights = [] if self.weights is None else [self.weights]
+        return [*source_paths(self.video), *flow, *weights]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
+
     def run(self) -> str:
         """Runs the command; returns what to print."""
         from tqdm import tqdm
@@ -157,6 +169,14 @@ class Demo:
     quiet: bool = False
     """Show no progress."""
 
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        return [] if self.weights is None else [self.weights]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
+
     def run(self) -> str:
         """Runs the command; returns what to print."""
         from movseg_jax import demo
@@ -200,6 +220,17 @@ class ConvertTracks:
     """Pixels by which objects grow, for colmap."""
     overwrite: bool = False
     """Replace what is there."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.video.reading import source_paths
+
+        video = [] if self.video is None else source_paths(self.video)
+        return [self.tracks, *video]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
@@ -255,6 +286,16 @@ class Flow:
     """Replace what the folder holds."""
     quiet: bool = False
     """Show no progress."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.video.reading import source_paths
+
+        return source_paths(self.video)
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""

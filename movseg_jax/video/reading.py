@@ -164,6 +164,17 @@ def fingerprint(source: str | Path | int) -> str:
     return f"{Path(str(source)).resolve()} ({len(found)} images, {digest[:16]})"
 
 
+def source_paths(source: str | Path | int) -> list[Path]:
+    """The files that frames are read from, or their folder; none of a camera.
+
+    Raises:
+        InputError: There is nothing to read.
+    """
+    kind, found = _find(source)
+    folder = Path(str(source))
+    return [folder] if kind == "images" and folder.is_dir() else found
+
+
 def _first(frames: Generator[Frame, None, None], count: int | None) -> Iterator[Frame]:
     with contextlib.closing(frames):  # A camera or file, whenever the reader stops.
         yield from itertools.islice(frames, count)
