@@ -177,7 +177,7 @@ ADDRESSES = {
     "train ": ["c.py", "--workdir", "x", "--data-dir", "gs://bucket/x"],
     "train  ": ["gs://bucket/c.py", "--workdir", "x", "--data-dir", "x"],
     "train   ": [
-        "c.py", "--workdir", "x", "--data-dir", "x", "--start.weights", "gs://bucket/x",
+        "c.py", "--workdir", "x", "--data-dir", "x", "--train.start.weights", "gs://bucket/x",
     ],
     "plot": ["runs/a", "gs://bucket/x"],
     "plot ": ["runs/a", "--out", "gs://bucket/x.html"],
@@ -201,9 +201,9 @@ def test_addresses_are_refused_at_once(name, tmp_path, monkeypatch, capsys):
 
 def test_an_address_in_a_config_is_refused(tmp_path):
     config = Path(__file__).parents[1] / "configs" / "tiny.py"
-    assert read_config(config, []).start.weights == ""
+    assert read_config(config, []).train.start.weights == ""
     with pytest.raises(InputError, match="gs://bucket/x is an address"):
-        read_config(config, ["--start.weights=gs://bucket/x"])
+        read_config(config, ["--train.start.weights=gs://bucket/x"])
 
 
 def test_what_only_looks_like_an_address_is_a_path(place):
