@@ -22,6 +22,7 @@ from movseg_jax.errors import InputError
 MAX_PIXELS = 2**26  # Of an image; a frame of 8K video has half of them.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
 MAX_BYTES = 2**29  # Of an image file.
+Stream = io.BytesIO | io.BufferedReader
 _NEW_SUBFILE_TYPE = 254  # A TIFF tag; its lowest bit marks a thumbnail.
 
 
@@ -33,12 +34,14 @@ class Header(NamedTuple):
         size: The height and width as they are stored.
         mode: The channels as Pillow names them, such as "RGB"; "I" and "I;16" are grey.
         bits: The bits of a channel that is read: 8, or 16 for anything deeper.
+        pictures: The number of pictures that `read_pictures` gives.
     """
 
     format: str
     size: tuple[int, int]
     mode: str
     bits: int
+    pictures: int
 
 
 def read_header(file: Path | bytes, *, source: str | None = None) -> Header:
@@ -47,10 +50,10 @@ def read_header(file: Path | bytes, *, source: str | None = None) -> Header:
     Raises:
         InputError: As `read_rgb`.
     """
-    with _opened(file, source) as (image, _):
+    with _opened(file, source, several=True) as (image, _):
         bits = 16 if image.mode.startswith("I") or _is_deep_colour(image) else 8
-        size = image.height, image.width
-        return Header(image.format or "", size, image.mode, bits)
+        size, count = (image.height, image.width), len(_pictures(image))
+        return Header(image.format or "", size, image.mode, bits, count)
 
 
 def image_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, int]:
@@ -84,7 +87,7 @@ def read_rgb(
             more than `MAX_PIXELS`; or `white` is given and it has 8 bits.
     """
     with _opened(file, source) as (image, stream):
-        return _read_rgb(image, stream, 0, source or str(file), upright, white)
+        return _read_rgb(image, stream, source or str(file), upright, white)
 
 
 def read_pictures(
@@ -102,17 +105,7 @@ def read_pictures(
         for number in _pictures(image):
             image.seek(number)
             _check_pixels(image, str(path))
-            yield _read_rgb(image, stream, number, str(path), upright, white)
-
-
-def count_pictures(path: Path) -> int:
-    """The number of pictures that `read_pictures` gives.
-
-    Raises:
-        InputError: As `read_rgb`.
-    """
-    with _opened(path, None, several=True) as (image, _):
-        return len(_pictures(image))
+            yield _read_rgb(image, stream, str(path), upright, white)
 
 
 def brightest(path: Path) -> int | None:
@@ -122,7 +115,7 @@ def brightest(path: Path) -> int | None:
         InputError: As `read_rgb`.
     """
     with _opened(path, None, several=True) as (image, stream):
-        deep = _deep_values(image, stream, 0, str(path))
+        deep = _deep_values(image, stream, str(path))
         return None if deep is None else int(deep[0].max(initial=0))
 
 
@@ -134,11 +127,8 @@ def read_deep_rgb(data: bytes, *, source: str) -> UInt16[np.ndarray, "h w 3"]:
     """
     with _opened(data, source) as (image, stream):
         if not _is_deep_colour(image):
-            raise InputError(
-                f"{source}: has pixels of mode {image.mode} and 8 bits, or is grey; "
-                "expected RGB of 16 bits."
-            )
-        return _deep_colour(image, stream, 0, source)
+            raise InputError(f"{source}: is not an RGB image of 16 bits a channel.")
+        return _deep_colour(image, stream, source)
 
 
 def read_ids(
@@ -246,30 +236,26 @@ def _pictures(image: ImageFile.ImageFile) -> list[int]:
 
     The further pictures of a JPEG are previews, depth maps and the like.
     """
-    count = getattr(image, "n_frames", 1)
-    if count == 1 or image.format not in ("TIFF", "PNG", "WEBP"):
-        return [0]
-    if image.format != "TIFF":
-        return [*range(count)]
+    several = image.format in ("TIFF", "PNG", "WEBP")
     found = []
-    for number in range(count):
-        image.seek(number)
-        if not image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1:  # pyright: ignore[reportAttributeAccessIssue]
-            found.append(number)
-    image.seek(0)
+    for number in range(getattr(image, "n_frames", 1) if several else 1):
+        if image.format == "TIFF":
+            image.seek(number)
+            if image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1:  # pyright: ignore[reportAttributeAccessIssue]
+                continue
+        found.append(number)
     return found or [0]
 
 
 def _read_rgb(
     image: ImageFile.ImageFile,
-    stream: io.BytesIO | io.BufferedReader,
-    number: int,
+    stream: Stream,
     where: str,
     upright: bool,
     white: int | None,
 ) -> UInt8[np.ndarray, "h w 3"]:
     turn = _TURNS.get(_orientation(image)) if upright else None
-    if (deep := _deep_values(image, stream, number, where)) is not None:
+    if (deep := _deep_values(image, stream, where)) is not None:
         rgb = _to_8_bits(deep[0], white or deep[1])
     elif white is not None:
         raise InputError(
@@ -283,26 +269,21 @@ def _read_rgb(
     return rgb if turn is None else np.array(Image.fromarray(rgb).transpose(turn))
 
 
-def _to_8_bits(
-    values: UInt16[np.ndarray, "h w *c"], white: int
-) -> UInt8[np.ndarray, "h w 3"]:
+def _to_8_bits(values: UInt16[np.ndarray, "h w *c"], white: int) -> np.ndarray:
     table = (np.arange(65536) * 255 + white // 2) // white
     rgb = np.minimum(table, 255).astype(np.uint8)[values]
     return rgb if rgb.ndim == 3 else np.repeat(rgb[..., None], 3, axis=2)
 
 
 def _deep_values(
-    image: ImageFile.ImageFile,
-    stream: io.BytesIO | io.BufferedReader,
-    number: int,
-    where: str,
+    image: ImageFile.ImageFile, stream: Stream, where: str
 ) -> tuple[UInt16[np.ndarray, "h w *c"], int] | None:
     """Grey or RGB values of more than 8 bits and what is white; None if it has none."""
     if image.mode.startswith("I"):  # 16 bits, whatever the width of Pillow's integers.
         white = 4095 if _way(image) == "I;12" else 65535
         return np.clip(np.asarray(image), 0, 65535).astype(np.uint16), white
     if _is_deep_colour(image):
-        return _deep_colour(image, stream, number, where), 65535
+        return _deep_colour(image, stream, where), 65535
     return None
 
 
@@ -321,10 +302,7 @@ def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
 
 
 def _deep_colour(
-    image: ImageFile.ImageFile,
-    stream: io.BytesIO | io.BufferedReader,
-    number: int,
-    where: str,
+    image: ImageFile.ImageFile, stream: Stream, where: str
 ) -> UInt16[np.ndarray, "h w 3"]:
     """By OpenCV, after Pillow has found the file complete, which is not always told."""
     image.load()
@@ -332,10 +310,8 @@ def _deep_colour(
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     bgr = None
     with contextlib.suppress(cv2.error):
-        if number == 0:
-            bgr = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), flags)
-        else:
-            _, (bgr,) = cv2.imreadmulti(where, number, 1, flags=flags)
+        data, page = np.frombuffer(stream.read(), np.uint8), image.tell()
+        _, (bgr,) = cv2.imdecodemulti(data, flags, range=(page, page + 1))
     shape = (image.height, image.width, 3)
     if bgr is None or bgr.shape != shape or bgr.dtype != np.uint16:
         raise InputError(
@@ -345,7 +321,7 @@ def _deep_colour(
     return bgr[..., ::-1]
 
 
-def _fast_jpeg(image: Image.Image, stream: io.BytesIO | io.BufferedReader):
+def _fast_jpeg(image: Image.Image, stream: Stream):
     """A colour JPEG by OpenCV, in half of Pillow's time; None if it is not sure.
 
     OpenCV fills what is cut off with grey and says nothing. A whole JPEG ends with the
@@ -411,18 +387,20 @@ def _to_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
 @contextlib.contextmanager
 def _opened(
     file: Path | bytes, source: str | None, *, several: bool = False
-) -> Iterator[tuple[ImageFile.ImageFile, io.BytesIO | io.BufferedReader]]:
+) -> Iterator[tuple[ImageFile.ImageFile, Stream]]:
     """An image whose header was checked; what fails in the block is an InputError."""
     where = source or str(file if isinstance(file, Path) else "image")
     try:
         with _stream(file, where) as stream:
             with Image.open(stream, formats=FORMATS) as image:
-                _check_pixels(image, where)
-                if not several and (count := len(_pictures(image))) > 1:
+                pictures = _pictures(image)
+                if not several and len(pictures) > 1:
                     raise InputError(
-                        f"{where}: holds {count} pictures, expected one. Save each as "
-                        "a file of its own."
+                        f"{where}: holds {len(pictures)} pictures, expected one. Save "
+                        "each as a file of its own."
                     )
+                image.seek(pictures[0])
+                _check_pixels(image, where)
                 yield image, stream
     except InputError:
         raise
@@ -451,7 +429,7 @@ def _check_pixels(image: Image.Image, where: str) -> None:
         )
 
 
-def _stream(file: Path | bytes, where: str) -> io.BytesIO | io.BufferedReader:
+def _stream(file: Path | bytes, where: str) -> Stream:
     if isinstance(file, bytes):
         size = len(file)
     else:

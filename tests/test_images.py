@@ -199,13 +199,13 @@ def test_all_pictures_of_a_file_are_read_or_it_is_refused(kind, tmp_path):
     lossless = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(pages[0], kind, save_all=True, append_images=others, **lossless)
     (tmp_path / "a").write_bytes(data)
-    assert images.count_pictures(tmp_path / "a") == 4
+    assert images.read_header(tmp_path / "a").pictures == 4
     assert_array_equal(list(images.read_pictures(tmp_path / "a")), pages)
-    for use in (images.read_rgb, images.read_ids, images.image_size):
+    for use in (images.read_rgb, images.read_ids):
         with pytest.raises(InputError, match=r"a\.tif: holds 4 pictures, expected one"):
             use(data, source="a.tif")
     (tmp_path / "one").write_bytes(encoded(pages[0], kind, **lossless))
-    assert images.count_pictures(tmp_path / "one") == 1
+    assert images.read_header(tmp_path / "one").pictures == 1
     assert_array_equal(list(images.read_pictures(tmp_path / "one")), pages[:1])
 
 
@@ -216,11 +216,17 @@ def test_thumbnails_and_previews_are_no_pictures(tmp_path):
     data = encoded(picture(), "TIFF", save_all=True, append_images=[thumbnail])
     assert_array_equal(images.read_rgb(data, source="a"), picture())
     (tmp_path / "a.tif").write_bytes(data)
-    assert images.count_pictures(tmp_path / "a.tif") == 1
+    assert images.read_header(tmp_path / "a.tif").pictures == 1
+    whole = Image.fromarray(picture())
+    whole.encoderinfo = {"tiffinfo": {254: 0}}
+    first = {"tiffinfo": {254: 1}, "append_images": [whole]}  # As cameras write it.
+    data = encoded(Image.fromarray(picture(8, 12)), "TIFF", save_all=True, **first)
+    assert images.image_size(data, source="a") == (33, 50)
+    assert_array_equal(images.read_rgb(data, source="a"), picture())
     preview = encoded(picture(), "MPO", save_all=True, append_images=[small])
     assert images.image_size(preview, source="a") == (33, 50)
     (tmp_path / "a.jpg").write_bytes(preview)
-    assert images.count_pictures(tmp_path / "a.jpg") == 1
+    assert images.read_header(tmp_path / "a.jpg").pictures == 1
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])

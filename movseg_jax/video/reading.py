@@ -265,7 +265,7 @@ def _what_is_there(folder: Path) -> str:
 
 def _pictures(found: list[Path]) -> list[tuple[Path, str]]:
     """The file and the name of each frame; a file alone may hold several of them."""
-    if len(found) == 1 and (count := images.count_pictures(found[0])) > 1:
+    if len(found) == 1 and (count := images.read_header(found[0]).pictures) > 1:
         return [(found[0], f"{index:05d}") for index in range(count)]
     return [(path, path.stem) for path in found]
 
