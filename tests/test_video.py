@@ -99,13 +99,24 @@ KINDS = {
     "MPEG-2": ("a.mpg", "mpeg2video", "yuv420p"),
     "raw H.264": ("a.h264", "libx264", "yuv420p"),
     "flash": ("a.flv", "flv", "yuv420p"),
+    "raw MJPEG": ("a.mjpeg", "mjpeg", "yuvj420p"),
+    "raw MPEG-4": ("a.m4v", "mpeg4", "yuv420p"),
+    "raw MPEG-2": ("a.m2v", "mpeg2video", "yuv420p"),
+    "NUT": ("a.nut", "mpeg4", "yuv420p"),
+    "RealMedia": ("a.rm", "rv10", "yuv420p"),
+    "Windows Media": ("a.wmv", "wmv2", "yuv420p"),
+    "IVF": ("a.ivf", "libvpx-vp9", "yuv420p"),
+    "animated PNG": ("a.apng", "apng", "rgb24"),
+    "uncompressed": ("a.y4m", "rawvideo", "yuv420p"),
 }
+MUXERS = {".m4v": "m4v", ".m2v": "mpeg2video", ".y4m": "yuv4mpegpipe"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_reads(kind, tmp_path):
     name, codec, pixels = KINDS[kind]
-    path = make(tmp_path / name, codec, pixels, options={"b": "3000000"})
+    muxer = MUXERS.get(Path(name).suffix)
+    path = make(tmp_path / name, codec, pixels, options={"b": "3000000"}, muxer=muxer)
     frames = list(read_frames(path))
     assert [frame.index for frame in frames] == list(range(12))
     assert [frame.name for frame in frames] == [f"{i:05d}" for i in range(12)]
@@ -115,7 +126,7 @@ def test_reads(kind, tmp_path):
     info = probe(path)
     assert (info.kind, info.size, info.names) == ("file", (48, 64), None)
     assert info.frame_count in (12, None)
-    rate = 25 if kind == "raw H.264" else 10  # It has no rate of its own.
+    rate = 25 if kind.startswith("raw") else 10  # They have no rate of their own.
     assert info.fps == rate
     assert_allclose([f.time for f in frames], np.arange(12) / rate, atol=1.1e-3)
 

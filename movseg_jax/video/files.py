@@ -44,7 +44,7 @@ DEMUXERS = ",".join(
         "kux,asf,asf_o,ogg,mxf,gxf,nut,rm,ivr,wtv,nsv,nuv,pva,pmp,lxf,dhav,r3d,swf,mv",
         "film_cpk,smjpeg,ivf,flic,roq,bink,smk,amv,gif,apng,yuv4mpegpipe",
         # Video without a container.
-        "mjpeg,mjpeg_2000,m4v,mpegvideo,h261,h263,h264,hevc,vvc,evc,obu,av1,vc1,vc1test",
+        "mjpeg,jpeg_pipe,mjpeg_2000,m4v,mpegvideo,h261,h263,h264,hevc,vvc,evc,obu,av1,vc1,vc1test",
         "avs2,avs3,cavsvideo,dirac,dnxhd,dv,ingenient,ipu",
         # Sound and subtitles, to say that a file holds nothing else.
         "mp3,aac,ac3,eac3,dts,flac,wav,w64,aiff,au,caf,ape,wv,tta,tak,amr,mlp,truehd",
