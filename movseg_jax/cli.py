@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _unread_output_ignored():
             command = _parse(argv)
         warnings.showwarning = _show_warning
+        warnings.filterwarnings("default", category=InputNote)
         check_paths(command)
         prepare_jax()
         report = command.run()

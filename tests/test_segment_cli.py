@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from movseg_jax import cli
 from movseg_jax.config import ModelConfig, TrunkConfig
@@ -112,6 +113,30 @@ def test_the_command_says_what_it_did(squares, tmp_path, capsys):
     assert "finished already" in capsys.readouterr().out
     assert segment(shots, out) == 2
     assert "settings.why was True, is False" in capsys.readouterr().err
+
+
+def test_a_video_of_one_frame_is_said_to_have_no_motion(squares, tmp_path, capsys):
+    shots = write_images(tmp_path / "shots", scene(1))
+    assert segment(shots, tmp_path / "out") == 0
+    assert "finished, 0 tracks in 1 frames.\nOne frame alone" in capsys.readouterr().out
+
+
+def test_every_page_of_a_file_is_a_frame_and_dark_ones_are_noted_once(
+    squares, tmp_path, capsys
+):
+    pages = [image[..., 0].astype(np.uint16) * 257 // 16 for image in scene(3)]
+    pages = [Image.fromarray(page) for page in pages]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert segment(tmp_path / "a.tif", tmp_path / "dark") == 0
+    said = capsys.readouterr()
+    assert "in 3 frames" in said.out
+    [note] = said.err.splitlines()
+    assert note.startswith("movseg: note: ") and "--white 4095" in note
+    assert segment(tmp_path / "a.tif", tmp_path / "out", "--white", "4095") == 0
+    said = capsys.readouterr()
+    assert "1 tracks in 3 frames" in said.out and said.err == ""
+    assert segment(tmp_path / "a.tif", tmp_path / "dark", "--white", "4095") == 2
+    assert "settings.white was None, is 4095" in capsys.readouterr().err
 
 
 def test_a_stopped_command_has_a_status_of_its_own(squares, tmp_path, capsys):
