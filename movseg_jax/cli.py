@@ -29,8 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _unread_output_ignored():
             command = _parse(argv)
-        warnings.showwarning = _show_warning
-        warnings.filterwarnings("default", category=InputNote)
+        _print_notes()
         check_paths(command)
         prepare_jax()
         report = command.run()
@@ -42,15 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-_show_with_its_place = warnings.showwarning
+def _print_notes() -> None:
+    """Prints notes to users as lines, each once, and other warnings as before."""
+    show_other, shown = warnings.showwarning, set()
 
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        if not issubclass(category, InputNote):
+            show_other(message, category, filename, lineno, file, line)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            print(f"movseg: note: {message}", file=sys.stderr)
 
-def _show_warning(message, category, filename, lineno, file=None, line=None):
-    """Prints a note to users as one line, and any other warning as Python does."""
-    if issubclass(category, InputNote):
-        print(f"movseg: note: {message}", file=sys.stderr)
-    else:
-        _show_with_its_place(message, category, filename, lineno, file, line)
+    warnings.showwarning = show
+    warnings.filterwarnings("always", category=InputNote)
 
 
 @contextlib.contextmanager

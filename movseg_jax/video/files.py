@@ -121,7 +121,7 @@ def decode_file(
             index += 1
         damage = decoding.damage
     if index == 0:
-        reason = damage[1] if damage else "it has none"
+        reason = damage[1] if damage else "none can be decoded"
         raise InputError(f"{path}: no frame can be read: {reason}.")
     if damage and not allow_truncated:
         before, reason = damage
