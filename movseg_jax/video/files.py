@@ -114,10 +114,17 @@ def decode_file(
         to_picture = _Conversion(path)
         index = 0
         for frame in decoding:
-            to_picture.check_size(frame, index)
-            time = seconds(frame, index)
-            if index >= start:
-                yield index, to_picture(frame), time
+            try:
+                to_picture.check_size(frame, index)
+                time = seconds(frame, index)
+                picture = to_picture(frame) if index >= start else None
+            except InputError:
+                raise
+            except Exception as error:  # PyAV's, on nonsense in a damaged header.
+                decoding.report(f"a frame cannot be shown: {_reason(error)}")
+                break
+            if picture is not None:
+                yield index, picture, time
             index += 1
         damage = decoding.damage
     if index == 0:
@@ -147,9 +154,9 @@ class _Decoding:
         for packet in self._packets():
             for frame in self._decoded(packet):
                 if frame.is_corrupt:
-                    self._report("a frame's data are damaged")
-                self._count += 1
+                    self.report("a frame's data are damaged")
                 yield frame
+                self._count += 1
 
     def _packets(self) -> Iterator[Packet | None]:
         """The stream's packets, then an empty one or None, which ends decoding."""
@@ -161,7 +168,7 @@ class _Decoding:
             except StopIteration:
                 break
             except Exception as error:  # libav's, and PyAV's on nonsense in metadata.
-                self._report(_reason(error))
+                self.report(_reason(error))
                 yield None
                 return
             time = packet.dts if packet.pts is None else packet.pts
@@ -169,7 +176,7 @@ class _Decoding:
                 end = max(end, (time + (packet.duration or 0)) * packet.time_base)
             if packet.stream_index == self._stream.index:
                 if packet.is_corrupt:
-                    self._report("a frame's data are incomplete")
+                    self.report("a frame's data are incomplete")
                 yield packet
         self._check_end(end)
 
@@ -185,7 +192,7 @@ class _Decoding:
         duration = Fraction(stated, av.time_base)
         interval = 1 / (self._stream.average_rate or 1)
         if end < duration - _SLACK - 2 * interval:
-            self._report(
+            self.report(
                 f"the file ends after {float(end):.1f} of {float(duration):.1f} seconds"
             )
 
@@ -195,11 +202,11 @@ class _Decoding:
         except EOFError:  # The decoder has ended already.
             return ()
         except Exception as error:
-            self._report(f"a frame cannot be decoded: {_reason(error)}")
+            self.report(f"a frame cannot be decoded: {_reason(error)}")
             return ()
 
-    def _report(self, reason: str) -> None:
-        """Remembers the first damage."""
+    def report(self, reason: str) -> None:
+        """Remembers the first damage and the number of frames before it."""
         # Broadcasts and streams without a container may be joined anywhere, so what
         # precedes their first frame is not damaged.
         joined = Flags.no_timestamps | Flags.ts_discont
