@@ -8,7 +8,7 @@ a TIFF, an animation) where one is expected; `read_pictures` gives them all.
 import contextlib
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -308,17 +308,17 @@ def _deep_colour(
     image.load()
     stream.seek(0)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    bgr = None
+    data, page = np.frombuffer(stream.read(), np.uint8), image.tell()
+    found: Sequence[np.ndarray] = ()
     with contextlib.suppress(cv2.error):
-        data, page = np.frombuffer(stream.read(), np.uint8), image.tell()
-        _, (bgr,) = cv2.imdecodemulti(data, flags, range=(page, page + 1))
-    shape = (image.height, image.width, 3)
-    if bgr is None or bgr.shape != shape or bgr.dtype != np.uint16:
+        _, found = cv2.imdecodemulti(data, flags, range=(page, page + 1))
+    kinds = [(bgr.shape, bgr.dtype) for bgr in found]
+    if kinds != [((image.height, image.width, 3), np.uint16)]:
         raise InputError(
             f"{where}: cannot be read as an image: its channels of 16 bits are damaged "
             "or stored in an unusual way. Save it anew, as PNG."
         )
-    return bgr[..., ::-1]
+    return found[0][..., ::-1]
 
 
 def _fast_jpeg(image: Image.Image, stream: Stream):

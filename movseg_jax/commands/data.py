@@ -103,12 +103,17 @@ class Prepare:
 
     def inputs(self) -> list[Path]:
         """The files and folders that it reads."""
-        flow = [] if self.flow is None else [Path(self.flow)]
+        from movseg_jax.flow.estimators import ALGORITHMS
+
+        no_folder = {None, "true", *ALGORITHMS}
+        flow = [] if self.flow in no_folder else [Path(self.flow or "")]
         return [self.manual_dir, *flow]
 
     def outputs(self) -> list[Path]:
         """The files and folders that it writes."""
-        return [self.data_dir / "movseg"]  # Where `data.building` writes.
+        from movseg_jax.data.prepared import DATASET
+
+        return [self.data_dir / DATASET]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""

@@ -65,7 +65,9 @@ class Plot:
 
     def inputs(self) -> list[Path]:
         """The files and folders that it reads."""
-        return [workdir / "log.jsonl" for workdir in self.workdirs]
+        from movseg_jax.train.log import FILE
+
+        return [workdir / FILE for workdir in self.workdirs]
 
     def outputs(self) -> list[Path]:
         """The files and folders that it writes."""

@@ -71,9 +71,10 @@ class Segment:
 
     def inputs(self) -> list[Path]:
         """The files and folders that it reads."""
+        from movseg_jax.flow.estimators import ALGORITHMS
         from movseg_jax.video.reading import source_paths
 
-        flow = [] if self.flow in ("dis", "farneback") else [Path(self.flow)]
+        flow = [] if self.flow in ALGORITHMS else [Path(self.flow)]
         weights = [] if self.weights is None else [self.weights]
         return [*source_paths(self.video), *flow, *weights]
 
