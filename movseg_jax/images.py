@@ -8,7 +8,7 @@ a TIFF, an animation) where one is expected; `read_pictures` gives them all.
 import contextlib
 import io
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -309,9 +309,9 @@ def _deep_colour(
     stream.seek(0)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     data, page = np.frombuffer(stream.read(), np.uint8), image.tell()
-    found: Sequence[np.ndarray] = ()
+    found: list[np.ndarray] = []
     with contextlib.suppress(cv2.error):
-        _, found = cv2.imdecodemulti(data, flags, range=(page, page + 1))
+        found += cv2.imdecodemulti(data, flags, range=(page, page + 1))[1]
     kinds = [(bgr.shape, bgr.dtype) for bgr in found]
     if kinds != [((image.height, image.width, 3), np.uint16)]:
         raise InputError(
