@@ -252,6 +252,22 @@ def test_the_value_that_is_white_can_be_given(bits, suffix, shape, tmp_path):
     assert images.read_header(path).bits == 16
 
 
+def test_a_tiff_of_12_bits_is_white_at_the_greatest_of_them():
+    values = np.linspace(0, 4095, 24).round().astype(np.uint16)
+    pairs = values.astype(np.uint32).reshape(-1, 2)
+    packed = (pairs[:, 0] << 12 | pairs[:, 1]).astype(">u4")
+    pixels = packed.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    tags = [
+        (256, 8), (257, 3), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1),
+        (278, 3), (279, len(pixels)),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<2HIHH", tag, 3, 1, n, 0) for tag, n in tags)
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels
+    data = start + struct.pack("<H", len(tags)) + entries + bytes(4)
+    expected = np.round(values / 4095 * 255).reshape(3, 8, 1).repeat(3, 2)
+    assert_array_equal(images.read_rgb(data, source="a.tif"), expected)
+
+
 def test_pages_of_16_bits_in_colour_are_read_each(tmp_path):
     pages = np.random.default_rng(0).integers(0, 4096, (5, 9, 12, 3), np.uint16)
     assert cv2.imwritemulti(str(tmp_path / "a.tif"), [p[..., ::-1] for p in pages])
