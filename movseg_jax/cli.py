@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from movseg_jax.commands.arguments import parse_arguments, read_config
+from movseg_jax.commands.arguments import check_paths, parse_arguments, read_config
 from movseg_jax.commands.data import Data, Synth
 from movseg_jax.commands.evaluation import Eval
 from movseg_jax.commands.training import Convert, Plot, Train
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _unread_output_ignored():
             command = _parse(argv)
         _print_notes()
+        check_paths(command)
         prepare_jax()
         report = command.run()
         with _unread_output_ignored():

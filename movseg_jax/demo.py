@@ -7,12 +7,11 @@ import numpy as np
 
 from movseg_jax.data.synthetic.config import SceneConfig
 from movseg_jax.data.synthetic.source import SyntheticSource
-from movseg_jax.errors import InputError
 from movseg_jax.images import encode_ids, encode_png, read_ids
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
 from movseg_jax.segment.detector import load_detector
 from movseg_jax.segment.job import Settings, segment_to_folder
-from movseg_jax.writing import write_file
+from movseg_jax.writing import make_folder, write_file
 
 SCENE = SceneConfig(
     size=(256, 448), frames=24, movers=(3, 3), nothing_moves=0.0, pauses=0.0
@@ -97,10 +96,7 @@ def render(out: Path) -> None:
     """
     source = SyntheticSource(SCENE, clips=1, seed=SEED)
     for name in (FRAMES, TRUTH):
-        try:
-            (out / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{out / name}: cannot be made: {error}.") from None
+        make_folder(out / name)
     for index in range(len(source)):
         file = out / FRAMES / f"{index:05d}.png"
         example = source[index]

@@ -91,14 +91,15 @@ def test_convert_writes_weights_that_load(tmp_path):
     weights = hashed_weights(unpack_shapes(np.load(golden)["weights"]))
     save_file(weights, tmp_path / "theirs.safetensors")
     arguments = ["convert", tmp_path / "theirs.safetensors", "--out"]
-    result = movseg(*arguments, tmp_path / "ours.safetensors")
+    ours = tmp_path / "new" / "weights" / "ours.safetensors"
+    result = movseg(*arguments, ours)
     assert result.returncode == 0, result.stderr
     assert "a trunk without heads (appearance)" in result.stdout
-    loaded = load_weights(tmp_path / "ours.safetensors")
+    loaded = load_weights(ours)
     assert list(loaded.params["appearance"]) == ["resnet"]
-    again = movseg(*arguments, tmp_path / "ours.safetensors")
+    again = movseg(*arguments, ours)
     assert again.returncode == 2 and "overwrite" in again.stderr
-    unusable = movseg("demo", "--weights", tmp_path / "ours.safetensors")
+    unusable = movseg("demo", "--weights", ours)
     assert unusable.returncode == 2 and "has no rpn, box_head" in unusable.stderr
 
 

@@ -434,7 +434,7 @@ def test_flow_survives_to_half_a_step_or_is_clipped(seed, magnitude):
 
 
 def test_flow_of_another_size_is_refused_before_it_is_unpacked(monkeypatch):
-    monkeypatch.setattr(prepared, "decode_deep_png", pytest.fail)
+    monkeypatch.setattr(prepared, "read_deep_rgb", pytest.fail)
     data = encode_kitti(np.zeros((5, 7, 2), np.float32))
     with pytest.raises(InputError, match="x: is of 5x7 pixels"):
         prepared.decode_flow(data, (5, 8), source="x")

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 
+from movseg_jax import images
 from movseg_jax.errors import InputError
 from movseg_jax.flow import files
-from movseg_jax.flow.deep_png import decode_deep_png, encode_deep_png
 from movseg_jax.flow.encoding import to_picture
 from movseg_jax.flow.files import read_flow, read_flow_valid, write_flow
 
@@ -310,15 +310,14 @@ DAMAGED = {
     "npz lzma": ("a.npz", archive(npy(FLOATS), to=zipfile.ZIP_LZMA), "by method 14"),
     "npz text in header": ("a.npz", archive(npy("__import__('os')")), "damaged .npz"),
     "npz version": ("a.npz", archive(b"\x93NUMPY\x09\0" + bytes(99)), "damaged .npz"),
-    "png text": ("a.png", b"no picture", "is not a PNG"),
+    "png text": ("a.png", b"no picture", "none of JPEG, PNG"),
     "png claims": ("a.png", png(2**31 - 1, 2**31 - 1, 16, 2), "MAX_PIXELS"),
-    "png grey": ("a.png", png(3, 2, 16, 0), "16 bits, RGB"),
-    "png palette": ("a.png", png(3, 2, 8, 3), "RGB .2. of 8 bits"),
-    "png interlaced": ("a.png", png(3, 2, 16, 2, b"", 1), "interlacing 1"),
-    "png empty": ("a.png", png(3, 2, 16, 2), "is not the 3x2 pixels"),
-    "png short": ("a.png", png(3, 2, 16, 2, zlib.compress(bytes(37))), "not the 3x2"),
-    "png long": ("a.png", png(3, 2, 16, 2, zlib.compress(bytes(39))), "not the 3x2"),
-    "png filter": ("a.png", png(3, 2, 16, 2, zlib.compress(b"\7" * 38)), "not the 3x2"),
+    "png grey": ("a.png", png(3, 2, 16, 0), "expected a PNG in RGB"),
+    "png palette": ("a.png", png(3, 2, 8, 3), "expected a PNG in RGB"),
+    "png empty": ("a.png", png(3, 2, 16, 2), "cannot be read as an image"),
+    "png short": ("a.png", png(3, 2, 16, 2, zlib.compress(bytes(37))), "truncated"),
+    "png filter": ("a.png", png(3, 2, 16, 2, zlib.compress(b"\7" * 38)), "data stream"),
+    "jpeg": ("a.png", images.encode_jpeg(np.zeros((2, 3, 3), np.uint8)), "a JPEG file"),
     "png no text": (
         "a.png",
         png(3, 2, 8, 2, zlib.compress(bytes(20))),
@@ -365,8 +364,42 @@ def test_deep_pngs_of_any_content_survive():
     rng = np.random.default_rng(0)
     for size in ((1, 1), (3, 50), (64, 64)):
         pixels = rng.integers(0, 2**16, (*size, 3)).astype(np.uint16)
-        data = encode_deep_png(pixels)
-        assert_array_equal(decode_deep_png(data, source="a"), pixels)
+        data = images.encode_deep_rgb(pixels)
+        assert_array_equal(images.read_deep_rgb(data, source="a"), pixels)
+
+
+def test_a_deep_png_with_any_byte_changed_is_an_error_or_the_same(capfd):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 2**16, (5, 7, 3)).astype(np.uint16)
+    data = images.encode_deep_rgb(pixels)
+    refused = 0
+    for place in range(len(data)):
+        changed = bytearray(data)
+        changed[place] ^= 1 << place % 8
+        try:
+            read = images.read_deep_rgb(bytes(changed), source="a.png")
+        except InputError as error:
+            refused += "a.png" in str(error)
+        else:
+            assert_array_equal(read, pixels)
+    assert refused > 0.9 * len(data)
+    for length in range(len(data) - 12):  # Without its last chunk it is complete, too.
+        with pytest.raises(InputError, match=r"a\.png"):
+            images.read_deep_rgb(data[:length], source="a.png")
+
+
+def test_the_header_of_a_pfm_may_have_lines_of_windows(tmp_path):
+    flow = some_flow(5, 4)
+    data = files.encode_pfm(flow)
+    path = tmp_path / "a.pfm"
+    header = data[: data.index(b"-1.0\n") + 5]
+    for end in (b"\n", b"\r\n", b"\r"):
+        path.write_bytes(header.replace(b"\n", end) + data[len(header) :])
+        assert_array_equal(read_flow(path), flow)
+    # The first byte of the flow may be a line feed's.
+    values = data[len(header) :]
+    path.write_bytes(header[:-1] + b"\r" + b"\n" + values[1:])
+    assert read_flow(path).shape == flow.shape
 
 
 def damage(data, rng):

@@ -286,11 +286,97 @@ def test_ids_of_shallow_grey_images_are_the_numbers_in_them():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
-def test_of_animations_the_first_picture_is_read(kind):
-    others = [Image.fromarray(255 - picture())]
+def test_all_pictures_of_a_file_are_read_or_it_is_refused(kind, tmp_path):
+    pages = [picture(), 255 - picture(), picture()[::-1].copy(), picture()]
+    others = [Image.fromarray(page) for page in pages[1:]]
     lossless = {"lossless": True} if kind == "WEBP" else {}
-    data = encoded(picture(), kind, save_all=True, append_images=others, **lossless)
+    data = encoded(pages[0], kind, save_all=True, append_images=others, **lossless)
+    (tmp_path / "a").write_bytes(data)
+    assert images.read_header(tmp_path / "a").pictures == 4
+    assert_array_equal(list(images.read_pictures(tmp_path / "a")), pages)
+    for use in (images.read_rgb, images.read_ids):
+        with pytest.raises(InputError, match=r"a\.tif: holds 4 pictures, expected one"):
+            use(data, source="a.tif")
+    (tmp_path / "one").write_bytes(encoded(pages[0], kind, **lossless))
+    assert images.read_header(tmp_path / "one").pictures == 1
+    assert_array_equal(list(images.read_pictures(tmp_path / "one")), pages[:1])
+
+
+def test_thumbnails_and_previews_are_no_pictures(tmp_path):
+    small = Image.fromarray(picture(8, 12))
+    thumbnail = Image.fromarray(picture(8, 12))
+    thumbnail.encoderinfo = {"tiffinfo": {254: 1}}
+    data = encoded(picture(), "TIFF", save_all=True, append_images=[thumbnail])
     assert_array_equal(images.read_rgb(data, source="a"), picture())
+    (tmp_path / "a.tif").write_bytes(data)
+    assert images.read_header(tmp_path / "a.tif").pictures == 1
+    whole = Image.fromarray(picture())
+    whole.encoderinfo = {"tiffinfo": {254: 0}}
+    first = {"tiffinfo": {254: 1}, "append_images": [whole]}  # As cameras write it.
+    data = encoded(Image.fromarray(picture(8, 12)), "TIFF", save_all=True, **first)
+    assert images.image_size(data, source="a") == (33, 50)
+    assert_array_equal(images.read_rgb(data, source="a"), picture())
+    preview = encoded(picture(), "MPO", save_all=True, append_images=[small])
+    assert images.image_size(preview, source="a") == (33, 50)
+    (tmp_path / "a.jpg").write_bytes(preview)
+    assert images.read_header(tmp_path / "a.jpg").pictures == 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("shape", [(33, 50), (33, 50, 3), (33, 50, 4)])
+def test_the_value_that_is_white_can_be_given(bits, suffix, shape, tmp_path):
+    top = 2**bits - 1
+    values = np.random.default_rng(0).integers(0, top, shape, np.uint16, endpoint=True)
+    values[0, 0] = top
+    _, data = cv2.imencode(suffix, values)  # In the order BGR.
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data.tobytes())
+    rgb = np.stack([values] * 3, -1) if values.ndim == 2 else values[..., 2::-1]
+    for white in (None, top, 300):
+        expected = np.minimum(np.round(rgb / (white or 65535) * 255), 255)
+        image = images.read_rgb(path, white=white)
+        assert np.abs(image - expected).max() <= (white is not None)  # Of two halves.
+        assert_array_equal(
+            image, images.read_rgb(data.tobytes(), source="a", white=white)
+        )
+        assert_array_equal([image], list(images.read_pictures(path, white=white)))
+    assert images.brightest(path) == rgb.max()
+    assert images.read_header(path).bits == 16
+
+
+def test_a_tiff_of_12_bits_is_white_at_the_greatest_of_them():
+    values = np.linspace(0, 4095, 24).round().astype(np.uint16)
+    pairs = values.astype(np.uint32).reshape(-1, 2)
+    packed = (pairs[:, 0] << 12 | pairs[:, 1]).astype(">u4")
+    pixels = packed.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    tags = [
+        (256, 8), (257, 3), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1),
+        (278, 3), (279, len(pixels)),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<2HIHH", tag, 3, 1, n, 0) for tag, n in tags)
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels
+    data = start + struct.pack("<H", len(tags)) + entries + bytes(4)
+    expected = np.round(values / 4095 * 255).reshape(3, 8, 1).repeat(3, 2)
+    assert_array_equal(images.read_rgb(data, source="a.tif"), expected)
+
+
+def test_pages_of_16_bits_in_colour_are_read_each(tmp_path):
+    pages = np.random.default_rng(0).integers(0, 4096, (5, 9, 12, 3), np.uint16)
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), [p[..., ::-1] for p in pages])
+    found = list(images.read_pictures(tmp_path / "a.tif", white=4095))
+    assert_array_equal(found, np.round(pages / 4095 * 255).astype(np.uint8))
+
+
+def test_in_8_bits_nothing_else_is_white(tmp_path):
+    assert images.brightest(write(tmp_path / "a.png", encoded(picture()))) is None
+    with pytest.raises(InputError, match=r"a\.png: has 8 bits a channel"):
+        images.read_rgb(tmp_path / "a.png", white=4095)
+
+
+def write(path, data):
+    path.write_bytes(data)
+    return path
 
 
 def test_what_is_no_image_is_an_error_that_names_it(tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,84 @@ def test_numbers_count_as_numbers_however_long():
     names = ["a", "a1", "a01", "a2", "a10", "a10b", "a" + "9" * 5000, "b1"]
     ordered = sorted(reversed(names), key=paths.natural_key)
     assert ordered == ["a", "a01", "a1", "a2", "a10", "a10b", "a" + "9" * 5000, "b1"]
+
+
+def ordered(*stems):
+    names = [f"{stem}.png" for stem in stems]
+    found = paths.order_frames(names[::-1], source="frames")
+    return [Path(name).stem for name in found]
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        ["-10", "-9", "-1", "0", "1", "10"],
+        ["t=-2_a", "t=-1_a", "t=0_a", "t=3_a"],
+        ["z (-1)", "z (0)", "z (2)"],
+        ["0.000", "0.125", "0.250", "1.000", "10.500"],
+        ["-1.50", "-1.25", "-0.75", "0.00", "0.25", "1.00"],
+        ["1305031102.175304", "1305031102.211214", "1305031103.000001"],
+        ["v1.2.9", "v1.2.10", "v1.10.1"],
+        ["2024-01-09", "2024-01-10", "2024-02-01"],
+        ["frame-1", "frame-2", "frame-10"],
+        ["a-1", "a-02", "a-3"],
+        ["frame1.1", "frame1.2", "frame2.1"],
+        ["frame2", "frame10", "frame100"],
+    ],
+    ids=lambda stems: stems[0],
+)
+def test_frames_are_in_the_order_of_their_numbers(stems):
+    assert ordered(*stems) == stems
+
+
+@pytest.mark.parametrize(
+    ("stems", "reading"),
+    [
+        (["0.5", "0.25", "0.125"], "0.5 as decimals"),
+        (["1.9", "1.10"], "0.5 as decimals"),
+        (["t=0.05", "t=0.1"], "0.5 as decimals"),
+        (["1e-05", "0.01"], "0.5 as decimals"),
+        (["-1", "-2", "-3"], "a minus"),
+        (["x_-1", "x_-2"], "a minus"),
+    ],
+)
+def test_an_ambiguous_order_of_frames_is_refused(stems, reading):
+    with pytest.raises(InputError, match=f"frames: the order .*{reading}"):
+        ordered(*stems)
+
+
+@given(st.lists(st.integers(-9999, 9999), unique=True, min_size=2), st.booleans())
+def test_integers_of_any_sign_are_ordered_or_refused(numbers, padded):
+    stems = [f"{n:05d}" if padded else str(n) for n in sorted(numbers)]
+    if sum(n < 0 for n in numbers) > 1 and all(n < 0 for n in numbers):
+        with pytest.raises(InputError, match="ambiguous"):
+            ordered(*stems)
+    else:
+        assert ordered(*stems) == stems
+
+
+@given(st.sets(st.floats(-1e3, 1e3).map(lambda x: round(x, 3)), min_size=2))
+def test_decimals_of_one_width_are_ordered_and_others_so_or_refused(numbers):
+    numbers = sorted({abs(n) for n in numbers})
+    fixed = [f"{n:.3f}" for n in numbers]
+    assert ordered(*fixed) == fixed
+    stems = [str(n) for n in numbers]
+    try:
+        assert ordered(*stems) == stems
+    except InputError as error:
+        assert "ambiguous" in str(error)
+
+
+@given(st.lists(st.text("01.-e5 =a", max_size=8), unique=True))
+def test_the_order_of_any_names_does_not_depend_on_how_they_come(stems):
+    try:
+        expected = ordered(*stems)
+    except InputError:
+        with pytest.raises(InputError):
+            ordered(*stems[::-1])
+        return
+    assert sorted(expected) == sorted(Path(f"{stem}.png").stem for stem in stems)
+    assert ordered(*stems[::-1]) == expected
 
 
 def test_images_are_listed_without_folders_and_hidden_files(tmp_path):

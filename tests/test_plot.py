@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -514,6 +513,9 @@ def test_equal_logs_give_equal_files(tmp_path):
 
 def test_no_file_is_left_where_drawing_fails(tmp_path):
     run = write_rows(tmp_path / "run", run_rows(5))
-    with pytest.raises(InputError, match="cannot be written"):
-        plot.plot([run], Path(tmp_path / "missing" / "x.html"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be made"):
+        plot.plot([run], tmp_path / "file" / "x.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "run"]
+    plot.plot([run], tmp_path / "new" / "x.html")
+    assert (tmp_path / "new" / "x.html").is_file()

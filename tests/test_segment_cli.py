@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from movseg_jax import cli
 from movseg_jax.config import ModelConfig, TrunkConfig
@@ -116,6 +117,30 @@ def test_the_command_says_what_it_did(squares, tmp_path, capsys):
     assert "settings.why was True, is False" in capsys.readouterr().err
 
 
+def test_a_video_of_one_frame_is_said_to_have_no_motion(squares, tmp_path, capsys):
+    shots = write_images(tmp_path / "shots", scene(1))
+    assert segment(shots, tmp_path / "out") == 0
+    assert "finished, 0 tracks in 1 frames.\nOne frame alone" in capsys.readouterr().out
+
+
+def test_every_page_of_a_file_is_a_frame_and_dark_ones_are_noted_once(
+    squares, tmp_path, capsys
+):
+    pages = [image[..., 0].astype(np.uint16) * 257 // 16 for image in scene(3)]
+    pages = [Image.fromarray(page) for page in pages]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert segment(tmp_path / "a.tif", tmp_path / "dark") == 0
+    said = capsys.readouterr()
+    assert "in 3 frames" in said.out
+    [note] = said.err.splitlines()
+    assert note.startswith("movseg: note: ") and "--white 4095" in note
+    assert segment(tmp_path / "a.tif", tmp_path / "out", "--white", "4095") == 0
+    said = capsys.readouterr()
+    assert "1 tracks in 3 frames" in said.out and said.err == ""
+    assert segment(tmp_path / "a.tif", tmp_path / "dark", "--white", "4095") == 2
+    assert "settings.white was None, is 4095" in capsys.readouterr().err
+
+
 def test_a_stopped_command_has_a_status_of_its_own(squares, tmp_path, capsys):
     shots, out = write_images(tmp_path / "shots", scene(5)), tmp_path / "out"
     squares[0] = make_detector(after(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
@@ -136,7 +161,7 @@ def test_a_damaged_video_is_reported_after_its_results(squares, tmp_path, capsys
         assert segment(video, out) == 2
         said = capsys.readouterr()
         assert "tracks in" in said.out and "damaged after" in said.err
-        assert "The results are of the" in said.err
+        assert "The results are of" in said.err
     assert (out / "overlay.mp4").is_file()
     assert segment(video, out, "--allow-truncated") == 0
     assert segment(video, tmp_path / "other", "--allow-truncated") == 0
@@ -147,7 +172,7 @@ def test_a_damaged_video_is_reported_after_its_results(squares, tmp_path, capsys
     [
         (lambda path: None, "no such file or folder"),
         (lambda path: path.mkdir(), "has no images"),
-        (lambda path: path.write_bytes(b""), "cannot be read as a video"),
+        (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_bytes(b"no video" * 99), "cannot be read as a video"),
         (
             lambda path: path.write_bytes(b"\0\0\0\x18ftypmp42" + bytes(999)),

@@ -218,8 +218,11 @@ def test_the_name_has_to_be_that_of_weights(tmp_path):
             use(tmp_path / "weights.pth")
     with pytest.raises(InputError, match="no such file"):
         load_weights(tmp_path / "missing.safetensors")
-    with pytest.raises(InputError, match="cannot be written"):
-        save_weights(tmp_path / "no" / "w.safetensors", PARAMS, CONFIG, CARD)
+    (tmp_path / "no folder").touch()
+    with pytest.raises(InputError, match="no folder: cannot be made"):
+        save_weights(tmp_path / "no folder" / "w.safetensors", PARAMS, CONFIG, CARD)
+    save_weights(tmp_path / "new" / "one" / "w.safetensors", PARAMS, CONFIG, CARD)
+    load_weights(tmp_path / "new" / "one" / "w.safetensors")
 
 
 def test_a_parameter_beyond_float32_is_refused(tmp_path):

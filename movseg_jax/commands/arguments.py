@@ -5,12 +5,13 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tyro
 
 from movseg_jax.config import Config, load_config
 from movseg_jax.errors import InputError
+from movseg_jax.paths import refuse_addresses, refuse_overlap
 
 
 def read_config(path: Path, settings: Sequence[str]) -> Config:
@@ -19,12 +20,43 @@ def read_config(path: Path, settings: Sequence[str]) -> Config:
     Raises:
         InputError: There is no such file or setting.
     """
-    return parse_arguments(
+    config = parse_arguments(
         Config,
         list(settings),
         default=load_config(path),
         config=(tyro.conf.AvoidSubcommands,),
     )
+    refuse_addresses(config)
+    return config
+
+
+class Replacing(Protocol):
+    """A command that may replace what it writes, `overwrite`."""
+
+    overwrite: bool
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        ...
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        ...
+
+
+def check_paths(command: Any) -> None:
+    """Refuses addresses, and outputs that overlap with inputs, before anything is done.
+
+    Raises:
+        InputError: There is one.
+    """
+    command = getattr(command, "command", command)  # A group's.
+    refuse_addresses(command)
+    if hasattr(command, "overwrite"):
+        replacing: Replacing = command
+        inputs = replacing.inputs()
+        for output in replacing.outputs():
+            refuse_overlap(output, inputs)
 
 
 def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:

@@ -40,6 +40,14 @@ class Synth:
     scene: SceneConfig = dataclasses.field(default_factory=SceneConfig)
     """How clips look."""
 
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        return [path for path in (self.backgrounds, self.cutouts) if path is not None]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
+
     def run(self) -> str:
         """Runs the command; returns what to print."""
         from tqdm import tqdm
@@ -92,6 +100,20 @@ class Prepare:
     """Replace what was prepared before."""
     quiet: bool = False
     """Show no progress."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.flow.estimators import ALGORITHMS
+
+        no_folder = {None, "true", *ALGORITHMS}
+        flow = [] if self.flow in no_folder else [Path(self.flow or "")]
+        return [self.manual_dir, *flow]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        from movseg_jax.data.prepared import DATASET
+
+        return [self.data_dir / DATASET]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""

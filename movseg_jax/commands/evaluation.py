@@ -84,6 +84,15 @@ class Eval:
     quiet: bool = False
     """Show no progress."""
 
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        paths = (self.pred, self.data_dir, self.gt)
+        return [path for path in paths if path is not None]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [path for path in (self.out, self.html) if path is not None]
+
     def run(self) -> str:
         """Runs the command; returns what to print."""
         try:
@@ -168,7 +177,6 @@ class Eval:
             draws=self.draws,
             workers=self.workers,
             join=self.join,
-            aside=tuple(path for path in (self.out, self.html) if path is not None),
         )
 
     def _refuse_useless(self, settings, two_folders: bool, any_set: bool) -> None:

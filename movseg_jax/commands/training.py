@@ -63,6 +63,16 @@ class Plot:
     overwrite: bool = False
     """Replace the file if it exists."""
 
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.train.log import FILE
+
+        return [workdir / FILE for workdir in self.workdirs]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [] if self.out is None else [self.out]
+
     def run(self) -> str:
         """Runs the command; returns what to print."""
         from movseg_jax.train.plot import plot
@@ -90,6 +100,15 @@ class Convert:
     file holds several models; otherwise it is found."""
     overwrite: bool = False
     """Replace the output if it exists."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        heads = [] if self.appearance_heads is None else [self.appearance_heads]
+        return [self.file, *heads]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out, self.out.parent / f"{self.out.stem}.json"]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""

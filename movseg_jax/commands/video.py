@@ -56,8 +56,12 @@ class Segment:
     """Frames that the device gets at once."""
     fps: float = 25.0
     """Of the overlay of a folder of frames."""
+    white: int | None = None
+    """Value that is white in images of 16 bits, such as 4095 for a camera of 12 bits;
+    otherwise 65535."""
     allow_truncated: bool = False
-    """Of a damaged video, what is before the damage is enough."""
+    """Exit with status 0 although the video is damaged: the results are of the frames
+    that can be read."""
     timing: bool = False
     """Say how long each part took."""
     overwrite: bool = False
@@ -66,6 +70,19 @@ class Segment:
     """Show no progress."""
     track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     """How detections are linked."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.flow.estimators import ALGORITHMS
+        from movseg_jax.video.reading import source_paths
+
+        flow = [] if self.flow in ALGORITHMS else [Path(self.flow)]
+        weights = [] if self.weights is None else [self.weights]
+        return [*source_paths(self.video), *flow, *weights]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
@@ -87,6 +104,7 @@ class Segment:
             batch_size=self.batch_size,
             save=self.save,
             fps=self.fps,
+            white=self.white,
         )
         share_processor()
         detector = load_detector(self.weights, use=self.model, max_side=self.max_side)
@@ -118,13 +136,17 @@ class Segment:
             f"{self.out}: finished{already}, {summary.tracks} tracks in "
             f"{summary.frames} frames."
         )
+        if summary.frames == 1 and not summary.tracks:
+            report += (
+                "\nOne frame alone shows no motion, so no track can be seen to move."
+            )
         if self.timing and summary.timing:
             report += "\n" + _timing_table(summary.timing, summary.frames)
         if summary.damage:
             print(report)
             raise InputError(
-                f"{summary.damage} The results are of the {summary.frames} frames "
-                "before."
+                f"{summary.damage} The results are of {summary.frames} frames; "
+                "--allow-truncated accepts that."
             )
         return report
 
@@ -150,6 +172,14 @@ class Demo:
     """Replace an earlier result."""
     quiet: bool = False
     """Show no progress."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        return [] if self.weights is None else [self.weights]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
@@ -190,10 +220,23 @@ class ConvertTracks:
     """Frames per second, for alpha; the tracks' own times without."""
     image_suffix: str = ".jpg"
     """Of the frames' files, for tracks, coco and colmap."""
+    white: int | None = None
+    """Value that is white in the video's images of 16 bits; otherwise 65535."""
     dilate: int = 0
     """Pixels by which objects grow, for colmap."""
     overwrite: bool = False
     """Replace what is there."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.video.reading import source_paths
+
+        video = [] if self.video is None else source_paths(self.video)
+        return [self.tracks, *video]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
@@ -207,7 +250,8 @@ class ConvertTracks:
         video = self.video
 
         def frames():
-            return (frame.image for frame in read_frames(video or ""))
+            read = read_frames(video or "", white=self.white)
+            return (frame.image for frame in read)
 
         write_tracks(
             tracks,
@@ -241,10 +285,23 @@ class Flow:
     """Longer side to compute at, in pixels; less is faster. None is the frame's."""
     max_frames: int | None = None
     """Frames to read at most; a camera would go on for ever."""
+    white: int | None = None
+    """Value that is white in images of 16 bits, such as 4095 for a camera of 12 bits;
+    otherwise 65535."""
     overwrite: bool = False
     """Replace what the folder holds."""
     quiet: bool = False
     """Show no progress."""
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that it reads."""
+        from movseg_jax.video.reading import source_paths
+
+        return source_paths(self.video)
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that it writes."""
+        return [self.out]
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
@@ -259,12 +316,17 @@ class Flow:
                 "expected at least 2."
             )
         is_camera = self.video.isdecimal() and not Path(self.video).exists()
-        total = None if is_camera else probe(self.video).frame_count
-        frames = read_frames(self.video, max_frames=self.max_frames)
+        total = None
+        if not is_camera:
+            total = probe(self.video, white=self.white).frame_count
+        frames = read_frames(self.video, max_frames=self.max_frames, white=self.white)
+        source = fingerprint(self.video)
+        if self.white is not None:
+            source += f", {self.white} being white"
         counts = write_flows(
             ((frame.name, frame.image) for frame in frames),
             self.out,
-            source=fingerprint(self.video),
+            source=source,
             to=self.to,
             estimator=self.estimator,
             working_side=self.working_side,

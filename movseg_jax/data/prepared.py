@@ -26,8 +26,7 @@ from movseg_jax.data.frames import check_size, ranges
 from movseg_jax.data.listings import read_json
 from movseg_jax.data.objects import Objects, Size, from_json
 from movseg_jax.errors import InputError
-from movseg_jax.flow.deep_png import decode_deep_png, png_header
-from movseg_jax.images import read_rgb
+from movseg_jax.images import image_size, read_deep_rgb, read_rgb
 
 FORMAT = 1  # Of metadata.json and records; another number is refused.
 DATASET = "movseg"  # TFDS' name of all of them.
@@ -204,9 +203,8 @@ def decode_flow(
     Raises:
         InputError: It is damaged or of another size.
     """
-    header = png_header(data, source=source)
-    check_size(Path(source), (header.height, header.width), size)  # Before unpacking.
-    steps = decode_deep_png(data, source=source)
+    check_size(Path(source), image_size(data, source=source), size)  # Before unpacking.
+    steps = read_deep_rgb(data, source=source)
     flow = np.subtract(steps[..., :2], np.float32(FLOW_ZERO), dtype=np.float32)
     flow *= np.float32(FLOW_STEP)
     return np.ascontiguousarray(flow)

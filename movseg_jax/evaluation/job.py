@@ -58,7 +58,6 @@ class Request:
         allow_extra: Leave out frames and sequences that the truth does not have.
         draws: For the intervals.
         workers: Processes; 0 is one for each CPU.
-        aside: Files in the folder of predictions that are none.
         join: File that says which objects of two folders move as one.
     """
 
@@ -75,7 +74,6 @@ class Request:
     allow_extra: bool = False
     draws: int = 1000
     workers: int = 0
-    aside: tuple[Path, ...] = ()
     join: Path | None = None
 
 
@@ -173,7 +171,7 @@ def _protocol_of(request: Request, truth: Truth) -> str:
 
 def _find(request: Request, truth: Truth) -> tuple[list[Prediction], tuple[str, ...]]:
     """The prediction of each sequence, and the names of those of other sequences."""
-    found = find_predictions(request.pred, request.aside)
+    found = find_predictions(request.pred)
     wanted = [sequence.name for sequence in truth.sequences]
     extra = tuple(sorted(found.keys() - truth.members))
     missing = [name for name in wanted if name not in found]

@@ -6,7 +6,7 @@ DIR/SEQUENCE.json, .npz, .dat        YouTube-VIS or COCO, an array, track files
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -59,14 +59,8 @@ class Survey(NamedTuple):
     sizes: Mapping[str, tuple[int, int]]
 
 
-def find_predictions(
-    folder: Path, aside: Collection[Path] = ()
-) -> dict[str, list[Prediction]]:
+def find_predictions(folder: Path) -> dict[str, list[Prediction]]:
     """All that may be the prediction of a sequence, by the sequence's name.
-
-    Args:
-        folder: Of predictions.
-        aside: Files in it that are none.
 
     Raises:
         InputError: It cannot be read as a folder.
@@ -75,10 +69,9 @@ def find_predictions(
         paths = sorted(folder.iterdir())
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: cannot be read as a folder: {error}.") from None
-    left_out = {path.absolute() for path in aside}
     found: dict[str, list[Prediction]] = {}
     for path in paths:
-        if path.name.startswith(".") or path.absolute() in left_out:
+        if path.name.startswith("."):
             continue
         if path.is_dir():
             found.setdefault(path.name, []).extend(_in_folder(path))

@@ -7,7 +7,7 @@ from movseg_jax.evaluation.job import Measured
 from movseg_jax.evaluation.page import make_page
 from movseg_jax.evaluation.results import summarise, to_json
 from movseg_jax.evaluation.tables import to_text
-from movseg_jax.writing import write_file
+from movseg_jax.writing import make_folder, write_file
 
 MAX_WORST = 200  # Frames on a page.
 
@@ -15,11 +15,13 @@ MAX_WORST = 200  # Frames on a page.
 def check_outputs(
     out: Path | None, html: Path | None, *, worst: int, overwrite: bool
 ) -> None:
-    """Refuses what could not be written in the end; asked before anything is measured.
+    """Makes the files' folders, and refuses what could not be written in the end.
+
+    Called before anything is measured.
 
     Raises:
-        InputError: A folder is missing, a file is there already, or both are one; or
-            there are to be too many frames.
+        InputError: A folder cannot be made, a file is there already, or both are one;
+            or there are to be too many frames.
     """
     if not 0 <= worst <= MAX_WORST:
         raise InputError(
@@ -32,16 +34,13 @@ def check_outputs(
         if path is None:
             continue
         try:
-            if not path.parent.is_dir():
-                raise InputError(
-                    f"{option} {path}: there is no folder {path.parent}; make it first."
-                )
             if path.is_dir():
                 raise InputError(f"{option} {path}: is a folder, expected a file.")
             if path.exists() and not overwrite:
                 raise InputError(
                     f"{option} {path}: is there already; --overwrite replaces it."
                 )
+            make_folder(path.parent)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name.
             if isinstance(error, InputError):
                 raise

@@ -16,9 +16,15 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from movseg_jax.errors import InputError
-from movseg_jax.flow.deep_png import RGB, decode_deep_png, encode_deep_png, png_header
 from movseg_jax.flow.encoding import from_picture, to_picture
-from movseg_jax.images import MAX_PIXELS, encode_png, read_rgb
+from movseg_jax.images import (
+    MAX_PIXELS,
+    encode_deep_rgb,
+    encode_png,
+    read_deep_rgb,
+    read_header,
+    read_rgb,
+)
 from movseg_jax.writing import write_file
 
 SUFFIXES = (".flo", ".pfm", ".png", ".npz", ".npy")
@@ -132,7 +138,7 @@ def encode_kitti(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
     """A 16-bit PNG as in KITTI: rounded to 1/64 pixel, clipped to [-512, 512)."""
     steps = np.clip(np.rint(flow * 64.0) + 2**15, 0, 2**16 - 1)
     valid = np.ones((*flow.shape[:2], 1))
-    return encode_deep_png(np.concatenate([steps, valid], axis=-1).astype(np.uint16))
+    return encode_deep_rgb(np.concatenate([steps, valid], axis=-1).astype(np.uint16))
 
 
 def encode_npz(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
@@ -234,9 +240,13 @@ def _read_pfm(path, data):
         )
     width, height = int(header[1]), int(header[2])
     _check_pixels(path, height, width)
-    _check_length(path, len(data) - header.end(), 12 * height * width, height, width)
+    start, size = header.end(), 12 * height * width
+    # One white space ends the header; where lines end in CR LF, it is two bytes.
+    if data[start - 1 : start + 1] == b"\r\n" and len(data) - start == size + 1:
+        start += 1
+    _check_length(path, len(data) - start, size, height, width)
     order = "<f4" if scale < 0 else ">f4"
-    values = np.frombuffer(data, order, offset=header.end())
+    values = np.frombuffer(data, order, offset=start)
     rows = values.reshape(height, width, 3)[::-1, :, :2]
     return np.ascontiguousarray(rows, np.float32), None
 
@@ -320,17 +330,16 @@ def _npy_header(file):
 
 
 def _read_png(path, data):
-    header = png_header(data, source=str(path))
-    _check_pixels(path, header.height, header.width)
+    header = read_header(data, source=str(path))
+    if (header.format, header.mode) != ("PNG", "RGB"):
+        raise InputError(
+            f"{path}: is a {header.format} file of mode {header.mode}; expected a PNG "
+            "in RGB, of 8 bits (the authors' flow) or 16 (KITTI's)."
+        )
     if header.bits == 16:
-        steps = decode_deep_png(data, source=str(path))
+        steps = read_deep_rgb(data, source=str(path))
         flow = (steps[..., :2].astype(np.float32) - 2**15) / 64
         return flow, steps[..., 2] > 0
-    if (header.bits, header.colour) != (8, RGB):
-        raise InputError(
-            f"{path}: is a PNG of {header.bits} bits, colour type {header.colour}; "
-            "expected RGB (2) of 8 bits (the authors' flow) or 16 (KITTI's)."
-        )
     picture = read_rgb(data, source=str(path))
     return from_picture(picture, *_read_magnitudes(path)), None
 

@@ -17,6 +17,7 @@ from movseg_jax.formats import (
     youtube_vis,
 )
 from movseg_jax.tracks import TrackedFrame
+from movseg_jax.writing import make_folder
 
 Format = Literal[
     "tracks",
@@ -117,7 +118,7 @@ def write_tracks(
         InputError: There is no such format; the tracks do not fit into it; what it
             needs is missing; or it cannot be written.
     """
-    pictures.make_folder(out.parent)
+    make_folder(out.parent)
     match to:
         case "tracks" | "coco":
             is_coco = to == "coco"

@@ -31,7 +31,7 @@ from movseg_jax.mask_images import MAX_ID, VOID, MaskVideo, fits_8_bits
 from movseg_jax.notes import note
 from movseg_jax.paths import list_images
 from movseg_jax.tracks import Sighting, TrackedFrame
-from movseg_jax.writing import write_file
+from movseg_jax.writing import make_folder, write_file
 
 MAX_DILATION = 1_000  # Pixels.
 
@@ -258,18 +258,6 @@ def with_images(
         close = getattr(opened, "close", None)
         if close:  # A generator holds the video's file open.
             close()
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, where they are missing.
-
-    Raises:
-        InputError: It cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: cannot be made: {error}.") from None
 
 
 def _with_offset(png: bytes, x: int, y: int) -> bytes:

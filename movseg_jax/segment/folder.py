@@ -14,7 +14,7 @@ from typing import Any
 
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import FORMATS, Format
-from movseg_jax.writing import write_file
+from movseg_jax.writing import make_folder, write_file
 
 RUN, OVERLAY, REPORT = "run.json", "overlay.mp4", "report.html"
 # Of what run.json says; raised when the same run would say something else. 2: of the
@@ -41,10 +41,7 @@ class RunFolder:
             InputError: It cannot be made.
         """
         self.path, self.work = path, path / WORK
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the name.
-            raise InputError(f"{path}: cannot be made: {error}.") from None
+        make_folder(path)
 
     def result(self, form: Format) -> Path:
         """Where a format is written."""

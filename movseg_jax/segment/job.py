@@ -75,8 +75,7 @@ class Summary(NamedTuple):
         frames: That were detected in.
         tracks: Number of tracks; 0 if it is not finished.
         timing: Seconds by part.
-        damage: What is wrong with the video after those frames; "" if nothing is, or
-            if that was allowed.
+        damage: What is wrong with the video; "" if nothing is, or if that was allowed.
         already: Whether everything was there before.
     """
 
@@ -107,8 +106,8 @@ def segment_to_folder(
         detector: From `load_detector`.
         settings: Of the run.
         overwrite: Replace what another run left there.
-        allow_truncated: Of a damaged video, what is before the damage is enough.
-            What is wrong then stands in run.json only.
+        allow_truncated: Whether the frames of a damaged video that can be read are
+            enough. What is wrong with it is then in run.json only.
         progress: Called with the number of frames done, and of all if it is known.
 
     Raises:
@@ -117,7 +116,8 @@ def segment_to_folder(
     """
     settings = settings or Settings()
     began, timing = time.perf_counter(), {}
-    info, about = probe(source), _about(source, detector, settings)
+    info = probe(source, white=settings.white)
+    about = _about(source, detector, settings)
     for name in info.names or ():
         check_name(name, source)
     flow = open_flow(settings.flow)
@@ -235,6 +235,7 @@ class _Job:
             self.source,
             start=start,
             max_frames=None if limit is None else max(0, limit - start),
+            white=self.settings.white,
         )
         damage: list[str] = []
         checked = until_damage(
@@ -341,7 +342,13 @@ class _Job:
         camera = self.info.kind == "camera"
         source = str(self._camera_file()) if camera else self.source
         height, width = self.info.size  # The camera's file has even sides.
-        for frame in read_frames(source, max_frames=count, allow_truncated=True):
+        frames = read_frames(
+            source,
+            max_frames=count,
+            allow_truncated=True,
+            white=self.settings.white,
+        )
+        for frame in frames:
             yield frame.image[:height, :width]
 
 

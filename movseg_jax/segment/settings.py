@@ -32,7 +32,8 @@ class Settings:
         max_frames: How many to read at most.
         batch_size: Frames that the device gets at once.
         save: Formats to write besides masks and tracks.json.
-        fps: Of the overlay, for images, which have no times.
+        fps: The rate of the overlay for images, which have no times.
+        white: The value that is white in images of 16 bits; see `read_frames`.
     """
 
     flow: str = "dis"
@@ -45,6 +46,7 @@ class Settings:
     batch_size: int = 1
     save: tuple[Format, ...] = ()
     fps: float = IMAGE_FPS
+    white: int | None = None
 
     def __post_init__(self):
         least, most = FPS_RANGE
@@ -55,6 +57,7 @@ class Settings:
             ("batch_size", self.batch_size > 0, "1 or more"),
             ("save", not {*self.save} - {*FORMATS}, f"some of {', '.join(FORMATS)}"),
             ("fps", least <= self.fps <= most, f"{least} to {most}"),
+            ("white", self.white is None or 0 < self.white < 2**16, "1 to 65535"),
         ):
             if not valid:
                 raise InputError(

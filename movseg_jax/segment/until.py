@@ -42,7 +42,9 @@ def until_damage(
     size: Size,
     any_before: bool,
 ) -> Iterator[Frame]:
-    """The frames before an error, whose message is added to a list.
+    """Gives the frames before an error, and adds its message to a list.
+
+    A damaged video's error follows all frames that can be read.
 
     Args:
         frames: Of the video.

@@ -18,7 +18,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.train import charts
 from movseg_jax.train.charts import Chart, Curve, Line, Strip, Text
 from movseg_jax.train.log import EVALUATION, FILE, read_log
-from movseg_jax.writing import write_file
+from movseg_jax.writing import make_folder, write_file
 
 MAX_QUANTITIES = 200  # Of a plot: a chart each.
 MAX_VALUES = 2**24  # Of a run; 16 bytes each.
@@ -82,6 +82,7 @@ def plot(
         for workdir, name in zip(workdirs, _names(workdirs), strict=True)
     ]
     drawn = make_charts(runs)
+    make_folder(target.parent)
     write_file(target, (html_of if target.suffix == ".html" else png_of)(runs, drawn))
     what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     step = max(run.step for run in runs)

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import itertools
 import time
+import warnings
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +17,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from movseg_jax import images, paths
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, InputNote
 from movseg_jax.video.files import decode_file, read_header
+
+DARK = 2**14 - 1  # Images of 16 bits with no value above this are noted.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Frame:
 
     Attributes:
         index: Its number in the video, from 0, wherever reading started.
-        name: The stem of an image's file name; otherwise the number, as in "00012".
+        name: The stem of an image's file name; otherwise, and for a file of several
+            pictures, the number, as in "00012".
         image: RGB.
         time: Seconds after the first frame, when it is shown; None if unknown.
     """
@@ -64,45 +68,60 @@ def read_frames(
     start: int = 0,
     max_frames: int | None = None,
     allow_truncated: bool = False,
+    white: int | None = None,
 ) -> Iterator[Frame]:
     """Reads frames one at a time, so that memory does not grow with the video.
 
     Args:
-        source: A video file, an image, a folder of images, a pattern of them such as
-            "frames/*.png" (in natural order), or a camera's number. Of a name that is
-            both, a number and a file or folder, it is the latter.
+        source: A video file, an image file (of which every picture is a frame), a
+            folder of images, a pattern of them such as "frames/*.png" (in natural
+            order), or a camera's number. A name that is both a number and a file or
+            folder is the latter.
         start: The number of the first frame to give.
-        max_frames: How many to give at most.
-        allow_truncated: Of a damaged video file, the frames before the damage are
+        max_frames: The largest number of frames to give.
+        allow_truncated: Whether the frames of a damaged video file that can be read are
             enough, if there are any. Otherwise an error follows them.
+        white: The value that is white in images of 16 bits, such as 4095 for cameras of
+            12 bits; None is 65535.
 
     Raises:
         InputError: There is nothing to read, it is damaged, not all frames have the
-            same size, or they have more than `images.MAX_PIXELS`.
+            same size, they have more than `images.MAX_PIXELS`, or `white` is given and
+            they are not images of 16 bits.
     """
     if start < 0 or (max_frames is not None and max_frames < 0):
         raise InputError(
             f"start {start}, max_frames {max_frames}: expected numbers from 0."
         )
+    if white is not None and not 0 < white <= 65535:
+        raise InputError(f"white is {white}, expected 1 to 65535.")
     kind, found = _find(source)
+    if white is not None and kind != "images":
+        raise InputError(
+            f"{source}: is no image; white can be chosen for images of 16 bits only."
+        )
     if kind == "camera":
         frames = _camera_frames(int(str(source)), start)
     elif kind == "images":
-        frames = _image_frames(found, start)
+        frames = _image_frames(found, start, white)
     else:
         decoded = decode_file(found[0], start=start, allow_truncated=allow_truncated)
         frames = (Frame(i, f"{i:05d}", image, t) for i, image, t in decoded)
     return _first(frames, max_frames)
 
 
-def probe(source: str | Path | int) -> VideoInfo:
+def probe(source: str | Path | int, *, white: int | None = None) -> VideoInfo:
     """What is known of a video before reading it all; decodes its first frame.
+
+    Args:
+        source: As in `read_frames`.
+        white: As in `read_frames`.
 
     Raises:
         InputError: As `read_frames`.
     """
     kind, found = _find(source)
-    first = next(read_frames(source, max_frames=1))
+    first = next(read_frames(source, max_frames=1, white=white))
     size = first.image.shape[:2]
     if kind == "file":
         header = read_header(found[0])
@@ -114,8 +133,8 @@ def probe(source: str | Path | int) -> VideoInfo:
             pixel_aspect=header.pixel_aspect,
         )
     if kind == "images":
-        names = tuple(path.stem for path in found)
-        return VideoInfo(kind, size, frame_count=len(found), names=names)
+        names = tuple(name for _, name in _pictures(found))
+        return VideoInfo(kind, size, frame_count=len(names), names=names)
     return VideoInfo(kind, size)
 
 
@@ -145,6 +164,17 @@ def fingerprint(source: str | Path | int) -> str:
     return f"{Path(str(source)).resolve()} ({len(found)} images, {digest[:16]})"
 
 
+def source_paths(source: str | Path | int) -> list[Path]:
+    """The files that frames are read from, or their folder; none of a camera.
+
+    Raises:
+        InputError: There is nothing to read.
+    """
+    kind, found = _find(source)
+    folder = Path(str(source))
+    return [folder] if kind == "images" and folder.is_dir() else found
+
+
 def _first(frames: Generator[Frame, None, None], count: int | None) -> Iterator[Frame]:
     with contextlib.closing(frames):  # A camera or file, whenever the reader stops.
         yield from itertools.islice(frames, count)
@@ -160,27 +190,55 @@ def _find(
     except (OSError, ValueError):  # ValueError: a NUL in the name.
         raise InputError(f"{text!r:.120}: is not a file's name.") from None
     if exists and path.is_dir():
-        return "images", _distinct(paths.list_images(path), text)
+        found = paths.list_images(path)
+        return "images", _distinct(found, text, path)
     if exists:
         is_image = path.name.lower().endswith(paths.IMAGE_SUFFIXES)
         return ("images" if is_image else "file"), [path]
     if text.isdecimal() and text.isascii():
         return "camera", []
     if glob.has_magic(text):
-        matches = sorted(glob.glob(text, recursive=True), key=paths.natural_key)
-        names = [Path(m) for m in matches if m.lower().endswith(paths.IMAGE_SUFFIXES)]
-        return "images", _distinct(names, text)
+        return "images", _distinct(_matching(text), text)
     raise InputError(
         f"{text}: there is no such file or folder; expected a video, a folder of "
         'images, a pattern such as "frames/*.png" or a camera\'s number.'
     )
 
 
-def _distinct(found: list[Path], text: str) -> list[Path]:
+def _matching(pattern: str) -> list[Path]:
+    """The images that match a pattern.
+
+    Brackets in it are letters where a folder has them in its name, and everywhere if
+    nothing matches otherwise.
+    """
+    parts, known = Path(pattern).parts, 0
+    while known < len(parts) and Path(*parts[: known + 1]).is_dir():
+        known += 1
+    folder = glob.escape(str(Path(*parts[:known]))) if known else ""
+    rest = str(Path(*parts[known:]))
+    for name in (rest, rest.replace("[", "[[]")):
+        matches = map(Path, glob.glob(str(Path(folder, name)), recursive=True))
+        by_folder: dict[Path, list[str]] = {}
+        for path in matches:
+            if paths.is_image(path.name) and not path.is_dir():
+                by_folder.setdefault(path.parent, []).append(path.name)
+        if by_folder:
+            break
+    return [
+        parent / name
+        for parent in sorted(by_folder, key=lambda path: paths.natural_key(str(path)))
+        for name in paths.order_frames(by_folder[parent], source=str(parent))
+    ]
+
+
+def _distinct(found: list[Path], text: str, folder: Path | None = None) -> list[Path]:
     """Results are named after frames, so no two may have the same name."""
     if not found:
         kinds = " ".join(paths.IMAGE_SUFFIXES)
-        raise InputError(f"{text}: has no images; expected some of {kinds}.")
+        raise InputError(
+            f"{text}: has no images; expected some of {kinds}."
+            f"{_what_is_there(folder) if folder else ''}"
+        )
     by_name: dict[str, Path] = {}
     for path in found:
         other = by_name.setdefault(path.stem, path)
@@ -192,17 +250,63 @@ def _distinct(found: list[Path], text: str) -> list[Path]:
     return found
 
 
-def _image_frames(found: list[Path], start: int) -> Generator[Frame, None, None]:
+def _what_is_there(folder: Path) -> str:
+    """What a folder without images has instead; "" if it is empty."""
+    there = sorted(folder.iterdir(), key=lambda path: paths.natural_key(path.name))
+    for path in there:
+        with contextlib.suppress(InputError):
+            if path.is_dir() and paths.list_images(path, frames=False):
+                return f" Images are in {path}: name that folder."
+    names = [path.name for path in there if not path.name.startswith(".")]
+    if not names:
+        return " It is empty."
+    return f" It holds {names[0]!r:.80}: name a file in it if that is the video."
+
+
+def _pictures(found: list[Path]) -> list[tuple[Path, str]]:
+    """The file and the name of each frame; a file alone may hold several of them."""
+    if len(found) == 1 and (count := images.read_header(found[0]).pictures) > 1:
+        return [(found[0], f"{index:05d}") for index in range(count)]
+    return [(path, path.stem) for path in found]
+
+
+def _image_frames(
+    found: list[Path], start: int, white: int | None
+) -> Generator[Frame, None, None]:
+    if white is None:
+        _note_dark(found[0])
+    named = _pictures(found)
+    if len(named) > len(found):
+        pictures = images.read_pictures(found[0], upright=True, white=white)
+        read = itertools.islice(pictures, start, None)
+    else:
+        read = (images.read_rgb(p, upright=True, white=white) for p in found[start:])
     size = None
-    for index, path in enumerate(found[start:], start):
-        image = images.read_rgb(path, upright=True)
+    for index, (path, name) in enumerate(named[start:], start):
+        image = next(read)
         size = size or image.shape[:2]
         if image.shape[:2] != size:
+            frame = path if len(named) == len(found) else f"{path}: picture {index}"
             raise InputError(
-                f"{path}: has {image.shape[1]}x{image.shape[0]} pixels, {found[start]} "
-                f"{size[1]}x{size[0]}; a video's frames must have one size."
+                f"{frame}: has {image.shape[1]}x{image.shape[0]} pixels, "
+                f"{named[start][0]} {size[1]}x{size[0]}; a video's frames must have "
+                "one size."
             )
-        yield Frame(index, path.stem, image, None)
+        yield Frame(index, name, image, None)
+
+
+def _note_dark(path: Path) -> None:
+    """Notes that values of fewer bits may be stored in 16."""
+    top = images.brightest(path)
+    if not top or top > DARK:  # A first frame that is all black says nothing.
+        return
+    white = max(2 ** top.bit_length() - 1, 255)
+    warnings.warn(
+        f"{path}: no value is above {top} of 65535, so frames are nearly black. If "
+        f"{white} is meant to be white, say so: --white {white} (white={white}).",
+        InputNote,
+        stacklevel=2,
+    )
 
 
 def _camera_frames(number: int, start: int) -> Generator[Frame, None, None]:

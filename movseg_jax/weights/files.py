@@ -19,7 +19,7 @@ from movseg_jax.config import ModelConfig
 from movseg_jax.config_json import from_json
 from movseg_jax.errors import InputError
 from movseg_jax.weights.foreign import read_bytes, read_safetensors
-from movseg_jax.writing import write_file
+from movseg_jax.writing import make_folder, write_file
 
 FORMAT = 1  # Raised when older code would misread newer files.
 MAX_CARD_SIZE = 2**20
@@ -50,7 +50,7 @@ def save_weights(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Writes `<name>.safetensors` and its card, `<name>.json`.
+    """Writes `<name>.safetensors` and its card, `<name>.json`; makes their folder.
 
     The weights are written first and each file appears only when it is whole, so a
     crash leaves the old files, the new ones, or a card that refuses to load.
@@ -84,6 +84,7 @@ def save_weights(
         text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"{card_path}: the card is not JSON: {error}.") from None
+    make_folder(path.parent)
     write_file(path, data)
     write_file(card_path, text.encode())
 

@@ -88,7 +88,9 @@ def read_library(
     Raises:
         InputError: A folder or a file is missing, empty or malformed.
     """
-    photographs = list_images(backgrounds) if backgrounds is not None else []
+    photographs = (
+        list_images(backgrounds, frames=False) if backgrounds is not None else []
+    )
     if backgrounds is not None and not photographs:
         raise InputError(f"{backgrounds}: has no images; expected photographs.")
     things = _read_cutouts(cutouts) if cutouts is not None else []
