@@ -17,9 +17,9 @@ from movseg_jax.errors import InputError
 Features = Literal["appearance", "motion", "fused"]
 
 # A track is kept if it is seen to move in at least so many frames, faster than so many
-# pixels a frame: see `track.drop_resting`. Compression and noise alone have flow of
-# about a tenth of a pixel.
-MIN_FRAMES, MIN_MOTION = 5, 0.2
+# pixels a frame: see `track.moving`. Compression and noise alone have flow of about a
+# tenth of a pixel.
+MIN_FRAMES, MIN_MOTION = 6, 0.2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -136,7 +136,7 @@ def _sampling_matrix(start, end, pixels, size):
     return slice(first, stop), np.maximum(1 - distance, 0)
 
 
-# Boxes and boundaries --------------------------------------------------------------
+# Boxes --------------------------------------------------------------------------
 
 
 def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "4"]:
@@ -153,17 +153,6 @@ def tight_boxes(masks: Bool[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n 4"]:
     """`tight_box` of every mask."""
     boxes = [tight_box(mask) for mask in masks]
     return np.array(boxes, np.float32).reshape(-1, 4)
-
-
-def boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels unlike their right, lower or lower right neighbour, as DAVIS has it.
-
-    The frame continues its last row and column, so that the object's part of the
-    frame's edge is no boundary (Perazzi et al., 2016; `seg2bmap` of their code).
-    """
-    below = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
-    right, lower, diagonal = below[:-1, 1:], below[1:, :-1], below[1:, 1:]
-    return (mask != right) | (mask != lower) | (mask != diagonal)
 
 
 # Run-length encoding ---------------------------------------------------------------
@@ -211,6 +200,11 @@ def decode(rle: Rle) -> Bool[np.ndarray, "h w"]:
     return np.ascontiguousarray(mask.reshape(rle.size[::-1]).T)
 
 
+def to_runs(rle: Rle) -> Int64[np.ndarray, " n"]:
+    """The lengths of a mask's runs, off and on in turn, column by column."""
+    return _read_ascii(rle.counts, "Rle")
+
+
 def area(rle: Rle) -> int:
     """Number of the mask's pixels."""
     return int(coco.area(_to_coco(rle)))
@@ -240,43 +234,12 @@ def iou(
 
 
 def containment(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
-    """The share of each mask in `a` that lies inside each mask in `b`.
-
-    An empty mask lies in none: its share is 0.
+    """The share of each mask in `a` inside each in `b`; 0 for an empty mask.
 
     Raises:
         InputError: The masks differ in size.
     """
     return iou(a, b, crowd=[True] * len(b))
-
-
-def translate(rle: Rle, x: int, y: int) -> Rle:
-    """The mask moved by whole pixels: to the right by `x` and down by `y`.
-
-    Pixels that leave the frame are dropped. The run lengths are moved without decoding
-    the mask, which is about fifty times faster than moving its pixels.
-    """
-    height, width = rle.size
-    edges = np.cumsum(_read_ascii(rle.counts, "Rle"))
-    starts, stops = edges[:-1:2], edges[1::2]
-    # A run may cover several columns. Each column's part is moved on its own, since
-    # what leaves a column at its end must not enter the next one.
-    first = starts // height
-    columns_each = (stops - 1) // height - first + 1
-    run = np.repeat(np.arange(len(starts)), columns_each)
-    within = np.arange(len(run)) - (np.cumsum(columns_each) - columns_each)[run]
-    column = first[run] + within
-    top = np.maximum(starts[run] - column * height, 0)
-    bottom = np.minimum(stops[run] - column * height, height)
-    top, bottom = (np.clip(rows + y, 0, height) for rows in (top, bottom))
-    column += x
-    seen = (top < bottom) & (column >= 0) & (column < width)
-    moved = np.stack([column * height + top, column * height + bottom], 1)[seen]
-    # Parts that touch across columns are one run again.
-    joined = np.flatnonzero(moved[1:, 0] == moved[:-1, 1])
-    edges = np.delete(moved.ravel(), np.concatenate([2 * joined + 1, 2 * joined + 2]))
-    runs = np.diff(edges, prepend=0, append=height * width)
-    return _from_runs(runs if runs[-1] else runs[:-1], rle.size)
 
 
 def union(rles: Sequence[Rle]) -> Rle:
@@ -323,7 +286,7 @@ def from_json(segmentation: Any, frame_size: Size | None = None, *, source: str)
             f"but its frame of {frame_size[0]}x{frame_size[1]}."
         )
     read = _read_ascii if isinstance(counts, str | bytes) else _read_list
-    return _from_runs(_checked_runs(read(counts, source), size, source), size)
+    return from_runs(_checked_runs(read(counts, source), size, source), size)
 
 
 def _trusted(size, counts):
@@ -343,11 +306,16 @@ def _encode_columns(strip, first, size):
     flat = np.concatenate([[False], strip.ravel(order="F"), [False]])
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + first * size[0]
     runs = np.diff(edges, prepend=0, append=size[0] * size[1])
-    return _from_runs(runs if runs[-1] else runs[:-1], size)
+    return from_runs(runs if runs[-1] else runs[:-1], size)
 
 
-def _from_runs(runs, size):
-    """Encodes valid run lengths, of which only the first may be 0."""
+def from_runs(runs: Int64[np.ndarray, " n"], size: Size) -> Rle:
+    """Encodes run lengths, which must be valid and, but for the first, not 0.
+
+    Args:
+        runs: Lengths of the runs, off and on in turn, column by column.
+        size: Height and width in pixels.
+    """
     uncompressed: Any = {"size": list(size), "counts": runs}
     return _trusted(size, coco.frPyObjects(uncompressed, *size)["counts"])
 

@@ -33,7 +33,7 @@ instead of running a model again; and each `--track` is a row of its own, with s
 of `config.TrackConfig`:
 
     python scripts/compare_models.py davis2016 development DAVIS MODEL \\
-        --detections kept --track "" --track "--min-iou 0.3 --max-gap 5"
+        --detections kept --track "" --track released --track "--min-iou 0.3"
 
 Below each number is the interval that 95 % of draws of as many videos have, each of
 them any number of times.
@@ -121,15 +121,19 @@ def main() -> None:
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
-    trackers = {
-        text: parse_arguments(TrackConfig, shlex.split(text))
-        for text in options.track or [""]
-    }
+    trackers = {text: read_tracker(text) for text in options.track or [""]}
     print_row("", COLUMNS.values())
     for model in options.models:
         compared = compare(source, model, [*trackers.values()], options.detections)
         for text, videos in zip(trackers, compared, strict=True):
             report(f"{model} {text}".strip(), videos)
+
+
+def read_tracker(text: str) -> TrackConfig:
+    """The settings of a tracker, of its name or of options."""
+    if text in ("released", "published"):
+        return getattr(TrackConfig, f"as_{text}")()
+    return parse_arguments(TrackConfig, shlex.split(text))
 
 
 def report(title: str, videos: Sequence[Video]) -> None:

@@ -202,7 +202,6 @@ def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
     expected = {
         "README.md": [f"seen to move in fewer than {count} frames"],
         "docs/segmenting.md": [f"in at least {count} frames", motion],
-        "docs/training.md": [f"in fewer than {count} of the six frames"],
         "docs/results.md": [f"in {count} frames, {motion}"],
         "movseg_jax/commands/video.py": [f"{MIN_MOTION} without"],
     }

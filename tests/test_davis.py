@@ -16,6 +16,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.davis import (
     STABLE_SEQUENCES,
+    boundary,
     boundary_accuracy,
     davis16,
     region_similarity,
@@ -104,7 +105,7 @@ def boundary_accuracy_of_the_whole_frame(found, truth):
     radius = math.ceil(0.008 * math.hypot(*found.shape))
     span = np.arange(-radius, radius + 1)
     disk = (span[:, None] ** 2 + span**2 <= radius**2).astype(np.uint8)
-    outlines = [masks.boundary(mask) for mask in (found, truth)]
+    outlines = [boundary(mask) for mask in (found, truth)]
     counts = [np.count_nonzero(outline) for outline in outlines]
     if not all(counts):
         return float(not any(counts))

@@ -741,3 +741,15 @@ def test_memory_grows_by_a_few_bytes_a_frame(to, tmp_path):
         memory.append(max(video.memory))
     # A sighting would take 200. Names are 8, as long as they are compared.
     assert memory[2] - memory[1] < 1000 * 30
+
+
+def test_cuts_are_kept_in_tracks_json(tmp_path):
+    tracks = [f._replace(cut=i in (2, 5)) for i, f in enumerate(make_tracks())]
+    out = write(tracks, tmp_path, "tracks")
+    assert [f.cut for f in read_tracks(out)] == [f.cut for f in tracks]
+    text = json.loads(out.read_text())
+    for wrong in ([0], [6], ["2"], [2.5], 3):
+        text["videos"][0]["cuts"] = wrong
+        out.write_text(json.dumps(text))
+        with pytest.raises(InputError, match='"cuts" is .* a list of frames'):
+            read_tracks(out)

@@ -22,6 +22,8 @@ from numpy.testing import assert_array_equal
 
 from movseg_jax import config, masks
 from movseg_jax.errors import InputError
+from movseg_jax.metrics.davis import boundary
+from movseg_jax.track.translation import translate
 
 ROOT = Path(__file__).parents[1]
 CONVENTIONS = list(config.CONVENTIONS)
@@ -170,11 +172,11 @@ def test_boundary_differs_from_the_right_the_lower_or_the_lower_right_pixel():
         inside = [p for p in neighbours if p[0] < 12 and p[1] < 17]
         expected[y, x] = any(mask[p] != mask[y, x] for p in inside)
     assert expected.any()
-    assert_array_equal(masks.boundary(mask), expected)
+    assert_array_equal(boundary(mask), expected)
 
 
 def test_boundary_is_not_where_the_frame_ends():
-    assert not masks.boundary(np.ones((5, 6), bool)).any()
+    assert not boundary(np.ones((5, 6), bool)).any()
 
 
 # Run-length encoding ---------------------------------------------------------------
@@ -305,7 +307,7 @@ def test_translation_moves_the_pixels_and_drops_those_that_leave(mask, x, y):
     height, width = mask.shape
     padded = np.pad(mask, ((10, 10), (10, 10)))
     expected = padded[10 - y : 10 - y + height, 10 - x : 10 - x + width]
-    assert masks.translate(masks.encode(mask), x, y) == masks.encode(expected)
+    assert translate(masks.encode(mask), x, y) == masks.encode(expected)
 
 
 def test_polygons_cover_their_inside():

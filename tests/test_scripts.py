@@ -233,17 +233,24 @@ def test_a_model_that_finds_nothing_compares_as_none(compared):
     assert set(numbers.values()) == {0}
 
 
-def test_a_model_that_finds_things_twice_has_two_tracks_of_each(compared):
+def test_a_model_that_finds_things_twice_has_two_tracks_of_each_if_as_released(
+    compared,
+):
     """A slightly larger one beside each: all of it is tracked, but each thing twice."""
 
     def find(truth):
         wider = truth | np.roll(truth, 1, axis=2)
         return [(m, 0.96) for m in truth] + [(m, 0.95) for m in wider]
 
-    (numbers,) = compared(find)
+    trackers = (TrackConfig.as_released(), TrackConfig())
+    numbers, once = compared(find, trackers=trackers)
     assert numbers["tracks_per_object"] == 2 == numbers["tracks_per_video"] / 2
     assert numbers["overlapping"] == numbers["contained"] == 1
     assert numbers["union_j"] > 0.7 and numbers["idf1"] < 0.7
+    assert once["tracks_per_object"] == once["tracks_per_video"] / 2 == 1
+    assert (
+        once["overlapping"] == once["contained"] == 0 < numbers["idf1"] < once["idf1"]
+    )
 
 
 def test_a_model_that_is_half_right(compared):

@@ -93,7 +93,7 @@ def test_labels_tell_the_motion_where_it_is_known():
     assert viz.label_text(sighting(7, mask)) == "7"
     assert viz.label_text(sighting(7, mask), why=True) == "7: 2.3 px"
     unknown = sighting(7, mask, motion=float("nan"))
-    assert viz.label_text(unknown, why=True) == "7"
+    assert viz.label_text(unknown, why=True) == "7: ? px"
 
 
 @pytest.mark.parametrize("scale", [1, 4])

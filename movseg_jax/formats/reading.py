@@ -35,6 +35,7 @@ class Recorded(Sequence[TrackedFrame]):
         *,
         names: list[str] | None = None,
         times: list[float | None] | None = None,
+        cuts: frozenset[int] = frozenset(),
     ):
         """Takes what is known of the frames.
 
@@ -44,9 +45,11 @@ class Recorded(Sequence[TrackedFrame]):
             sightings: By the frame's number, from 0; in the order to paint them.
             names: Of all frames; otherwise they are named by their numbers.
             times: Of all frames; otherwise unknown.
+            cuts: Numbers of the frames with which a new shot starts.
         """
         self._count, self._size = count, size
         self._sightings, self._names, self._times = sightings, names, times
+        self._cuts = cuts
 
     @property
     def named(self) -> bool:
@@ -69,6 +72,7 @@ class Recorded(Sequence[TrackedFrame]):
             self._size,
             self._times[number] if self._times else None,
             tuple(self._sightings.get(number, ())),
+            number in self._cuts,
         )
 
 

@@ -6,7 +6,8 @@ with `segmentations`, `bboxes` and `areas`, each null where the track is not see
 
 What a `TrackedFrame` holds beyond that is in fields of our own, which the API leaves
 alone: `scores`, `moving` and `motion` beside `segmentations`; `times` of the frames in
-seconds beside `file_names`, and `order`, the tracks of each frame as they are painted.
+seconds beside `file_names`; `order`, the tracks of each frame as they are painted; and
+`cuts`, the numbers of the frames with which a new shot starts, counted from 0.
 """
 
 import json
@@ -58,10 +59,10 @@ def write_youtube_vis(
     head = info(provenance, out)
     found = survey(tracks, out)
     with whole_file(out) as temporary, Spool(out.parent) as spool:
-        spans = _fill(spool, tracks, image_suffix)
+        spans, cuts = _fill(spool, tracks, image_suffix)
         with temporary.open("w", encoding="ascii", newline="\n") as file:
             file.write(f'{{"info":{head},\n"videos":[')
-            _write_video(file, spool, found)
+            _write_video(file, spool, found, cuts)
             file.write('],\n"categories":[{"id":1,"name":"object",')
             file.write('"supercategory":"object"}],\n"annotations":[')
             for number, track in enumerate(found.ids):
@@ -73,10 +74,14 @@ def write_youtube_vis(
 def _fill(spool: Spool, tracks: Sequence[TrackedFrame], image_suffix: str):
     """Spools the frames; the rows of a track are lists in JSON, the frame in front.
 
-    Returns, of each track, its first and last frame and its mean score's two terms.
+    Returns, of each track, its first and last frame and its mean score's two terms, and
+    the frames with which a new shot starts.
     """
     spans: dict[int, tuple[int, int, float, int]] = {}
+    cuts = []
     for index, frame in enumerate(tracks):
+        if frame.cut:
+            cuts.append(index)
         order = [int(sighting.id) for sighting in frame.sightings]
         values = (frame.name + image_suffix, frame.time, order)
         for key, value in zip(OF_FRAMES, values, strict=True):
@@ -95,10 +100,12 @@ def _fill(spool: Spool, tracks: Sequence[TrackedFrame], image_suffix: str):
             )
             texts = [str(index), *map(to_text, values)]
             spool.append(sighting.id, "\n".join(texts).encode())
-    return spans
+    return spans, cuts
 
 
-def _write_video(file: TextIO, spool: Spool, found: Survey) -> None:
+def _write_video(
+    file: TextIO, spool: Spool, found: Survey, cuts: Sequence[int]
+) -> None:
     height, width = found.size
     file.write(
         f'{{"id":1,"width":{width},"height":{height},"length":{found.frame_count}'
@@ -106,7 +113,7 @@ def _write_video(file: TextIO, spool: Spool, found: Survey) -> None:
     for key in OF_FRAMES:
         file.write(f',"{key}":')
         write_list(file, (row.decode() for row in spool.rows(key)))
-    file.write("}")
+    file.write(f',"cuts":{to_text(cuts)}}}')
 
 
 def _write_track(file: TextIO, spool: Spool, track: int, span, found: Survey) -> None:
@@ -159,6 +166,7 @@ class _Video(NamedTuple):
     names: list[str] | None = None
     times: list[float | None] | None = None
     order: list | None = None
+    cuts: frozenset[int] = frozenset()
 
 
 def read_youtube_vis(
@@ -208,7 +216,9 @@ def read_youtube_vis(
         raise InputError(f"{path}: holds no masks of video {found.id}, nor its size.")
     reading.check_count(count, f"{path}: video {found.id}")
     _sort(by_frame, found.order, path)
-    return reading.Recorded(count, size, by_frame, names=found.names, times=found.times)
+    return reading.Recorded(
+        count, size, by_frame, names=found.names, times=found.times, cuts=found.cuts
+    )
 
 
 def _results(data: list, path: Path) -> list[Mapping[str, Any]]:
@@ -285,7 +295,14 @@ def _video(number: int, row: Mapping[str, Any], path: Path) -> _Video:
     times = _entries(row, "times", len(files), where)
     seconds = [reading.real(t, where, '"times"') for t in times]
     order = _entries(row, "order", len(files), where) if row.get("order") else None
-    return _Video(number, size, names, seconds, order)
+    cuts = row.get("cuts", [])
+    known = isinstance(cuts, list) and all(
+        type(cut) is int and 0 < cut < len(files) for cut in cuts
+    )
+    if not known:
+        expected = "a list of frames after the first, counted from 0"
+        raise reading.unexpected(where, '"cuts"', cuts, expected)
+    return _Video(number, size, names, seconds, order, frozenset(cuts))
 
 
 def _add_track(

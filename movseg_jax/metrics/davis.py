@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from movseg_jax.errors import InputError
-from movseg_jax.masks import boundary, tight_box
+from movseg_jax.masks import tight_box
 from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.stability import (
     Variant,
@@ -134,6 +134,17 @@ def _foregrounds(frame: ComparedFrame):
 
 
 # Measures of a frame ---------------------------------------------------------------
+
+
+def boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels unlike their right, lower or lower right neighbour, as DAVIS has it.
+
+    The frame continues its last row and column, so that the object's part of the
+    frame's edge is no boundary (Perazzi et al., 2016; `seg2bmap` of their code).
+    """
+    below = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    right, lower, diagonal = below[:-1, 1:], below[1:, :-1], below[1:, 1:]
+    return (mask != right) | (mask != lower) | (mask != diagonal)
 
 
 def region_similarity(found: np.ndarray, truth: np.ndarray) -> float:

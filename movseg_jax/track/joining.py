@@ -16,6 +16,7 @@ from movseg_jax import masks
 from movseg_jax.masks import Rle
 from movseg_jax.track.colour import colour_similarity
 from movseg_jax.track.links import Links, check_lengths
+from movseg_jax.track.translation import translate
 from movseg_jax.tracks import Detection, FrameDetections
 
 # A part's first (last) mask lies inside its whole in one of so many frames before
@@ -81,7 +82,7 @@ class _Tracks:
         shift = np.array(found[0].shift) * ahead
         if ahead == 0 or not np.isfinite(shift).all():
             return mask
-        return masks.translate(mask, round(shift[0]), round(shift[1]))
+        return translate(mask, round(shift[0]), round(shift[1]))
 
     def has_cut(self, first: int, last: int) -> bool:
         """Whether a shot starts after the first frame, and not after the last one."""
@@ -156,7 +157,7 @@ def _is_inside(tracks, part, whole, time, step) -> bool | None:
 def _touch(a: Rle, b: Rle) -> bool:
     gap = max(1, round(GAP * max(a.size)))
     steps = ((0, 0), (gap, 0), (-gap, 0), (0, gap), (0, -gap))
-    moved = masks.union([masks.translate(a, x, y) for x, y in steps])
+    moved = masks.union([translate(a, x, y) for x, y in steps])
     return bool(masks.iou([moved], [b])[0, 0] > 0)
 
 

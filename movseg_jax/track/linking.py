@@ -27,6 +27,7 @@ from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.track.links import Candidate, Links, check_count, check_lengths, ranked
 from movseg_jax.track.objects import Expected, FoundObject, find_objects
+from movseg_jax.track.translation import translate
 from movseg_jax.tracks import Detection, FrameDetections
 
 # Masks that overlap so much where flow takes them are assigned first. Flow is wrong at
@@ -225,7 +226,7 @@ def _moved(detection: Detection, frames: int) -> Detection:
     x, y = detection.shift
     if not (math.isfinite(x) and math.isfinite(y)):
         return detection
-    moved = masks.translate(detection.mask, round(x * frames), round(y * frames))
+    moved = translate(detection.mask, round(x * frames), round(y * frames))
     return detection._replace(mask=moved)
 
 
