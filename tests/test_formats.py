@@ -751,5 +751,5 @@ def test_cuts_are_kept_in_tracks_json(tmp_path):
     for wrong in ([0], [6], ["2"], [2.5], 3):
         text["videos"][0]["cuts"] = wrong
         out.write_text(json.dumps(text))
-        with pytest.raises(InputError, match='"cuts" is .* a list of frames'):
+        with pytest.raises(InputError, match=r'"cuts" is .* a list of frames'):
             read_tracks(out)
