@@ -30,9 +30,8 @@ BLANK = 12  # Blank frames after which a new shot starts, whatever it shows.
 # Whether a frame is a cut depends on so many frames before it, and on `FLASH` after it.
 LOOKBACK = BLANK + 1
 
-Small = UInt8[
-    np.ndarray, "rows columns 3"
-]  # Hue, saturation and brightness of a small picture.
+# Hue, saturation and brightness of a small picture.
+Small = UInt8[np.ndarray, "rows columns 3"]
 
 
 class ShotFrame(NamedTuple):
