@@ -12,8 +12,9 @@ PACKAGE = ROOT / "movseg_jax"
 
 # Layers, lowest first. A module may import its own layer's folder and lower layers.
 LAYERS = [
-    {"errors"},
+    {"errors", "interrupts"},
     {
+        "bars",
         "config",
         "config_json",
         "types",
@@ -22,6 +23,7 @@ LAYERS = [
         "paths",
         "images",
         "process",
+        "workers",
     },
     {"ops", "weights", "tracks"},
     {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
@@ -55,13 +57,14 @@ ONLY = {
         "segment",
         "video",
         "viz",
+        "workers",
     },
     "grain": {"data"},
     "pycocotools": {"masks"},
     "safetensors": {"weights"},
     "tyro": {"cli", "commands"},
     "tensorflow_datasets": {"data"},
-    "tqdm": {"commands", "data", "demo", "train"},
+    "tqdm": {"bars", "train"},
     "tensorboardX": {"train"},
     "tensorflow": set(),
     "torch": set(),

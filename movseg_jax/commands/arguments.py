@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,29 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
     except SystemExit as exit:
         if not exit.code:
             raise
-        words = re.sub("[─│╭╮╰╯]+", " ", message.getvalue()).split()
-        raise InputError(" ".join(words)) from None
+        cause = exit.__context__
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__context__
+        raise cause or InputError(_in_one_line(message.getvalue())) from None
+
+
+def _in_one_line(box: str) -> str:
+    """What tyro draws a box around: a title, what is wrong, and advice below lines."""
+    title, *lines = (line.strip("│╭╮╰╯ ") for line in box.splitlines())
+    parts, wanted = [[]], True
+    for line in lines:
+        if line and not line.strip("─-"):
+            parts.append([])
+            wanted = True
+        # Below an empty line is what Python says about it.
+        elif wanted := wanted and line != "":
+            parts[-1].append(line)
+    title = title.strip("─ ")
+    what, *advice = [" ".join(part) for part in parts if part]
+    begin = what.lower().split()[:2]
+    if not any(word in begin for word in title.lower().split()):
+        what = f"{title}: {what}"
+    return ". ".join(part.rstrip(".") for part in (what, *advice)) + "."
 
 
 def read_options(name: str, options: Sequence[str]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def detect_frames(
             no such estimator or folder; or a batch has no frames.
     """
     if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}, expected 1 or more.")
+        raise InputError(f"`batch_size` is {batch_size}, expected 1 or more.")
     flow = open_flow(flow)
     timing = {} if timing is None else timing
     source = ahead(_with_flow(ahead(_timed(frames, timing)), flow, detector, timing))

@@ -118,7 +118,7 @@ def load_detector(
     config, params = _used(config, params, use, name)
     if max_side is not None:
         if max_side < 32:
-            raise InputError(f"max_side is {max_side}, expected 32 or more pixels.")
+            raise InputError(f"`max_side` is {max_side}, expected 32 or more pixels.")
         long = min(config.long_side, max_side)
         config = dataclasses.replace(
             config, long_side=long, short_side=min(config.short_side, long)

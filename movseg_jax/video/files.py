@@ -107,8 +107,8 @@ def decode_file(
         raise InputError(f"{path}: no frame can be read: {damage or 'it has none'}.")
     if damage and not allow_truncated:
         raise InputError(
-            f"{path}: is damaged after {index} frames: {damage}. To use these frames, "
-            "allow a truncated video (allow_truncated)."
+            f"{path}: is damaged after {index} frames: {damage}.",
+            way_out="With `allow_truncated=True` these frames are used.",
         )
 
 

@@ -82,7 +82,8 @@ def read_frames(
     """
     if start < 0 or (max_frames is not None and max_frames < 0):
         raise InputError(
-            f"start {start}, max_frames {max_frames}: expected numbers from 0."
+            f"`start` is {start} and `max_frames` {max_frames}, expected numbers "
+            "from 0."
         )
     kind, found = _find(source)
     if kind == "camera":
