@@ -25,7 +25,7 @@ LAYERS = [
         "process",
         "workers",
     },
-    {"ops", "weights", "tracks"},
+    {"devices", "ops", "weights", "tracks"},
     {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
     {"decoding", "losses", "inputs", "viz"},
     {"detector", "convert", "data", "formats", "report"},
@@ -36,7 +36,17 @@ LAYERS = [
     {"cli"},
 ]
 # Which modules may import a library, at the top of the file or inside a function.
-DEVICE = {"ops", "nn", "targets", "losses", "decoding", "detector", "train", "segment"}
+DEVICE = {
+    "devices",
+    "ops",
+    "nn",
+    "targets",
+    "losses",
+    "decoding",
+    "detector",
+    "train",
+    "segment",
+}
 ONLY = {
     "jax": DEVICE,
     "flax": {"nn", "detector"},

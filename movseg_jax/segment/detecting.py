@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from movseg_jax import masks
+from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.folder import FlowFolder
@@ -136,7 +137,11 @@ def share_processor() -> None:
     Flow is computed while the detector runs, on the same cores: OpenCV's threads, which
     spin while they wait, would take them from it (docs/performance.md). A setting of
     the process, so the command line makes it and importing the package does not.
+
+    Raises:
+        InputError: JAX has no device.
     """
+    start_devices()
     if jax.default_backend() == "cpu" and OPENCV_THREADS not in os.environ:
         cv2.setNumThreads(1)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.detector import Detector
+from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 from movseg_jax.train.arrays import flat
 from movseg_jax.train.loop import WEIGHTS
@@ -98,8 +99,9 @@ def load_detector(
 
     Raises:
         InputError: There are no such weights, they are damaged, are no whole model, or
-            have not what is to be used.
+            have not what is to be used; or JAX has no device.
     """
+    start_devices()
     if weights is None and not BUNDLED.is_file():
         raise InputError(f"{BUNDLED}: is missing; reinstall, or hand in weights.")
     path = BUNDLED if weights is None else Path(weights)

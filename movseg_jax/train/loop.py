@@ -25,6 +25,7 @@ from movseg_jax.data.loader import Loader
 from movseg_jax.data.selection import with_flow
 from movseg_jax.data.sources import open_source
 from movseg_jax.detector import Detector
+from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 from movseg_jax.train import freezing, parallel
 from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, CheckpointWarning
@@ -152,9 +153,10 @@ def train(
 
     Raises:
         InputError: The folder is another run's, data or weights to start from cannot
-            be read, a loss is not finite, or the run's processes were given different
-            configs or data.
+            be read, a loss is not finite, the run's processes were given different
+            configs or data, or JAX has no device.
     """
+    start_devices()
     # Processes that differ would wait for each other without end, in different steps.
     parallel.check_same("config", to_json(config))
     first = jax.process_index() == 0
@@ -240,7 +242,7 @@ class _Run:
             number, before = number + 1, metrics
             self.log.advance(number)
             last = number == settings.steps
-            stopping = parallel.agree(stop.requested)
+            stopping = self._is_stopping(number, stop)
             if number % settings.log_every == 0 or last:
                 self._check(number, metrics)
                 rate = float(self.stage.schedule(number - 1))
@@ -265,6 +267,12 @@ class _Run:
             if stopping:
                 break
         return state
+
+    def _is_stopping(self, number, stop):
+        """Whether to stop after this step, the same in all processes."""
+        alone = jax.process_count() == 1
+        asks = alone or number % parallel.AGREE_EVERY == 0
+        return asks and parallel.agree(stop.requested)
 
     def _check(self, number, metrics):
         """Stops where the loss of step `number` is not finite."""
