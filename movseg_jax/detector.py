@@ -68,16 +68,21 @@ class Detector(nn.Module):
     def setup(self):
         """Builds what `config` names."""
         config, dtype = self.config, _dtype(self.config)
+        precision = config.arithmetic.precision
         for stream in config.streams:
             trunk = Trunk(
-                getattr(config, stream), config.channels, dtype, self.rematerialise
+                getattr(config, stream),
+                config.channels,
+                dtype,
+                self.rematerialise,
+                precision,
             )
             setattr(self, stream, trunk)
         if len(config.streams) == 2:
-            self.fusion = self.fuse or get_fusion(config.fusion, dtype)
+            self.fusion = self.fuse or get_fusion(config.fusion, dtype, precision)
         self.rpn = _rpn(config)
         self.box_head = _box_head(config)
-        self.mask_head = MaskHead(config.classes, dtype)
+        self.mask_head = MaskHead(config.classes, dtype, precision)
         if config.static_branch:
             self.static = ObjectnessHeads(config)
 
@@ -240,11 +245,13 @@ def _sizes(pyramid):
 
 
 def _rpn(config):
-    return RPNHead(len(config.anchor_ratios), _dtype(config))
+    precision = config.arithmetic.precision
+    return RPNHead(len(config.anchor_ratios), _dtype(config), precision)
 
 
 def _box_head(config):
-    return BoxHead(config.classes, config.box_head_width, _dtype(config))
+    width, precision = config.box_head_width, config.arithmetic.precision
+    return BoxHead(config.classes, width, _dtype(config), precision)
 
 
 def _dtype(config):

@@ -52,7 +52,8 @@ class TrainedDetector(NamedTuple):
         least = max(min_score, self.config.min_score)
         try:
             config = dataclasses.replace(self.config, min_score=least)
-            return _compiled(config)({"params": self.params}, inputs)
+            on_device = jax.device_put(inputs)
+            return _compiled(config)({"params": self.params}, on_device)
         except Exception:
             self._check_parameters()
             raise

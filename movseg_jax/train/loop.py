@@ -33,7 +33,7 @@ from movseg_jax.train.evaluating import Evaluation
 from movseg_jax.train.log import Log
 from movseg_jax.train.objective import detection_losses
 from movseg_jax.train.optimizers import make_optimizer, make_schedule
-from movseg_jax.train.start import parameter_shapes, start
+from movseg_jax.train.start import parameter_shapes, run_key, start
 from movseg_jax.train.step import Step, TrainState
 from movseg_jax.train.stopping import StopRequest
 from movseg_jax.weights.files import save_weights
@@ -232,7 +232,7 @@ class _Run:
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
-        key = jax.random.key(self.config.seed)
+        key = run_key(self.config.seed)
         number, before = int(state.step), None
         while number < settings.steps:
             batch = next(self.loader)
@@ -276,7 +276,8 @@ class _Run:
 
     def _check(self, number, metrics):
         """Stops where the loss of step `number` is not finite."""
-        if math.isfinite(float(metrics["loss"])):
+        metrics = jax.device_get(metrics)
+        if math.isfinite(metrics["loss"]):
             return
         losses = ", ".join(
             f"{name} {float(value):g}" for name, value in metrics.items()

@@ -64,10 +64,14 @@ def _by_pmap(step):
     )
 
     def run(state, batch, key):
-        devices = jax.local_device_count()
-        check_divides(jax.tree.leaves(batch)[0].shape[0], devices)
-        stacked = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
-        return mapped(state, stacked, key)
+        devices = jax.local_devices()
+        check_divides(jax.tree.leaves(batch)[0].shape[0], len(devices))
+        split = NamedSharding(Mesh(np.array(devices), (_AXIS,)), _SPLIT)
+
+        def put(x):
+            return jax.device_put(x.reshape(len(devices), -1, *x.shape[1:]), split)
+
+        return mapped(state, jax.tree.map(put, batch), key)
 
     return run
 
