@@ -47,7 +47,7 @@ class Interrupts:
         return STOPPED if self._resumable else 128 + (self.number or signal.SIGINT)
 
     def start(self) -> None:
-        """Handles signals from now on."""
+        """Handles signals from now on, and opens streams that are closed."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:
@@ -55,6 +55,11 @@ class Interrupts:
                 self._previous[number] = signal.signal(number, self._handle)
         if os.name != "posix":  # `select` knows no pipes there.
             return
+        for descriptor in range(3):
+            try:
+                os.fstat(descriptor)
+            except OSError:  # Else what is opened next would get what is printed.
+                os.open(os.devnull, os.O_RDWR)
         self._pipe = read, write = os.pipe()
         os.set_blocking(write, False)
         self._wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
@@ -74,6 +79,7 @@ class Interrupts:
         if self._pipe:
             signal.set_wakeup_fd(self._wakeup)
             os.close(self._pipe[1])  # Ends the thread, which closes the other end.
+            self._pipe = None
 
     def tell(self) -> None:
         """Says once, in a line, that the command was interrupted."""

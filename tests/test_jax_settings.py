@@ -10,6 +10,7 @@ import pytest
 
 from movseg_jax.config import CONVENTIONS, ModelConfig, TargetConfig, TrunkConfig
 from movseg_jax.detector import Detector
+from movseg_jax.train import parallel
 from movseg_jax.train.loop import make_stage
 from movseg_jax.train.objective import detection_losses
 from movseg_jax.train.start import fresh, parameter_shapes, run_key
@@ -191,8 +192,8 @@ def test_steps_are_the_same_with_64_bits(optimizer):
 def test_a_step_moves_nothing_between_host_and_devices_by_itself(how):
     stage = make_stage(make_config(parallel=how))
     shapes = parameter_shapes(make_config().model)
-    state = stage.make_state(random_params(shapes))
-    key, batch = run_key(0), make_batch(jax.device_count())
+    state = parallel.replicate(stage.make_state(random_params(shapes)))
+    key, batch = parallel.replicate(run_key(0)), make_batch(jax.device_count())
     state, _ = stage.step(state, batch, key)
     with jax.transfer_guard("disallow"):
         state, metrics = stage.step(state, batch, key)

@@ -39,13 +39,9 @@ class _Lenient(io.FileIO):
 def prepare_streams() -> None:
     """Makes stdout and stderr take any text, and never fail; see `check_output`.
 
-    What their encoding lacks is written as escapes.
+    What their encoding lacks is written as escapes. Streams that were closed lead
+    nowhere: see `Interrupts.start`.
     """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:  # Else the next file that is opened would get what is printed.
-            os.open(os.devnull, os.O_RDWR)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream, original = getattr(sys, name), getattr(sys, f"__{name}__")
         if stream is not original:  # A caller's own, which is its to handle.

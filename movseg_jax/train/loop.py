@@ -232,7 +232,7 @@ class _Run:
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
-        key = run_key(self.config.seed)
+        key = parallel.replicate(run_key(self.config.seed))
         number, before = int(state.step), None
         while number < settings.steps:
             batch = next(self.loader)

@@ -125,7 +125,15 @@ def check_divides(batch_size: int, devices: int) -> None:
 def replicate(tree: Any) -> Any:
     """The tree on every device of every host, which all hold the same values."""
     sharding = NamedSharding(_mesh(), _EVERYWHERE)
-    return jax.tree.map(lambda x: jax.device_put(x, sharding), tree)
+
+    def put(x):
+        if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.device_put(x, sharding)
+        # A key itself cannot be put on the devices of other processes.
+        data = jax.device_put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+
+    return jax.tree.map(put, tree)
 
 
 def replicated_shapes(shapes: Any) -> Any:
