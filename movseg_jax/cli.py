@@ -1,48 +1,74 @@
 """The command line, `movseg`: what it was asked for, run and reported.
 
 The commands are in `commands`. Heavy modules are imported by the command that needs
-them, so that `movseg --help` is instant.
+them, so that `movseg --help` is instant; and all of them in `main`, so that Control-C
+is handled while they are.
 """
 
-import contextlib
-import dataclasses
-import os
+import re
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Union
 
-import tyro
+from movseg_jax.errors import InputError
+from movseg_jax.interrupts import Interrupts
 
-from movseg_jax.commands.arguments import check_paths, parse_arguments, read_config
-from movseg_jax.commands.data import Data, Synth
-from movseg_jax.commands.evaluation import Eval
-from movseg_jax.commands.training import Convert, Plot, Train
-from movseg_jax.commands.video import ConvertTracks, Demo, Flow, Segment
-from movseg_jax.errors import InputError, InputNote
-from movseg_jax.process import prepare_jax
+# Commands that go on where they were stopped when they are started again.
+RESUMABLE = {"segment", "demo", "flow", "synth", "train"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0, or 2 if its input is wrong."""
+    """Runs one command and returns its exit status.
+
+    That is 0; 2 if its input is wrong; after Control-C, 75 if the command goes on where
+    it was when it is started again, else 130.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    interrupts = Interrupts(resumable=not RESUMABLE.isdisjoint(arguments[:1]))
+    status = 0
     try:
-        with _unread_output_ignored():
-            command = _parse(argv)
+        try:
+            interrupts.start()
+            status = _run(arguments)
+        finally:
+            interrupts.stop(process_ends=argv is None)
+    except BaseException:
+        # Whatever it is, if a signal came, it is the consequence.
+        if interrupts.number is None:
+            raise
+    if interrupts.number is None:
+        return status
+    interrupts.tell()
+    return interrupts.status
+
+
+def _run(arguments: list[str]) -> int:
+    from movseg_jax.commands.arguments import check_paths
+    from movseg_jax.commands.messages import in_options
+    from movseg_jax.commands.streams import check_output, prepare_streams
+    from movseg_jax.process import prepare_jax
+
+    prepare_streams()
+    try:
+        command = _parse(arguments)
         _print_notes()
         check_paths(command)
         prepare_jax()
-        report = command.run()
-        with _unread_output_ignored():
-            print(report, flush=True)
+        print(command.run())
+        check_output()
     except InputError as error:
-        print(f"movseg: {error}", file=sys.stderr)
+        message = in_options(error, _kinds_of_options(arguments))
+        print(f"movseg: {message}", file=sys.stderr)
         return 2
     return 0
 
 
 def _print_notes() -> None:
     """Prints notes to users as lines, each once, and other warnings as before."""
+    import warnings
+
+    from movseg_jax.errors import InputNote
+
     show_other, shown = warnings.showwarning, set()
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
@@ -56,38 +82,50 @@ def _print_notes() -> None:
     warnings.filterwarnings("always", category=InputNote)
 
 
-@contextlib.contextmanager
-def _unread_output_ignored() -> Iterator[None]:
-    """Ends the process in peace if nobody reads the rest of its output, as `head`."""
-    try:
-        yield
-    except BrokenPipeError:
-        # Else Python says so once more when it closes the output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+def _commands() -> tuple[type, ...]:
+    from movseg_jax.commands.data import Data, Synth
+    from movseg_jax.commands.evaluation import Eval
+    from movseg_jax.commands.training import Convert, Plot, Train
+    from movseg_jax.commands.video import ConvertTracks, Demo, Flow, Segment
+
+    return (
+        Segment, Eval, Demo, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert
+    )  # fmt: skip
 
 
-def _parse(argv):
+def _parse(arguments: list[str]) -> Any:
     """The command asked for; `--help` exits, a wrong argument is an `InputError`."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ["train"] and "--help" in argv[2:]:
-        read_config(Path(argv[1]), ["--help"])
-    commands = (
-        Segment
-        | Eval
-        | Demo
-        | ConvertTracks
-        | Flow
-        | Synth
-        | Data
-        | Train
-        | Plot
-        | Convert
-    )
+    import dataclasses
+    from pathlib import Path
+
+    import tyro
+
+    from movseg_jax.commands.arguments import parse_arguments, read_config
+
+    if arguments[:1] == ["train"] and "--help" in arguments[2:]:
+        read_config(Path(arguments[1]), ["--help"])
+    kind = Union[_commands()]  # noqa: UP007
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
-    if argv[:1] != ["train"]:
-        return parse_arguments(commands, argv, **options)
+    if arguments[:1] != ["train"]:
+        return parse_arguments(kind, arguments, **options)
     command, settings = parse_arguments(
-        commands, argv, return_unknown_args=True, **options
+        kind, arguments, return_unknown_args=True, **options
     )
     return dataclasses.replace(command, settings=tuple(settings))
+
+
+def _kinds_of_options(arguments: list[str]) -> Sequence[type]:
+    """The dataclasses whose fields are the options of the command asked for."""
+    from movseg_jax.commands.data import DATA_COMMANDS
+    from movseg_jax.config import Config
+
+    name, *rest = arguments or [""]
+    commands = _commands()
+    if name == "data":
+        name, commands = (rest or [""])[0], DATA_COMMANDS
+    kinds = [kind for kind in commands if _name(kind) == name]
+    return [*kinds, Config] if name == "train" else kinds
+
+
+def _name(command: type) -> str:
+    return re.sub("(?<!^)(?=[A-Z])", "-", command.__name__).lower()

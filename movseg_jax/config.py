@@ -46,6 +46,9 @@ class Convention:
     ignore_padding: bool  # Features and anchors of the padding do not exist.
     # A level's stride is the padded side over its number of cells, without fraction.
     whole_strides: bool = False
+    # Of the products of float32 numbers, which TPUs and newer GPUs round unless told
+    # otherwise. The originals did not.
+    precision: Literal["default", "highest"] = "highest"
 
 
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's.
@@ -54,6 +57,7 @@ CONVENTIONS: dict[str, Convention] = {
     "continuous": Convention(
         "rgb", _MEAN, _STD, resize="round", anchor_offset=0.5, anchor_rounding="none",
         half_pixel_crops=True, inclusive=False, ignore_padding=True,
+        precision="default",
     ),
     # `torchvision.models.detection.maskrcnn_resnet50_fpn`.
     "torchvision": Convention(

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32, Int
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.nn.padding import real_cells
@@ -41,6 +42,38 @@ class Selected(NamedTuple):
     valid: Bool[Array, " n"]
 
 
+def pyramid_anchors(
+    shapes: Mapping[int, tuple[int, ...]],
+    padded_size: tuple[int, ...],
+    config: ModelConfig,
+) -> dict[int, Float32[np.ndarray, "_ 4"]]:
+    """The anchors of each level, in the order of the RPN's outputs.
+
+    Training and decoding both take a model's anchors from here.
+
+    Args:
+        shapes: The height and width of each level, in cells.
+        padded_size: The height and width of the input with its padding, in pixels.
+        config: The model's config.
+    """
+    arithmetic = config.arithmetic
+
+    def anchors(level):
+        shape = shapes[level]
+        strides = tuple(side // n for side, n in zip(padded_size, shape, strict=True))
+        return level_anchors(
+            shape,
+            level,
+            size=config.anchor_size,
+            ratios=config.anchor_ratios,
+            offset=arithmetic.anchor_offset,
+            rounding=arithmetic.anchor_rounding,
+            strides=strides if arithmetic.whole_strides else None,
+        )
+
+    return {level: anchors(level) for level in shapes}
+
+
 def propose(
     outputs: Mapping[int, tuple[Float[Array, " _"], Float[Array, "_ 4"]]],
     shapes: Mapping[int, tuple[int, ...]],
@@ -51,11 +84,12 @@ def propose(
     """The highest scoring boxes of the RPN, after NMS within each level.
 
     Args:
-        outputs: Per level, objectness logits and deltas of all anchors: `RPNHead`.
-        shapes: Per level, its height and width in cells.
-        size: Height and width of the image without padding, in pixels.
-        padded_size: With padding.
-        config: Of the model.
+        outputs: The objectness logits and deltas of each level's anchors, as `RPNHead`
+            returns them.
+        shapes: The height and width of each level, in cells.
+        size: The height and width of the image without its padding, in pixels.
+        padded_size: The height and width of the image with its padding.
+        config: The model's config.
 
     Returns:
         `config.proposals` boxes by falling score, fewer of them valid if the RPN has
@@ -64,8 +98,11 @@ def propose(
     arithmetic = config.arithmetic
     if arithmetic.inclusive:  # Detectron clips to the blob it feeds, not to the image.
         size = jnp.array(padded_size, size.dtype)
+    anchors = pyramid_anchors(shapes, padded_size, config)
     levels = [
-        _best_of_level(*outputs[level], level, shapes[level], size, padded_size, config)
+        _best_of_level(
+            *outputs[level], anchors[level], level, shapes[level], size, config
+        )
         for level in outputs
     ]
     # To equal length, so that the levels' suppressions run side by side.
@@ -91,21 +128,9 @@ def propose(
     )
 
 
-def _best_of_level(logits, deltas, level, shape, size, padded_size, config):
+def _best_of_level(logits, deltas, anchors, level, shape, size, config):
     """Boxes and logits of a level's best anchors; a logit of -inf marks padding."""
-    arithmetic = config.arithmetic
-    strides = tuple(side // n for side, n in zip(padded_size, shape, strict=True))
-    anchors = jnp.asarray(
-        level_anchors(
-            shape,
-            level,
-            size=config.anchor_size,
-            ratios=config.anchor_ratios,
-            offset=arithmetic.anchor_offset,
-            rounding=arithmetic.anchor_rounding,
-            strides=strides if arithmetic.whole_strides else None,
-        )
-    )
+    arithmetic, anchors = config.arithmetic, jnp.asarray(anchors)
     logits = jnp.where(jnp.isnan(logits), -jnp.inf, logits)
     if arithmetic.ignore_padding:
         real = real_cells(size[None, :], level, shape).reshape(-1)

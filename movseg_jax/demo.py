@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from movseg_jax.bars import progress_bar
 from movseg_jax.data.synthetic.config import SceneConfig
 from movseg_jax.data.synthetic.source import SyntheticSource
 from movseg_jax.images import encode_ids, encode_png, read_ids
@@ -18,6 +19,18 @@ SCENE = SceneConfig(
 )
 SEED = 0
 FRAMES, TRUTH, RESULT = "frames", "truth", "result"
+
+
+class Ended(NamedTuple):
+    """How a demonstration ended.
+
+    Attributes:
+        finished: False if it was asked to stop, and can be started again.
+        report: What to tell people, in a few lines.
+    """
+
+    finished: bool
+    report: str
 
 
 class Scores(NamedTuple):
@@ -38,37 +51,34 @@ def run(
     *,
     overwrite: bool = False,
     quiet: bool = False,
-) -> str:
+) -> Ended:
     """Renders a video, segments it and compares the result with the truth.
 
     Args:
-        out: Folder for `frames/`, `truth/` and `result/`, in which is what
+        out: The folder for `frames/`, `truth/` and `result/`, in which is what
             `movseg segment` writes.
-        weights: See `load_detector`.
-        overwrite: Replace an earlier result.
-        quiet: Show no progress.
-
-    Returns:
-        A report of a few lines.
+        weights: The weights' file: see `load_detector`.
+        overwrite: Whether to replace an earlier result.
+        quiet: Whether to show no progress.
 
     Raises:
         InputError: The weights cannot be read, or the folder cannot be written to.
     """
-    from tqdm import tqdm
-
     detector = load_detector(weights)
     render(out)
-    with tqdm(total=SCENE.frames, unit="frame", disable=quiet) as bar:
+    with progress_bar("frame", quiet=quiet) as show:
         summary = segment_to_folder(
             str(out / FRAMES),
             out / RESULT,
             detector,
             Settings(why=True),
             overwrite=overwrite,
-            progress=lambda done, total: bar.update(done - bar.n),
+            progress=show,
         )
     if not summary.finished:
-        return f"{out}: stopped at frame {summary.frames}; start it again."
+        return Ended(
+            False, f"{out}: stopped at frame {summary.frames}; start it again."
+        )
     scores = score(out / RESULT / "masks", out / TRUTH)
     height, width = SCENE.size
     speed = ""
@@ -78,7 +88,7 @@ def run(
             f", {summary.frames / seconds:.1f} frames a second, all included but "
             f"{summary.timing.get('compile', 0.0):.1f} s of compiling"
         )
-    return (
+    report = (
         f"Rendered {SCENE.frames} frames of {width}x{height} pixels with moving and "
         f"resting things, and segmented them with the weights {detector.name!r}: "
         f"{summary.tracks} tracks{speed}.\n"
@@ -86,6 +96,7 @@ def run(
         f"{scores.boundary:.3f}.\n"
         f"Look at {out / RESULT / 'report.html'} and {out / RESULT / 'overlay.mp4'}."
     )
+    return Ended(True, report)
 
 
 def render(out: Path) -> None:

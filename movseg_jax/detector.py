@@ -16,10 +16,16 @@ from collections.abc import Callable, Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Float32
 
 from movseg_jax.config import ModelConfig
-from movseg_jax.decoding import Selected, propose, select_detections
+from movseg_jax.decoding import (
+    Selected,
+    propose,
+    pyramid_anchors,
+    select_detections,
+)
 from movseg_jax.errors import InputError
 from movseg_jax.nn.fpn import LEVELS, Trunk
 from movseg_jax.nn.fusion import Fusion, fuse_pyramids, get_fusion
@@ -62,16 +68,21 @@ class Detector(nn.Module):
     def setup(self):
         """Builds what `config` names."""
         config, dtype = self.config, _dtype(self.config)
+        precision = config.arithmetic.precision
         for stream in config.streams:
             trunk = Trunk(
-                getattr(config, stream), config.channels, dtype, self.rematerialise
+                getattr(config, stream),
+                config.channels,
+                dtype,
+                self.rematerialise,
+                precision,
             )
             setattr(self, stream, trunk)
         if len(config.streams) == 2:
-            self.fusion = self.fuse or get_fusion(config.fusion, dtype)
+            self.fusion = self.fuse or get_fusion(config.fusion, dtype, precision)
         self.rpn = _rpn(config)
         self.box_head = _box_head(config)
-        self.mask_head = MaskHead(config.classes, dtype)
+        self.mask_head = MaskHead(config.classes, dtype, precision)
         if config.static_branch:
             self.static = ObjectnessHeads(config)
 
@@ -123,6 +134,10 @@ class Detector(nn.Module):
             features["fused"] = features[config.streams[0]]
         return features
 
+    def anchors(self, pyramid: Pyramid) -> dict[int, Float32[np.ndarray, "_ 4"]]:
+        """The anchors that the RPN's outputs refer to: see `pyramid_anchors`."""
+        return pyramid_anchors(*_sizes(pyramid), self.config)
+
     def propose(
         self,
         outputs: Mapping[int, tuple[Float[Array, "b _"], Float[Array, "b _ 4"]]],
@@ -130,8 +145,7 @@ class Detector(nn.Module):
         inputs: Inputs,
     ) -> Proposals:
         """Proposals of each image from the RPN's outputs: see `decoding.propose`."""
-        shapes = {level: x.shape[1:3] for level, x in pyramid.items()}
-        padded_size = tuple(4 * n for n in shapes[2])
+        shapes, padded_size = _sizes(pyramid)
 
         def one_image(outputs, size):
             return propose(outputs, shapes, size, padded_size, self.config)
@@ -224,12 +238,20 @@ class Detector(nn.Module):
         return jax.vmap(one_image)(levels, boxes, inputs.size)
 
 
+def _sizes(pyramid):
+    """The sizes of the levels in cells, and of the padded input in pixels."""
+    shapes = {level: x.shape[1:3] for level, x in pyramid.items()}
+    return shapes, tuple(4 * n for n in shapes[2])
+
+
 def _rpn(config):
-    return RPNHead(len(config.anchor_ratios), _dtype(config))
+    precision = config.arithmetic.precision
+    return RPNHead(len(config.anchor_ratios), _dtype(config), precision)
 
 
 def _box_head(config):
-    return BoxHead(config.classes, config.box_head_width, _dtype(config))
+    width, precision = config.box_head_width, config.arithmetic.precision
+    return BoxHead(config.classes, width, _dtype(config), precision)
 
 
 def _dtype(config):

@@ -35,19 +35,19 @@ def objectness_loss(logits: Float[Array, " n"], targets: AnchorTargets) -> Term:
     loss = optax.sigmoid_binary_cross_entropy(
         logits, targets.positive.astype(logits.dtype)
     )
-    return _masked(loss, targets.sampled, targets.sampled.sum())
+    return _masked(loss, targets.sampled, targets.sampled.sum(dtype=jnp.int32))
 
 
 def anchor_box_loss(deltas: Float[Array, "n 4"], targets: AnchorTargets) -> Term:
     """Smooth L1 of the positive anchors' deltas, per sampled anchor."""
     loss = smooth_l1(deltas - targets.deltas, ANCHOR_BETA).sum(axis=1)
-    return _masked(loss, targets.positive, targets.sampled.sum())
+    return _masked(loss, targets.positive, targets.sampled.sum(dtype=jnp.int32))
 
 
 def class_loss(logits: Float[Array, "n k1"], targets: RoITargets) -> Term:
     """Cross entropy of the RoIs' classes, a mean over them; background is class 0."""
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets.classes)
-    return _masked(loss, targets.valid, targets.valid.sum())
+    return _masked(loss, targets.valid, targets.valid.sum(dtype=jnp.int32))
 
 
 def roi_box_loss(deltas: Float[Array, "n k 4"], targets: RoITargets) -> Term:
@@ -55,7 +55,7 @@ def roi_box_loss(deltas: Float[Array, "n k 4"], targets: RoITargets) -> Term:
     index = jnp.maximum(targets.classes - 1, 0)[:, None, None]
     own = jnp.take_along_axis(deltas, index, axis=1)[:, 0]
     loss = smooth_l1(own - targets.deltas, ROI_BETA).sum(axis=1)
-    return _masked(loss, targets.positive, targets.valid.sum())
+    return _masked(loss, targets.positive, targets.valid.sum(dtype=jnp.int32))
 
 
 def mask_loss(
@@ -65,7 +65,7 @@ def mask_loss(
 ) -> Term:
     """Binary cross entropy per cell of the positive RoIs' masks, a mean over them."""
     loss = optax.sigmoid_binary_cross_entropy(logits, targets.astype(logits.dtype))
-    return _masked(loss.mean(axis=(1, 2)), positive, positive.sum())
+    return _masked(loss.mean(axis=(1, 2)), positive, positive.sum(dtype=jnp.int32))
 
 
 def _masked(loss, counted, weight):

@@ -87,9 +87,9 @@ def subsample(
         The rows, padded with n, which is out of bounds.
     """
     n = len(candidates)
-    priority = jnp.where(candidates, jax.random.uniform(key, (n,)), -1.0)
+    priority = jnp.where(candidates, jax.random.uniform(key, (n,), jnp.float32), -1.0)
     best, rows = jax.lax.top_k(priority, min(most, n))
-    drawn = (best >= 0) & (jnp.arange(len(rows)) < count)
+    drawn = (best >= 0) & (jnp.arange(len(rows), dtype=jnp.int32) < count)
     rows = jnp.where(drawn, rows, n).astype(jnp.int32)
     return jnp.pad(rows, (0, most - len(rows)), constant_values=n)
 
@@ -172,7 +172,7 @@ def anchor_targets(
     positive = on.at[subsample(positive, most, most, positive_key)].set(
         True, mode="drop"
     )
-    rest = samples - positive.sum()
+    rest = samples - positive.sum(dtype=jnp.int32)
     negative = on.at[subsample(negative, rest, samples, negative_key)].set(
         True, mode="drop"
     )
@@ -239,9 +239,9 @@ def _draw_rows(positive, negative, most, samples, key):
     """Rows of up to `most` positives, behind them negatives up to `samples`."""
     positive_key, negative_key = jax.random.split(key)
     positives = subsample(positive, most, most, positive_key)
-    count = (positives < len(positive)).sum()
+    count = (positives < len(positive)).sum(dtype=jnp.int32)
     negatives = subsample(negative, samples - count, samples, negative_key)
-    place = jnp.arange(samples)
+    place = jnp.arange(samples, dtype=jnp.int32)
     return jnp.where(
         place < count,
         jnp.pad(positives, (0, samples - most))[place],

@@ -12,9 +12,10 @@ PACKAGE = ROOT / "movseg_jax"
 
 # Layers, lowest first. A module may import its own layer's folder and lower layers.
 LAYERS = [
-    {"errors"},
+    {"errors", "interrupts"},
     {"mask_checks"},
     {
+        "bars",
         "config",
         "config_json",
         "types",
@@ -24,8 +25,9 @@ LAYERS = [
         "images",
         "process",
         "notes",
+        "workers",
     },
-    {"ops", "weights", "tracks", "mask_images"},
+    {"devices", "ops", "weights", "tracks", "mask_images"},
     {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
     {"decoding", "losses", "inputs", "viz"},
     {"detector", "convert", "data", "formats", "report"},
@@ -36,7 +38,17 @@ LAYERS = [
     {"cli"},
 ]
 # Which modules may import a library, at the top of the file or inside a function.
-DEVICE = {"ops", "nn", "targets", "losses", "decoding", "detector", "train", "segment"}
+DEVICE = {
+    "devices",
+    "ops",
+    "nn",
+    "targets",
+    "losses",
+    "decoding",
+    "detector",
+    "train",
+    "segment",
+}
 ONLY = {
     "jax": DEVICE,
     "flax": {"nn", "detector"},
@@ -58,13 +70,14 @@ ONLY = {
         "segment",
         "video",
         "viz",
+        "workers",
     },
     "grain": {"data"},
     "pycocotools": {"masks"},
     "safetensors": {"weights"},
     "tyro": {"cli", "commands"},
     "tensorflow_datasets": {"data"},
-    "tqdm": {"commands", "data", "demo", "train"},
+    "tqdm": {"bars", "train"},
     "tensorboardX": {"train"},
     "tensorflow": set(),
     "torch": set(),

@@ -67,7 +67,7 @@ def test_what_is_there_is_not_overwritten_silently(davis, tmp_path):
 
     (folder,) = again()
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    with pytest.raises(InputError, match="is prepared already; set overwrite"):
+    with pytest.raises(InputError, match=r"is prepared already. `overwrite=True`"):
         again()
     assert before == {file: file.stat().st_mtime_ns for file in folder.iterdir()}
     assert again(overwrite=True) == [folder]

@@ -675,9 +675,9 @@ def test_the_video_must_be_that_of_the_tracks(tmp_path):
 
 def test_options_out_of_range_are_refused(tmp_path):
     tracks = make_tracks()
-    with pytest.raises(InputError, match="dilate is -1"):
+    with pytest.raises(InputError, match="`dilate` is -1"):
         write(tracks, tmp_path, "colmap", dilate=-1)
-    with pytest.raises(InputError, match="images do not end in"):
+    with pytest.raises(InputError, match="`image_suffix` is"):
         write(tracks, tmp_path, "colmap", image_suffix=".mp4")
     with pytest.raises(InputError, match="the provenance is not JSON"):
         write(tracks, tmp_path, "coco", provenance={"a": b"bytes"})
@@ -687,7 +687,7 @@ def test_options_out_of_range_are_refused(tmp_path):
     with pytest.raises(InputError, match="expected 1 to 65535"):
         write([EMPTY._replace(sightings=(SEEN._replace(id=65536),))], tmp_path, "npz")
     untimed = make_tracks(numbered=True)
-    with pytest.raises(InputError, match="the option fps"):
+    with pytest.raises(InputError, match="second, `fps`"):
         write(untimed, tmp_path, "alpha")
     assert list(tmp_path.iterdir()) == []
 

@@ -239,7 +239,7 @@ def test_only_the_default_file_is_replaced_unasked(tmp_path):
     run = write_rows(tmp_path, run_rows(5))
     out = tmp_path / "mine.png"
     out.write_bytes(b"a photo")
-    with pytest.raises(InputError, match="`--overwrite` replaces it"):
+    with pytest.raises(InputError, match="`overwrite=True` replaces it"):
         plot.plot([run], out)
     assert out.read_bytes() == b"a photo"
     plot.plot([run], out, overwrite=True)

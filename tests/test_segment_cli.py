@@ -20,6 +20,7 @@ from movseg_jax import cli
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
 from movseg_jax.inputs import make_inputs
+from movseg_jax.interrupts import STOPPED
 from movseg_jax.preprocessing import stack
 from movseg_jax.segment.detector import load_detector
 from movseg_jax.segment.folder import WORK
@@ -91,7 +92,7 @@ def frames_done(out):
 def squares(monkeypatch):
     """The command in this process, with a detector of squares."""
     detector = [make_detector()]
-    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    monkeypatch.setattr("movseg_jax.process.prepare_jax", lambda: None)
     monkeypatch.setattr(
         "movseg_jax.segment.detector.load_detector", lambda *_, **__: detector[0]
     )
@@ -227,7 +228,7 @@ def test_a_second_signal_ends_a_process_at_once(start, long_shots, tmp_path):
     for _ in range(2):
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
-    assert process.wait(10) == -signal.SIGTERM
+    assert process.wait(10) == STOPPED
 
 
 @pytest.mark.slow

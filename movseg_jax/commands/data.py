@@ -1,7 +1,6 @@
 """Commands for data: `synth`, `data prepare`, `data check`, `data list`."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -50,15 +49,15 @@ class Synth:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        from tqdm import tqdm
-
+        from movseg_jax.bars import progress_bar
         from movseg_jax.data.synthetic.clips import write_clips
         from movseg_jax.data.synthetic.library import read_library
+        from movseg_jax.workers import count_workers
 
         library = None
         if self.backgrounds or self.cutouts:
             library = read_library(self.backgrounds, self.cutouts)
-        with tqdm(total=self.clips, unit="clip", disable=self.quiet) as bar:
+        with progress_bar("clip", quiet=self.quiet) as show:
             written = write_clips(
                 self.out,
                 self.clips,
@@ -66,8 +65,8 @@ class Synth:
                 self.scene,
                 library,
                 overwrite=self.overwrite,
-                workers=self.workers or os.cpu_count() or 1,
-                progress=lambda done, total: bar.update(done - bar.n),
+                workers=count_workers(self.workers),
+                progress=show,
             )
         return f"{self.clips} clips, of which {written} are new: {self.out}"
 
@@ -180,6 +179,9 @@ class List:
         from movseg_jax.data.sources import describe_layouts
 
         return describe_layouts()
+
+
+DATA_COMMANDS = (Prepare, Check, List)
 
 
 @dataclasses.dataclass(frozen=True)

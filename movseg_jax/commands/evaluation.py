@@ -1,7 +1,6 @@
 """The command that measures predictions: `eval`."""
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +8,6 @@ import tyro
 
 from movseg_jax.commands.arguments import read_options
 from movseg_jax.errors import InputError
-
-INTERRUPTED = 130  # Exit status after Control-C, as of shells.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,29 +92,15 @@ class Eval:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        try:
-            return self._run()
-        except KeyboardInterrupt:
-            print("movseg: interrupted, nothing was written.", file=sys.stderr)
-            raise SystemExit(INTERRUPTED) from None
-
-    def _run(self) -> str:
         if self.protocol == "coco":
             return self._run_coco()
-        from tqdm import tqdm
-
+        from movseg_jax.bars import progress_bar
         from movseg_jax.evaluation.job import evaluate
         from movseg_jax.evaluation.reporting import check_outputs, report
 
         check_outputs(self.out, self.html, worst=self.worst, overwrite=self.overwrite)
         request = self._request()
-        with tqdm(unit="sequence", disable=self.quiet) as bar:
-
-            def show(done: int, total: int) -> None:
-                if bar.total != total:
-                    bar.reset(total)
-                bar.update(done - bar.n)
-
+        with progress_bar("sequence", quiet=self.quiet) as show:
             measured = evaluate(request, show)
         return report(measured, self.out, self.html, worst=self.worst)
 

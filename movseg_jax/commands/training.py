@@ -7,6 +7,7 @@ from typing import Literal
 import tyro
 
 from movseg_jax.commands.arguments import read_config
+from movseg_jax.interrupts import STOPPED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,6 @@ class Train:
 
         parallel.start_hosts(self.coordinator, self.processes, self.process)
         from movseg_jax.train.loop import open_sources, train
-        from movseg_jax.train.stopping import STOPPED
 
         with parallel.ending_together():
             sources, validation = open_sources(config, self.data_dir)

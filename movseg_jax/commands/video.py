@@ -8,6 +8,7 @@ import tyro
 
 from movseg_jax.config import MIN_FRAMES, TrackConfig
 from movseg_jax.errors import InputError
+from movseg_jax.interrupts import STOPPED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +87,10 @@ class Segment:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        from tqdm import tqdm
-
+        from movseg_jax.bars import progress_bar
         from movseg_jax.segment.detecting import share_processor
         from movseg_jax.segment.detector import load_detector
         from movseg_jax.segment.job import Settings, segment_to_folder
-        from movseg_jax.train.stopping import STOPPED
 
         settings = Settings(
             flow=self.flow,
@@ -108,14 +107,7 @@ class Segment:
         )
         share_processor()
         detector = load_detector(self.weights, use=self.model, max_side=self.max_side)
-        with tqdm(unit="frame", disable=self.quiet) as bar:
-
-            def show(done: int, total: int | None) -> None:
-                if bar.total is None and total is not None:
-                    bar.reset(total)
-                    bar.initial = bar.n = done
-                bar.update(done - bar.n)
-
+        with progress_bar("frame", quiet=self.quiet) as show:
             summary = segment_to_folder(
                 self.video,
                 self.out,
@@ -125,12 +117,12 @@ class Segment:
                 allow_truncated=self.allow_truncated,
                 progress=show,
             )
-        return self._report(summary, STOPPED)
+        return self._report(summary)
 
-    def _report(self, summary, stopped: int) -> str:
+    def _report(self, summary) -> str:
         if not summary.finished:
             print(f"{self.out}: stopped at frame {summary.frames}; start it again.")
-            raise SystemExit(stopped)
+            raise SystemExit(STOPPED)
         already = " already" if summary.already else ""
         report = (
             f"{self.out}: finished{already}, {summary.tracks} tracks in "
@@ -187,9 +179,13 @@ class Demo:
         from movseg_jax.segment.detecting import share_processor
 
         share_processor()
-        return demo.run(
+        ended = demo.run(
             self.out, self.weights, overwrite=self.overwrite, quiet=self.quiet
         )
+        if not ended.finished:
+            print(ended.report)
+            raise SystemExit(STOPPED)
+        return ended.report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,8 +301,7 @@ class Flow:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        from tqdm import tqdm
-
+        from movseg_jax.bars import progress_bar
         from movseg_jax.flow.export import FlowCounts, write_flows
         from movseg_jax.video.reading import fingerprint, probe, read_frames
 
@@ -334,8 +329,9 @@ class Flow:
         )
         total = min(filter(None, (total, self.max_frames)), default=None)
         last = FlowCounts(0, 0, 0)
-        for count in tqdm(counts, total=total, unit="frame", disable=self.quiet):
-            last = count
+        with progress_bar("frame", quiet=self.quiet) as show:
+            for last in counts:
+                show(last.frames, total)
         known = f", {last.skipped} were there already" if last.skipped else ""
         return (
             f"{last.frames} frames: wrote the flow of {last.written}{known}: {self.out}"

@@ -21,8 +21,8 @@ from typing import Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
-from tqdm import tqdm
 
+from movseg_jax.bars import progress_bar
 from movseg_jax.data.example import Source
 from movseg_jax.data.objects import Objects, to_json
 from movseg_jax.data.prepared import (
@@ -188,14 +188,12 @@ def write_source(
 
     def records():
         made = _in_order(make, len(source), workers or os.cpu_count() or 1)
-        bar = tqdm(
-            total=len(source), desc=source.name, unit="frame", disable=not progress
-        )
-        with contextlib.closing(made), bar:
-            for record in made:
+        bar = progress_bar("frame", quiet=not progress, name=source.name)
+        with contextlib.closing(made), bar as show:
+            for done, record in enumerate(made):
+                show(done, len(source))
                 metadata["object_counts"].append(record.pop("object_count"))
                 yield record
-                bar.update()
 
     # TFDS' builders hold a split in memory, or shuffle it by TensorFlow's files.
     folder.mkdir()
@@ -301,7 +299,9 @@ def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
             "prepare data sets on Linux or macOS."
         )
     if folder.exists() and not overwrite:
-        raise InputError(f"{folder}: is prepared already; set overwrite to replace it.")
+        raise InputError(
+            f"{folder}: is prepared already.", way_out="`overwrite=True` replaces it."
+        )
     temporary = folder.parent / "writing"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

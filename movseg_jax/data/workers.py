@@ -6,18 +6,16 @@ one of its backends, so they take no accelerator's memory. They import the main 
 too. They end with their `Reader`, or when their parent is gone, however it went.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import grain
 import numpy as np
 from absl import flags
 from grain.python import SharedMemoryArray
+
+from movseg_jax.interrupts import kept_from_children
+from movseg_jax.workers import serve_parent
 
 # Smaller arrays are sent through a pipe, in bytes.
 MIN_SHARED = 2**16
@@ -56,7 +54,8 @@ class Reader(Iterator[Any]):
 
     def __next__(self) -> Any:
         try:
-            return _copy(next(self._iterator))
+            with kept_from_children():  # They are started when they are needed first.
+                return _copy(next(self._iterator))
         except RuntimeError as error:
             if "terminated unexpectedly" not in str(error):
                 raise
@@ -87,13 +86,4 @@ def _copy(element):
 def _begin(index: int, count: int) -> None:
     """Called first in every worker process."""
     del index, count
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Control-C is the parent's to handle.
-    cv2.setNumThreads(1)  # There is a worker for every core already.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=[parent], daemon=True).start()
-
-
-def _end_with(parent) -> None:
-    parent.join()
-    os._exit(1)
+    serve_parent()

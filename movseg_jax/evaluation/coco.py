@@ -54,7 +54,7 @@ def evaluate_coco_files(
             that the truth does not list.
     """
     if max_detections < 1:
-        raise InputError(f"max_detections is {max_detections}, expected 1 or more.")
+        raise InputError(f"`max_detections` is {max_detections}, expected 1 or more.")
     files = {"pred": pred, "gt": gt}
     parsed = {name: read_json(path, MAX_BYTES) for name, path in files.items()}
     numbers = evaluate_coco(

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from movseg_jax import workers
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation import workers
 from movseg_jax.evaluation.bootstrap import MAX_DRAWS
 from movseg_jax.evaluation.groups import Settings
 from movseg_jax.evaluation.matching import MatchBy, Matched, match_frames
@@ -119,7 +119,7 @@ def evaluate(request: Request, progress: Progress | None = None) -> Measured:
         )
     if not 0 <= request.draws <= MAX_DRAWS:
         raise InputError(
-            f"--draws is {request.draws}, expected 0 to {MAX_DRAWS} "
+            f"`draws` is {request.draws}, expected 0 to {MAX_DRAWS} "
             "(bootstrap.MAX_DRAWS)."
         )
     count = workers.count_workers(request.workers)
@@ -149,10 +149,10 @@ def _read_truth(request: Request, protocol: Protocol) -> Truth:
         return read_folders(request.root, request.sequences, request.join)
     name = protocol.dataset or request.dataset
     if name is None or (protocol.dataset is None and name not in DATASETS):
-        raise InputError(f"--dataset is {name}, expected one of {', '.join(DATASETS)}.")
+        raise InputError(f"`dataset` is {name}, expected one of {', '.join(DATASETS)}.")
     split = protocol.split if request.split is None else request.split
     if not split:
-        raise InputError(f"--split is missing; `movseg data list` has those of {name}.")
+        raise InputError(f"`split` is missing; `movseg data list` has those of {name}.")
     options = dict(request.options)
     if name in ("youtube_vos", "ytvos_moving"):
         # Only names of frames are taken from there, and few have it unpacked.

@@ -25,7 +25,7 @@ def check_outputs(
     """
     if not 0 <= worst <= MAX_WORST:
         raise InputError(
-            f"--worst is {worst}, expected 0 to {MAX_WORST} frames "
+            f"`worst` is {worst}, expected 0 to {MAX_WORST} frames "
             "(reporting.MAX_WORST)."
         )
     if out is not None and html is not None and out.absolute() == html.absolute():
@@ -38,7 +38,8 @@ def check_outputs(
                 raise InputError(f"{option} {path}: is a folder, expected a file.")
             if path.exists() and not overwrite:
                 raise InputError(
-                    f"{option} {path}: is there already; --overwrite replaces it."
+                    f"{option} {path}: is there already.",
+                    way_out="`overwrite=True` replaces it.",
                 )
             make_folder(path.parent)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name.

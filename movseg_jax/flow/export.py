@@ -114,7 +114,7 @@ def _prepare(out, settings, overwrite):
         if not overwrite and others:
             raise InputError(
                 f"{out}: is not empty and has no {SETTINGS} of an earlier run; "
-                "expected an empty folder, or --overwrite."
+                "expected an empty folder, or `overwrite=True`."
             )
         own = not others or (file in others and _is_own(out))
         text = json.dumps({**settings, OWN: own}, indent=2) + "\n"
@@ -140,7 +140,9 @@ def _read_settings(file):
 def _check_settings(file, settings):
     found = _read_settings(file)
     if not isinstance(found, dict):
-        raise InputError(f"{file}: is damaged; expected --overwrite or another folder.")
+        raise InputError(
+            f"{file}: is damaged; expected `overwrite=True` or another folder."
+        )
     differences = [
         f"{key} was {found.get(key)!r:.200}, is {value!r:.200}"
         for key, value in settings.items()
@@ -149,8 +151,8 @@ def _check_settings(file, settings):
     if differences:
         raise InputError(
             f"{file.parent}: has flow made with other settings "
-            f"({'; '.join(differences)}); expected the same, --overwrite or another "
-            "folder."
+            f"({'; '.join(differences)}); expected the same, `overwrite=True` or "
+            "another folder."
         )
 
 

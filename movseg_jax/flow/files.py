@@ -60,8 +60,8 @@ def read_flow(
     if missing and unknown == "error":
         raise InputError(
             f"{path}: the flow is unknown in {missing} of {valid.size} pixels (not "
-            f"finite, above {UNKNOWN:g}, or marked so); expected it everywhere, or the "
-            'option unknown="zero".'
+            f"finite, above {UNKNOWN:g}, or marked so); expected it everywhere.",
+            way_out='`unknown="zero"` takes it for none.',
         )
     return flow
 

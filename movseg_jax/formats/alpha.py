@@ -40,7 +40,7 @@ def write_alpha(
             if fps is None and frame.time is None:
                 raise InputError(
                     f"{out}: frame {frame.name} has no time; expected the frames per "
-                    "second (the option fps)."
+                    "second, `fps`."
                 )
             alpha = union(frame, found.movers).astype(np.uint8) * 255
             time = frame.time if fps is None else None

@@ -44,8 +44,8 @@ def write_fbms(
     missing = [i for i in chosen if not 0 <= i < found.frame_count]
     if missing or not chosen:
         raise InputError(
-            f"{out}: the labelled frames are {sorted(chosen)[:10]}, expected some of 0 "
-            f"to {found.frame_count - 1} (the option labelled)."
+            f"{out}: `labelled` is {sorted(chosen)[:10]}, expected some of 0 to "
+            f"{found.frame_count - 1}."
         )
     pixels = found.size[0] * found.size[1]
     with whole_file(out) as temporary:

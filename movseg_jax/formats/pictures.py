@@ -106,7 +106,7 @@ def write_colmap(
     check_suffix(image_suffix, out)
     if not 0 <= dilate <= MAX_DILATION:
         raise InputError(
-            f"{out}: dilate is {dilate}, expected 0 to {MAX_DILATION} pixels "
+            f"{out}: `dilate` is {dilate}, expected 0 to {MAX_DILATION} pixels "
             "(pictures.MAX_DILATION)."
         )
     movers = survey(tracks, out).movers

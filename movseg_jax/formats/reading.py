@@ -130,8 +130,8 @@ def read_text(path: Path, max_bytes: int) -> str:
         raise InputError(f"{path}: cannot be read: {error}.") from None
     if max(size, len(data)) > max_bytes:  # It may have grown.
         raise InputError(
-            f"{path}: has {size} bytes, expected at most {max_bytes} "
-            "(the option max_text_bytes)."
+            f"{path}: has {size} bytes, expected at most {max_bytes}.",
+            way_out="`max_text_bytes` sets the limit.",
         )
     try:
         return data.decode("utf-8-sig")

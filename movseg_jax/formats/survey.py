@@ -110,8 +110,8 @@ def check_suffix(suffix: str, out: Path) -> None:
     """
     if suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(
-            f"{out}: images do not end in {suffix!r}; expected one of "
-            f"{', '.join(IMAGE_SUFFIXES)} (the option image_suffix)."
+            f"{out}: `image_suffix` is {suffix!r}; expected one of "
+            f"{', '.join(IMAGE_SUFFIXES)}."
         )
 
 

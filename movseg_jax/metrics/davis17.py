@@ -76,7 +76,7 @@ def davis17_unsupervised(max_tracks: int = 20) -> Measure:
             count is the method's decision.
     """
     if max_tracks < 1:
-        raise InputError(f"max_tracks is {max_tracks}, expected at least 1.")
+        raise InputError(f"`max_tracks` is {max_tracks}, expected at least 1.")
 
     def sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
         return _score_sequence(frames, max_tracks)
@@ -99,7 +99,7 @@ def _score_sequence(frames, max_tracks) -> SequenceScore:
             raise InputError(
                 f"Up to frame {frame.name}, {len(visible)} tracks are visible, but the "
                 f"DAVIS 2017 unsupervised protocol allows {max_tracks} a sequence "
-                "(max_tracks): keep the best ones only."
+                "(`max_tracks`): keep the best ones only."
             )
         kept.append(_compare(frame))
     objects = [*dict.fromkeys(i for frame in kept for i in frame.objects)]

@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from movseg_jax.config import TrunkConfig
-from movseg_jax.nn.layers import Conv
+from movseg_jax.nn.layers import Conv, Precision
 from movseg_jax.nn.padding import Pyramid, zero_padding
 from movseg_jax.nn.resnet import ResNet, Size
 
@@ -31,13 +31,21 @@ class FPN(nn.Module):
 
     channels: int = 256
     dtype: DTypeLike = jnp.float32
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, features: Pyramid, size: Size = None) -> dict[int, Array]:
         """The pyramid of `LEVELS`, with zeros in the padding if `size` is given."""
 
         def conv(x, kernel, name, stride=1):
-            return Conv(self.channels, kernel, stride, dtype=self.dtype, name=name)(x)
+            return Conv(
+                self.channels,
+                kernel,
+                stride,
+                dtype=self.dtype,
+                precision=self.precision,
+                name=name,
+            )(x)
 
         pyramid, inner = {}, None
         last = max(features)
@@ -66,12 +74,15 @@ class Trunk(nn.Module):
     channels: int = 256
     dtype: DTypeLike = jnp.float32
     rematerialise: bool = False  # See `ResNet`.
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "b h w 3"], size: Size = None
     ) -> dict[int, Array]:
         """The pyramid of a batch of images (or encoded flow); see `ResNet`, `FPN`."""
-        resnet = ResNet(self.config, self.dtype, self.rematerialise, name="resnet")
-        features = resnet(image, size)
-        return FPN(self.channels, self.dtype, name="fpn")(features, size)
+        resnet = ResNet(
+            self.config, self.dtype, self.rematerialise, self.precision, name="resnet"
+        )
+        fpn = FPN(self.channels, self.dtype, self.precision, name="fpn")
+        return fpn(resnet(image, size), size)

@@ -23,11 +23,12 @@ from typing import Protocol
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from movseg_jax.errors import InputError
-from movseg_jax.nn.layers import Affine, Conv
+from movseg_jax.nn.layers import Affine, Conv, Precision
 from movseg_jax.nn.padding import Pyramid, real_cells
 
 Features = Float[Array, "b h w c"]
@@ -62,11 +63,13 @@ class ConcatConvs(nn.Module):
 
     Attributes:
         depth: Number of convolutions, each followed by a ReLU.
-        dtype: Of the computation; None takes the features'.
+        dtype: The dtype of the computation; None takes the features'.
+        precision: The precision of the convolutions.
     """
 
     depth: int = 3
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
@@ -76,7 +79,9 @@ class ConcatConvs(nn.Module):
         channels = appearance.shape[-1]
         fused = concat(appearance, motion)
         for i in range(self.depth):
-            conv = _conv(channels, fused.shape[-1], f"conv{i}", self.dtype)
+            conv = _conv(
+                channels, fused.shape[-1], f"conv{i}", self.dtype, self.precision
+            )
             fused = nn.relu(conv(fused))
             fused = _where(real, fused)
         return fused
@@ -93,7 +98,7 @@ def select_stream(index: int) -> nn.initializers.Initializer:
         del key
         height, width, _, channels = shape
         kernel = jnp.zeros(shape, dtype)
-        rows = jnp.arange(channels)
+        rows = np.arange(channels)
         return kernel.at[height // 2, width // 2, index * channels + rows, rows].set(1)
 
     return initialise
@@ -105,23 +110,25 @@ class ConcatConv(nn.Module):
     Attributes:
         start_from: "appearance" or "motion": starts as a copy of that stream; None
             starts at random.
-        dtype: Of the computation; None takes the features'.
+        dtype: The dtype of the computation; None takes the features'.
+        precision: The precision of the convolutions.
     """
 
     start_from: str | None = "appearance"
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, appearance: Features, motion: Features) -> Features:
         """Fuses one level; there is no activation."""
         if self.start_from is None:
             channels = appearance.shape[-1]
-            conv = _conv(channels, 2 * channels, "conv0", self.dtype)
+            conv = _conv(channels, 2 * channels, "conv0", self.dtype, self.precision)
         else:
             initializer = select_stream(("appearance", "motion").index(self.start_from))
             conv = Conv(
                 appearance.shape[-1], (3, 3), kernel_init=initializer,
-                dtype=self.dtype, name="conv0",
+                dtype=self.dtype, precision=self.precision, name="conv0",
             )  # fmt: skip
         return conv(concat(appearance, motion))
 
@@ -133,6 +140,7 @@ class ResidualBlock(nn.Module):
     """
 
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
@@ -142,7 +150,14 @@ class ResidualBlock(nn.Module):
         channels = appearance.shape[-1]
 
         def conv_norm(x, kernel, name):
-            conv = Conv(channels, kernel, use_bias=False, dtype=self.dtype, name=name)
+            conv = Conv(
+                channels,
+                kernel,
+                use_bias=False,
+                dtype=self.dtype,
+                precision=self.precision,
+                name=name,
+            )
             return Affine(name=f"{name}_norm")(conv(x))
 
         x = concat(appearance, motion)
@@ -160,12 +175,13 @@ class DifferenceConv(nn.Module):
     """
 
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, appearance: Features, motion: Features) -> Features:
         """Fuses one level."""
         channels = appearance.shape[-1]
-        conv = _conv(channels, 2 * channels, "conv0", self.dtype)
+        conv = _conv(channels, 2 * channels, "conv0", self.dtype, self.precision)
         return conv(concat(appearance, difference(appearance, motion)))
 
 
@@ -177,12 +193,13 @@ class Gated(nn.Module):
     """
 
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, appearance: Features, motion: Features) -> Features:
         """Fuses one level."""
         channels = appearance.shape[-1]
-        conv = _conv(channels, 2 * channels, "gate", self.dtype)
+        conv = _conv(channels, 2 * channels, "gate", self.dtype, self.precision)
         gate = nn.sigmoid(conv(concat(appearance, motion)))
         return gate * appearance + (1 - gate) * motion
 
@@ -198,12 +215,14 @@ class CrossAttention(nn.Module):
     Attributes:
         heads: Attention heads; the channels are split among them.
         window: Side of the neighbourhood in cells, odd.
-        dtype: Of the computation; None takes the features'.
+        dtype: The dtype of the computation; None takes the features'.
+        precision: The precision of the convolutions.
     """
 
     heads: int = 8
     window: int = 3
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
@@ -217,13 +236,22 @@ class CrossAttention(nn.Module):
                 f"{self.heads} heads."
             )
 
+        def one_by_one(name):
+            return Conv(
+                channels,
+                (1, 1),
+                dtype=self.dtype,
+                precision=self.precision,
+                name=name,
+            )
+
         def project(x, name):
-            x = Conv(channels, (1, 1), dtype=self.dtype, name=name)(x)
+            x = one_by_one(name)(x)
             return x.reshape(*x.shape[:-1], self.heads, channels // self.heads)
 
-        query = project(appearance, "query") / jnp.sqrt(channels // self.heads).astype(
-            appearance.dtype
-        )
+        query = project(appearance, "query") / jnp.sqrt(
+            jnp.float32(channels // self.heads)
+        ).astype(appearance.dtype)
         key, value = project(motion, "key"), project(motion, "value")
         if real is None:
             real = jnp.ones((*appearance.shape[:-1], 1), bool)
@@ -244,8 +272,7 @@ class CrossAttention(nn.Module):
         for weight, neighbour in zip(weights, self._neighbours(value), strict=True):
             found = found + weight[..., None] * neighbour
         found = found.reshape(appearance.shape)
-        out = Conv(channels, (1, 1), dtype=self.dtype, name="out")
-        return appearance + out(found)
+        return appearance + one_by_one("out")(found)
 
     def _neighbours(self, x):
         """The map shifted by every offset within the window, zeros coming in."""
@@ -259,11 +286,11 @@ class CrossAttention(nn.Module):
 
 
 class _Factory(Protocol):
-    def __call__(self, *, dtype: DTypeLike) -> Fusion: ...
+    def __call__(self, *, dtype: DTypeLike, precision: Precision) -> Fusion: ...
 
 
 def _plain(function):
-    return lambda dtype: function
+    return lambda dtype, precision: function
 
 
 FUSIONS: dict[str, _Factory] = {
@@ -280,7 +307,9 @@ FUSIONS: dict[str, _Factory] = {
 }
 
 
-def get_fusion(name: str, dtype: DTypeLike = jnp.float32) -> Fusion:
+def get_fusion(
+    name: str, dtype: DTypeLike = jnp.float32, precision: Precision = "default"
+) -> Fusion:
     """The fusion a config names: a key of `FUSIONS`, or "package.module:attribute".
 
     The attribute is a function, a module or a module's class. It is imported, so it is
@@ -301,7 +330,7 @@ def get_fusion(name: str, dtype: DTypeLike = jnp.float32) -> Fusion:
             f"No fusion {name!r}; there are {', '.join(FUSIONS)}, and "
             f"'package.module:attribute' for one of your own."
         )
-    return FUSIONS[name](dtype=dtype)
+    return FUSIONS[name](dtype=dtype, precision=precision)
 
 
 def fuse_pyramids(
@@ -330,7 +359,7 @@ def fuse_pyramids(
     return fused
 
 
-def _conv(channels, inputs, name, dtype):
+def _conv(channels, inputs, name, dtype, precision):
     """A 3x3 convolution that starts as PyTorch's do, and so as the paper's fusion."""
     bound = 1 / math.sqrt(9 * inputs)
 
@@ -343,6 +372,7 @@ def _conv(channels, inputs, name, dtype):
         kernel_init=uniform,
         bias_init=uniform,
         dtype=dtype,
+        precision=precision,
         name=name,
     )
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from movseg_jax.nn.layers import Conv, UpConv, interleave
+from movseg_jax.nn.layers import Conv, Precision, UpConv, interleave
 from movseg_jax.nn.padding import Pyramid
 
 _normal = nn.initializers.normal
@@ -25,6 +25,7 @@ class RPNHead(nn.Module):
 
     anchors: int = 3
     dtype: DTypeLike = jnp.float32
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, pyramid: Pyramid) -> dict[int, tuple[Array, Array]]:
@@ -36,7 +37,12 @@ class RPNHead(nn.Module):
 
         def make(features, kernel, dtype, name):
             return Conv(
-                features, kernel, kernel_init=_normal(0.01), dtype=dtype, name=name
+                features,
+                kernel,
+                kernel_init=_normal(0.01),
+                dtype=dtype,
+                precision=self.precision,
+                name=name,
             )
 
         conv = make(channels, (3, 3), self.dtype, "conv")
@@ -59,6 +65,7 @@ class BoxHead(nn.Module):
     classes: int = 1
     width: int = 1024
     dtype: DTypeLike = jnp.float32
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
@@ -67,7 +74,14 @@ class BoxHead(nn.Module):
         """Class logits, of which the first is background's, and deltas per class."""
 
         def dense(features, initializer, dtype, name):
-            return nn.Dense(features, kernel_init=initializer, dtype=dtype, name=name)
+            return nn.Dense(
+                features,
+                kernel_init=initializer,
+                dtype=dtype,
+                param_dtype=jnp.float32,
+                precision=self.precision,
+                name=name,
+            )
 
         x = crops.reshape(len(crops), math.prod(crops.shape[1:]))
         x = nn.relu(dense(self.width, _xavier, self.dtype, "fc1")(x))
@@ -83,6 +97,7 @@ class MaskHead(nn.Module):
 
     classes: int = 1
     dtype: DTypeLike = jnp.float32
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
@@ -90,15 +105,14 @@ class MaskHead(nn.Module):
     ) -> Float[Array, "n mask_size mask_size {self.classes}"]:
         """Mask logits, one channel per class."""
         x, channels = crops, crops.shape[-1]
+        options = {"kernel_init": _msra, "precision": self.precision}
         for i in range(4):
-            conv = Conv(
-                channels, (3, 3), kernel_init=_msra, dtype=self.dtype, name=f"conv{i}"
-            )
+            conv = Conv(channels, (3, 3), dtype=self.dtype, name=f"conv{i}", **options)
             x = nn.relu(conv(x))
-        upconv = UpConv(channels, kernel_init=_msra, dtype=self.dtype, name="upconv")
+        upconv = UpConv(channels, dtype=self.dtype, name="upconv", **options)
         x = nn.relu(upconv(x))
         make_logits = Conv(
-            self.classes, (1, 1), kernel_init=_msra, dtype=jnp.float32, name="logits"
+            self.classes, (1, 1), dtype=jnp.float32, name="logits", **options
         )
         logits = make_logits(x.reshape(*x.shape[:2], -1, channels))
         return interleave(logits.reshape(*x.shape[:4], self.classes))

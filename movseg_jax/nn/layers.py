@@ -5,6 +5,9 @@ in PyTorch and Caffe, which the published weights assume: XLA's "SAME" shifts st
 convolutions by a pixel.
 """
 
+import functools
+from typing import Literal
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
@@ -14,6 +17,9 @@ from jaxtyping import Array, Float
 from movseg_jax.nn.winograd import winograd_conv
 
 Initializer = nn.initializers.Initializer
+# Of every product of matrices and convolution, so that none depends on JAX's settings.
+# "default" is bfloat16 on TPUs and TF32 on NVIDIA's GPUs, also for float32.
+Precision = Literal["default", "highest"]
 # Fewer pixels hardly pay for transforming the kernel, fewer channels for transforming
 # the pixels, and each shape takes some tenths of a second to compile. Without AVX-512,
 # where products take longest, a detector is a seventh faster than with 6000 pixels and
@@ -23,17 +29,21 @@ WINOGRAD_CHANNELS = 96
 
 
 def conv(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c n"], stride: int = 1
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw c n"],
+    stride: int = 1,
+    precision: Precision = "default",
 ) -> Float[Array, "b _ _ n"]:
     """Convolution with a kernel of odd size, zero padding of (size - 1) / 2."""
     if kernel.shape[:2] == (1, 1):
         # A product of matrices, whose weight gradient is one without transposing them.
         x = x[:, ::stride, ::stride]
-        flat = lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0])
+        flat = lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=precision)
         return flat.reshape(*x.shape[:-1], -1)
     if _winograd_pays(x, kernel, stride):
-        return lax.platform_dependent(x, kernel, cpu=winograd_conv, default=direct_conv)
-    return direct_conv(x, kernel, stride)
+        direct = functools.partial(direct_conv, precision=precision)
+        return lax.platform_dependent(x, kernel, cpu=winograd_conv, default=direct)
+    return direct_conv(x, kernel, stride, precision)
 
 
 def _winograd_pays(x, kernel, stride):
@@ -45,14 +55,17 @@ def _winograd_pays(x, kernel, stride):
 
 
 def direct_conv(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "kh kw c n"], stride: int = 1
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "kh kw c n"],
+    stride: int = 1,
+    precision: Precision = "default",
 ) -> Float[Array, "b _ _ n"]:
     """What `conv` computes, by XLA's convolution."""
     padding = [((n - 1) // 2, (n - 1) // 2) for n in kernel.shape[:2]]
     layout = ("NHWC", "HWIO", "NHWC")
     strides = (stride, stride)
     return lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=layout
+        x, kernel, strides, padding, dimension_numbers=layout, precision=precision
     )
 
 
@@ -66,8 +79,9 @@ class Conv(nn.Module):
         use_bias: Whether there is a bias.
         kernel_init: Initialises the kernel.
         bias_init: Initialises the bias.
-        dtype: Of the computation and the result; None takes the input's. Parameters
-            are float32.
+        dtype: The dtype of the computation and the result; None takes the input's.
+            Parameters are float32.
+        precision: The precision of the products of float32 numbers.
     """
 
     features: int
@@ -77,16 +91,17 @@ class Conv(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ n"]:
         """Convolves; the height becomes ceil(h / strides), the width likewise."""
         dtype = self.dtype or x.dtype
         shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        x = conv(x.astype(dtype), kernel.astype(dtype), self.strides)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        x = conv(x.astype(dtype), kernel.astype(dtype), self.strides, self.precision)
         if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,))
+            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
             x = x + bias.astype(dtype)[None, None, None]
         return x
 
@@ -103,25 +118,30 @@ class UpConv(nn.Module):
         features: Channels of the result.
         kernel_init: Initialises the kernel.
         bias_init: Initialises the bias.
-        dtype: As in `Conv`.
+        dtype: The dtype, as in `Conv`.
+        precision: The precision, as in `Conv`.
     """
 
     features: int
     kernel_init: Initializer = nn.initializers.lecun_normal()
     bias_init: Initializer = nn.initializers.zeros
     dtype: DTypeLike | None = None
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w 4 n"]:
         """The four pixels of each one, those of the upper row first."""
         dtype = self.dtype or x.dtype
         shape = (2, 2, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(dtype)
-        bias = self.param("bias", self.bias_init, (self.features,)).astype(dtype)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        kernel, bias = kernel.astype(dtype), bias.astype(dtype)
         # The four pixels do not overlap, so this is one matrix product; the weight
         # gradient of XLA's transposed convolution is 30 times slower on CPUs.
         matrix = kernel.transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
-        flat = lax.dot(x.astype(dtype).reshape(-1, x.shape[-1]), matrix)
+        flat = lax.dot(
+            x.astype(dtype).reshape(-1, x.shape[-1]), matrix, precision=self.precision
+        )
         return (
             flat.reshape(*x.shape[:3], 4, self.features) + bias[None, None, None, None]
         )
@@ -143,8 +163,9 @@ class Affine(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Scales and shifts in the input's dtype."""
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
         return x * scale[None, None, None] + bias[None, None, None]
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from movseg_jax.config import TrunkConfig
 from movseg_jax.errors import InputError
-from movseg_jax.nn.layers import Affine, Conv, max_pool_3x3_s2
+from movseg_jax.nn.layers import Affine, Conv, Precision, max_pool_3x3_s2
 from movseg_jax.nn.padding import real_cells, zero_padding
 
 # Bottleneck blocks per stage, by depth; 14 and 26 are for small models.
@@ -47,7 +47,8 @@ class Bottleneck(nn.Module):
         level: Pyramid level of the result.
         stride: 2 if the input is one level finer.
         config: Of the trunk.
-        dtype: Of the computation.
+        dtype: The dtype of the computation.
+        precision: The precision of the convolutions.
     """
 
     channels: int
@@ -55,6 +56,7 @@ class Bottleneck(nn.Module):
     stride: int
     config: TrunkConfig
     dtype: DTypeLike
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], size: Size) -> Float[Array, "..."]:
@@ -66,7 +68,13 @@ class Bottleneck(nn.Module):
 
         def conv_norm(x, i, channels, kernel, stride, level):
             x = Conv(
-                channels, kernel, stride, False, dtype=self.dtype, name=f"conv{i}"
+                channels,
+                kernel,
+                stride,
+                False,
+                dtype=self.dtype,
+                precision=self.precision,
+                name=f"conv{i}",
             )(x)
             return _normalise(self.config.norm, x, size, level, f"norm{i}")
 
@@ -81,6 +89,7 @@ class Bottleneck(nn.Module):
                 self.stride,
                 False,
                 dtype=self.dtype,
+                precision=self.precision,
                 name="shortcut_conv",
             )(x)
             x = _normalise(self.config.norm, x, size, self.level, "shortcut_norm")
@@ -99,6 +108,7 @@ class PreactivationBottleneck(nn.Module):
     stride: int
     config: TrunkConfig
     dtype: DTypeLike
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
@@ -115,7 +125,15 @@ class PreactivationBottleneck(nn.Module):
             return nn.relu(_normalise(self.config.norm, x, size, level, f"norm{i}"))
 
         def conv(x, channels, kernel, stride, name):
-            return Conv(channels, kernel, stride, False, dtype=self.dtype, name=name)(x)
+            return Conv(
+                channels,
+                kernel,
+                stride,
+                False,
+                dtype=self.dtype,
+                precision=self.precision,
+                name=name,
+            )(x)
 
         if activated is None:
             activated = norm_relu(x, 1, inner_level)
@@ -133,7 +151,8 @@ class ResNet(nn.Module):
 
     Attributes:
         config: What can be chosen.
-        dtype: Of the computation.
+        dtype: The dtype of the computation.
+        precision: The precision of the convolutions.
         rematerialise: For gradients, keep the inputs of the blocks only and compute
             the rest once more: less memory, a third more time.
     """
@@ -141,6 +160,7 @@ class ResNet(nn.Module):
     config: TrunkConfig
     dtype: DTypeLike = jnp.float32
     rematerialise: bool = False
+    precision: Precision = "default"
 
     @nn.compact
     def __call__(
@@ -166,9 +186,15 @@ class ResNet(nn.Module):
         image = image.astype(self.dtype)
         if config.version == "v2":
             image = zero_padding(norm(image, 0, "input_norm"), size, 0)
-        x = Conv(config.width, (7, 7), 2, False, dtype=self.dtype, name="stem_conv")(
-            image
-        )
+        x = Conv(
+            config.width,
+            (7, 7),
+            2,
+            False,
+            dtype=self.dtype,
+            precision=self.precision,
+            name="stem_conv",
+        )(image)
         x = nn.relu(norm(x, 1, "stem_norm"))
         x = max_pool_3x3_s2(zero_padding(x, size, 1))
         stages = self._stages if config.version == "v1" else self._preactivation_stages
@@ -184,6 +210,7 @@ class ResNet(nn.Module):
                 stride=2 if i == 0 and level > 2 else 1,
                 config=self.config,
                 dtype=self.dtype,
+                precision=self.precision,
                 name=f"stage{level}_block{i}",
             )
 

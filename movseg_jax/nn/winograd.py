@@ -123,7 +123,8 @@ class _Chunks:
         size = (images, rows * TILE + 2 * border, *x.shape[2:])
 
         def read(index):
-            start = (index[0] * images, index[1] * rows * TILE, 0, 0)
+            zero = jnp.zeros((), index.dtype)
+            start = (index[0] * images, index[1] * rows * TILE, zero, zero)
             return lax.dynamic_slice(x, start, size)
 
         return read
@@ -154,7 +155,8 @@ def winograd_conv(
     read, kernel = chunks.reader(x, border=1), _transform_kernel(kernel)
 
     def convolve(index):
-        product = lax.batch_matmul(_transform_input(read(index)), kernel)
+        inputs = _transform_input(read(index))
+        product = lax.batch_matmul(inputs, kernel, precision="default")
         return _transform_product(product, chunks.tiles)
 
     return chunks.join(chunks.map(convolve))
@@ -186,7 +188,8 @@ def _kernel_gradient(x, gradient, kernel):
     def add(total, index):
         (product,) = untransform_product(read_gradient(index))
         inputs = _transform_input(read_x(index))
-        return total + jnp.einsum("ktc,ktn->kcn", inputs, product), None
+        products = jnp.einsum("ktc,ktn->kcn", inputs, product, precision="default")
+        return total + products, None
 
     zero = jnp.zeros((_SPAN**2, x.shape[-1], channels), x.dtype)
     total, _ = lax.scan(add, zero, chunks.indices())

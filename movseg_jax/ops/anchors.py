@@ -58,7 +58,7 @@ def level_anchors(
     ratios: Sequence[float] = (0.5, 1.0, 2.0),
     offset: float = 0.5,
     rounding: Rounding = "none",
-    strides: tuple[int, int] | None = None,
+    strides: tuple[int, ...] | None = None,
 ) -> Float32[np.ndarray, "anchors 4"]:
     """All anchors of a pyramid level, by row, then column, then ratio.
 

@@ -46,7 +46,7 @@ def non_maximum_suppression(
     order = jnp.argsort(jnp.where(valid, -scores, jnp.inf))
     sides = jnp.pad(boxes[order].T, ((0, 0), (0, -n % _TILE)))
     kept = jnp.pad(valid[order], (0, -n % _TILE))
-    place = jnp.arange(len(kept))
+    place = jnp.arange(len(kept), dtype=jnp.int32)
     earlier = place[:_TILE, None] < place[None, :_TILE]  # Within a tile.
 
     def suppresses(a, b):

@@ -55,11 +55,11 @@ def roi_align(
             the features ended there, rounded up to whole cells.
     """
     height, width, channels = features.shape
-    shapes = jnp.array([[height, width]])
+    shapes = jnp.array([[height, width]], jnp.int32)
     matrix = _sampling_matrix(
         boxes / stride,
         first=jnp.zeros(len(boxes), jnp.int32),
-        widths=jnp.full(len(boxes), width),
+        widths=jnp.full(len(boxes), width, jnp.int32),
         extents=_real_cells(shapes, None if extent is None else extent[None]),
         bins=output_size,
         samples=samples,
@@ -99,8 +99,8 @@ def pyramid_roi_align(
             f"pyramid_roi_align: the pyramid has levels {levels}, expected successive "
             "ones. Leave out levels at its ends only."
         )
-    shapes = np.array([pyramid[level].shape[:2] for level in levels])
-    areas = shapes.prod(axis=1)
+    shapes = np.array([pyramid[level].shape[:2] for level in levels], np.int32)
+    areas = shapes.prod(axis=1, dtype=np.int32)
     strides = jnp.array(2.0 ** np.array(levels), jnp.float32)[:, None]
     real = None if size is None else size[None] / strides
 
@@ -109,7 +109,7 @@ def pyramid_roi_align(
         boxes = boxes - jnp.array([0.0, 0.0, 1.0, 1.0], boxes.dtype)[None, :]
     matrix = _sampling_matrix(
         boxes / strides[level],
-        first=jnp.array(areas.cumsum() - areas)[level],
+        first=jnp.array(areas.cumsum(dtype=np.int32) - areas)[level],
         widths=jnp.array(shapes[:, 1])[level],
         extents=_real_cells(jnp.array(shapes), real)[level],
         bins=output_size,
@@ -261,7 +261,7 @@ def _transposed_matmul(
     def add(step, total):
         # The last step overlaps the one before: rows that had their turn weigh 0.
         start = jnp.minimum(step * at_once, n - at_once)
-        new = start + jnp.arange(at_once) >= step * at_once
+        new = start + jnp.arange(at_once, dtype=start.dtype) >= step * at_once
 
         def part(array):
             return jax.lax.dynamic_slice_in_dim(array, start, at_once)

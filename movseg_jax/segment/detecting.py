@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from movseg_jax import masks
+from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.folder import FlowFolder
@@ -91,7 +92,7 @@ def detect_frames(
             no such estimator or folder; or a batch has no frames.
     """
     if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}, expected 1 or more.")
+        raise InputError(f"`batch_size` is {batch_size}, expected 1 or more.")
     flow = open_flow(flow)
     timing = {} if timing is None else timing
     shots = ahead(_shots(_timed(frames, timing), find_cuts, start))
@@ -155,7 +156,11 @@ def share_processor() -> None:
     Flow is computed while the detector runs, on the same cores: OpenCV's threads, which
     spin while they wait, would take them from it (docs/performance.md). A setting of
     the process, so the command line makes it and importing the package does not.
+
+    Raises:
+        InputError: JAX has no device.
     """
+    start_devices()
     if jax.default_backend() == "cpu" and OPENCV_THREADS not in os.environ:
         cv2.setNumThreads(1)
 

@@ -10,6 +10,7 @@ import jax
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.detector import Detector
+from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 from movseg_jax.train.arrays import flat
 from movseg_jax.train.loop import WEIGHTS
@@ -50,7 +51,8 @@ class TrainedDetector(NamedTuple):
         least = max(min_score, self.config.min_score)
         try:
             config = dataclasses.replace(self.config, min_score=least)
-            return _compiled(config)({"params": self.params}, inputs)
+            on_device = jax.device_put(inputs)
+            return _compiled(config)({"params": self.params}, on_device)
         except Exception:
             self._check_parameters()
             raise
@@ -97,8 +99,9 @@ def load_detector(
 
     Raises:
         InputError: There are no such weights, they are damaged, are no whole model, or
-            have not what is to be used.
+            have not what is to be used; or JAX has no device.
     """
+    start_devices()
     if weights is None and not BUNDLED.is_file():
         raise InputError(f"{BUNDLED}: is missing; reinstall, or hand in weights.")
     path = BUNDLED if weights is None else Path(weights)
@@ -117,7 +120,7 @@ def load_detector(
     config, params = _used(config, params, use, name)
     if max_side is not None:
         if max_side < 32:
-            raise InputError(f"max_side is {max_side}, expected 32 or more pixels.")
+            raise InputError(f"`max_side` is {max_side}, expected 32 or more pixels.")
         long = min(config.long_side, max_side)
         config = dataclasses.replace(
             config, long_side=long, short_side=min(config.short_side, long)

@@ -65,7 +65,8 @@ class RunFolder:
             raise InputError(f"{self.path}: cannot be used: {error}.") from None
         if names and not overwrite:
             raise InputError(
-                f"{self.path}: is not empty; choose another folder, or --overwrite."
+                f"{self.path}: is not empty; choose another folder, or "
+                "`overwrite=True`."
             )
         if taken := sorted(names & {path.name for path in self._results(about)}):
             raise InputError(
@@ -132,7 +133,7 @@ class RunFolder:
         if known["about"] != about:
             raise InputError(
                 f"{self.path}: has {what} ({_difference(known.get('about'), about)}); "
-                "choose another folder, or --overwrite."
+                "choose another folder, or `overwrite=True`."
             )
 
     def _clear(self):

@@ -173,7 +173,8 @@ class Record(Sequence[FrameDetections]):
             return RecordedFrame(str(row["name"]), row["time"], size, detections)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
-                f"{source}: is damaged: {error!r:.200}; start anew, with --overwrite."
+                f"{source}: is damaged: {error!r:.200}; start anew, with "
+                "`overwrite=True`."
             ) from None
 
 

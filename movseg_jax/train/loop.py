@@ -25,6 +25,7 @@ from movseg_jax.data.loader import Loader
 from movseg_jax.data.selection import with_flow
 from movseg_jax.data.sources import open_source
 from movseg_jax.detector import Detector
+from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 from movseg_jax.train import freezing, parallel
 from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, CheckpointWarning
@@ -32,7 +33,7 @@ from movseg_jax.train.evaluating import Evaluation
 from movseg_jax.train.log import Log
 from movseg_jax.train.objective import detection_losses
 from movseg_jax.train.optimizers import make_optimizer, make_schedule
-from movseg_jax.train.start import parameter_shapes, start
+from movseg_jax.train.start import parameter_shapes, run_key, start
 from movseg_jax.train.step import Step, TrainState
 from movseg_jax.train.stopping import StopRequest
 from movseg_jax.weights.files import save_weights
@@ -152,9 +153,10 @@ def train(
 
     Raises:
         InputError: The folder is another run's, data or weights to start from cannot
-            be read, a loss is not finite, or the run's processes were given different
-            configs or data.
+            be read, a loss is not finite, the run's processes were given different
+            configs or data, or JAX has no device.
     """
+    start_devices()
     # Processes that differ would wait for each other without end, in different steps.
     parallel.check_same("config", to_json(config))
     first = jax.process_index() == 0
@@ -230,7 +232,7 @@ class _Run:
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
-        key = jax.random.key(self.config.seed)
+        key = parallel.replicate(run_key(self.config.seed))
         number, before = int(state.step), None
         while number < settings.steps:
             batch = next(self.loader)
@@ -240,7 +242,7 @@ class _Run:
             number, before = number + 1, metrics
             self.log.advance(number)
             last = number == settings.steps
-            stopping = parallel.agree(stop.requested)
+            stopping = self._is_stopping(number, stop)
             if number % settings.log_every == 0 or last:
                 self._check(number, metrics)
                 rate = float(self.stage.schedule(number - 1))
@@ -266,9 +268,16 @@ class _Run:
                 break
         return state
 
+    def _is_stopping(self, number, stop):
+        """Whether to stop after this step, the same in all processes."""
+        alone = jax.process_count() == 1
+        asks = alone or number % parallel.AGREE_EVERY == 0
+        return asks and parallel.agree(stop.requested)
+
     def _check(self, number, metrics):
         """Stops where the loss of step `number` is not finite."""
-        if math.isfinite(float(metrics["loss"])):
+        metrics = jax.device_get(metrics)
+        if math.isfinite(metrics["loss"]):
             return
         losses = ", ".join(
             f"{name} {float(value):g}" for name, value in metrics.items()

@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Array
 
 from movseg_jax import losses, targets
-from movseg_jax.config import ModelConfig, TargetConfig
+from movseg_jax.config import TargetConfig
 from movseg_jax.decoding import Selected
 from movseg_jax.detector import Detector
 from movseg_jax.losses import Term
-from movseg_jax.ops.anchors import level_anchors
 from movseg_jax.types import Batch, Proposals
 
 
@@ -23,11 +22,11 @@ def detection_losses(
     """The five losses of Mask R-CNN, summed over the images of a batch.
 
     Args:
-        params: Of the detector.
-        batch: Of any size.
-        keys: One for each image, for drawing anchors and RoIs.
-        detector: Its config says which features feed which head.
-        config: How anchors and RoIs are matched to objects and drawn.
+        params: The detector's parameters.
+        batch: A batch of any size.
+        keys: A key for each image, with which anchors and RoIs are drawn.
+        detector: The detector; its config says which features feed which head.
+        config: The rules by which anchors and RoIs are matched to objects and drawn.
     """
     terms: Any = detector.apply(
         {"params": params},
@@ -44,10 +43,10 @@ def _per_image(detector: Detector, *, batch: Batch, keys: Array, config: TargetC
     pyramid = features[model.rpn_features]
     outputs = detector.rpn(pyramid)
     padded_size = _padded_size(batch)
+    anchors = detector.anchors(pyramid)
+    anchors = np.concatenate([anchors[level] for level in outputs])
     anchor_targets = jax.vmap(
-        functools.partial(
-            _anchor_targets, anchors=_anchors(pyramid, model), config=config
-        )
+        functools.partial(_anchor_targets, anchors=anchors, config=config)
     )(objects, inputs.size, padded_size, anchor_key)
 
     proposals = detector.propose(outputs, pyramid, inputs)
@@ -88,24 +87,6 @@ def _per_image(detector: Detector, *, batch: Batch, keys: Array, config: TargetC
         "roi_box": jax.vmap(losses.roi_box_loss)(roi_deltas, rois),
         "mask": jax.vmap(losses.mask_loss)(mask_logits, masks, positive),
     }
-
-
-def _anchors(pyramid, model: ModelConfig) -> np.ndarray:
-    """The anchors of all levels, in the order of the RPN's outputs."""
-    arithmetic = model.arithmetic
-    return np.concatenate(
-        [
-            level_anchors(
-                features.shape[1:3],
-                level,
-                size=model.anchor_size,
-                ratios=model.anchor_ratios,
-                offset=arithmetic.anchor_offset,
-                rounding=arithmetic.anchor_rounding,
-            )
-            for level, features in pyramid.items()
-        ]
-    )
 
 
 def _anchor_targets(objects, size, padded_size, key, *, anchors, config):

@@ -22,10 +22,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 
 How = Literal["auto", "pmap", "shard_map"]
 GRACE = 5.0
+AGREE_EVERY = 5  # Steps: see `agree`.
 PATIENCE = 7200  # Seconds; an evaluation or a slow disk may take long.
 _AXIS = "device"
 _waits = itertools.count()  # Each needs a name of its own.
@@ -62,10 +64,14 @@ def _by_pmap(step):
     )
 
     def run(state, batch, key):
-        devices = jax.local_device_count()
-        check_divides(jax.tree.leaves(batch)[0].shape[0], devices)
-        stacked = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
-        return mapped(state, stacked, key)
+        devices = jax.local_devices()
+        check_divides(jax.tree.leaves(batch)[0].shape[0], len(devices))
+        split = NamedSharding(Mesh(np.array(devices), (_AXIS,)), _SPLIT)
+
+        def put(x):
+            return jax.device_put(x.reshape(len(devices), -1, *x.shape[1:]), split)
+
+        return mapped(state, jax.tree.map(put, batch), key)
 
     return run
 
@@ -119,7 +125,15 @@ def check_divides(batch_size: int, devices: int) -> None:
 def replicate(tree: Any) -> Any:
     """The tree on every device of every host, which all hold the same values."""
     sharding = NamedSharding(_mesh(), _EVERYWHERE)
-    return jax.tree.map(lambda x: jax.device_put(x, sharding), tree)
+
+    def put(x):
+        if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.device_put(x, sharding)
+        # A key itself cannot be put on the devices of other processes.
+        data = jax.device_put(jax.random.key_data(x), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+
+    return jax.tree.map(put, tree)
 
 
 def replicated_shapes(shapes: Any) -> Any:
@@ -141,32 +155,76 @@ def device_index() -> jax.Array:
 
 
 def start_hosts(coordinator: str | None, count: int | None, index: int | None) -> None:
-    """Connects the processes of a run on several hosts; does nothing on one.
+    """Connects the processes of a run on several hosts, and starts their devices.
 
-    Without a coordinator, SLURM jobs of several tasks and TPU pods are detected.
+    Without a coordinator, jobs of several tasks of SLURM and Open MPI and TPU pods are
+    detected, as JAX does. A TPU host of which nothing is known goes on alone.
 
     Args:
-        coordinator: "host:port" of process 0.
-        count: Number of processes.
-        index: Of this process, from 0.
+        coordinator: The "host:port" of process 0; None is JAX_COORDINATOR_ADDRESS.
+        count: The number of processes.
+        index: The number of this process, from 0.
 
     Raises:
-        InputError: Only some of the three are given, or no connection was made.
+        InputError: Only some of the three are given, no connection was made, there are
+            devices of other processes that this one is not connected with, or there is
+            no device.
     """
-    given = [value is not None for value in (coordinator, count, index)]
-    if any(given) and not all(given):
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    one, both = (count is None) != (index is None), count is not None
+    if one or (both and coordinator is None):
         raise InputError(
-            "Give all of --coordinator, --processes and --process, or none of them "
-            "(SLURM and TPU pods are detected)."
+            "Give all of `coordinator`, `processes` and `process`, or none of them "
+            "(SLURM, Open MPI and TPU pods are detected)."
         )
-    slurm = int(os.environ.get("SLURM_NTASKS", "1")) > 1
-    tpu_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    if not (any(given) or slurm or tpu_pod):
-        return
+    if coordinator is not None or _runs_several():
+        _connect(coordinator, count, index)
+    elif _is_tpu_host():
+        try:
+            _connect(None, None, None)
+        except InputError as error:
+            # What was found is more than this host, and could not be reached.
+            if jax.distributed.is_initialized():
+                raise
+            print(
+                f"movseg: this TPU host goes on alone: {error}",
+                file=sys.stderr,
+                flush=True,
+            )
+    start_devices()
+    if jax.process_count() > 1 and not jax.distributed.is_initialized():
+        raise InputError(
+            f"The devices are those of {jax.process_count()} processes, but this one "
+            "is connected with no other: give `coordinator`, `processes` and `process`."
+        )
+
+
+def _runs_several() -> bool:
+    """Whether this process was started as one of several."""
+    tasks = max(
+        int(os.environ.get(name, "1"))
+        for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+    )
+    # GKE's variables; on Google's TPU VMs there is a server that knows.
+    names = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
+    return tasks > 1 or any("," in os.environ.get(name, "") for name in names)
+
+
+def _is_tpu_host() -> bool:
+    """Whether JAX computes on a TPU of this host: then it has set a variable."""
+    platforms = getattr(jax.config, "jax_platforms", None) or ""
+    return "TPU_ML_PLATFORM" in os.environ and platforms.split(",")[0] == "tpu"
+
+
+def _connect(coordinator, count, index) -> None:
     try:
         jax.distributed.initialize(coordinator, count, index)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"The processes of the run found no other: {error}.") from None
+    except Exception as error:  # Among others, those of reading the hosts' names.
+        reason = str(error).rstrip(".") or repr(error)
+        raise InputError(
+            f"The processes of the run found no other: {reason}. Give each "
+            "`coordinator`, `processes` and its `process`."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -222,7 +280,10 @@ def check_same(what: str, content: str) -> None:
 
 
 def agree(flag: bool) -> bool:
-    """Whether the flag is set in any process, the same answer in all of them."""
+    """Whether the flag is set in any process, the same answer in all of them.
+
+    With several, this waits for the devices; so not every step should ask.
+    """
     if jax.process_count() == 1:
         return flag
     from jax.experimental import multihost_utils

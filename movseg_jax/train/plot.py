@@ -76,7 +76,9 @@ def plot(
     if target.suffix not in (".html", ".png"):
         raise InputError(f"{target}: expected a name that ends in .html or .png.")
     if out is not None and target.exists() and not overwrite:
-        raise InputError(f"{target}: exists; `--overwrite` replaces it.")
+        raise InputError(
+            f"{target}: exists already.", way_out="`overwrite=True` replaces it."
+        )
     runs = [
         read_run(workdir, name)
         for workdir, name in zip(workdirs, _names(workdirs), strict=True)

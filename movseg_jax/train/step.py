@@ -112,4 +112,6 @@ def _image_keys(key, batch):
     """A key for each image, by its number in the whole batch: on whatever device."""
     size = len(jax.tree.leaves(batch)[0])
     first = parallel.device_index() * size
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(size))
+    return jax.vmap(jax.random.fold_in, (None, 0))(
+        key, first + jnp.arange(size, dtype=jnp.int32)
+    )

@@ -3,14 +3,17 @@
 import signal
 from types import FrameType
 
-STOPPED = 75  # Exit status of a run that was asked to stop: start it again to go on.
+from movseg_jax import interrupts
+
+STOPPED = interrupts.STOPPED
 
 
 class StopRequest:
     """True in `requested` once a signal has asked this process to stop.
 
-    A context manager; a second signal of the same kind has its usual effect, at once.
-    Signals can be handled in the main thread only; elsewhere this does nothing.
+    A context manager; a second signal of the same kind has the effect that it has
+    outside of it. Signals that are ignored there stay so. They can be handled in the
+    main thread only; elsewhere this does nothing.
     """
 
     def __init__(self):
@@ -18,17 +21,22 @@ class StopRequest:
         self._previous = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in interrupts.SIGNALS:
+            previous = signal.getsignal(number)
+            if previous == signal.SIG_IGN:
+                continue
+            self._previous[number] = previous  # First: a signal may come at once.
             try:
-                self._previous[number] = signal.signal(number, self._handle)
+                signal.signal(number, self._handle)
             except ValueError:  # Not the main thread.
+                self._previous.clear()
                 break
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.requested = True
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, self._previous[number])
 
     def __exit__(self, *_) -> None:
         for number, handler in self._previous.items():

@@ -134,7 +134,8 @@ def decode_file(
         before, reason = damage
         raise InputError(
             f"{path}: is damaged after {before} frames: {reason}. {index} frames can "
-            "be read."
+            "be read.",
+            way_out="With `allow_truncated=True` these frames are used.",
         )
 
 

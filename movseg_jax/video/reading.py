@@ -91,7 +91,8 @@ def read_frames(
     """
     if start < 0 or (max_frames is not None and max_frames < 0):
         raise InputError(
-            f"start {start}, max_frames {max_frames}: expected numbers from 0."
+            f"`start` is {start} and `max_frames` {max_frames}, expected numbers "
+            "from 0."
         )
     if white is not None and not 0 < white <= 65535:
         raise InputError(f"white is {white}, expected 1 to 65535.")

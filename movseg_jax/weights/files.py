@@ -70,7 +70,10 @@ def save_weights(
     path, card_path = _paths(path)
     existing = [str(p) for p in (path, card_path) if p.exists()]
     if existing and not overwrite:
-        raise InputError(f"{' and '.join(existing)} exist; overwrite=True replaces.")
+        raise InputError(
+            f"{' and '.join(existing)}: exist already.",
+            way_out="`overwrite=True` replaces them.",
+        )
     flat = _checked(params, str(path))
     data = safetensors.numpy.save(flat)
     content = {

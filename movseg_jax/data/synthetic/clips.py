@@ -8,18 +8,15 @@ ImageSets/train.txt, val.txt   the clips; every tenth is for validation
 """
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
-import multiprocessing
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from movseg_jax.data.synthetic.config import SceneConfig
@@ -31,13 +28,13 @@ from movseg_jax.data.synthetic.staging import make_scene
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import encode_flo
 from movseg_jax.images import encode_ids, encode_jpeg, encode_png
+from movseg_jax.workers import MAX_WORKERS, run
 from movseg_jax.writing import write_file
 
 FORMAT = 1  # Of the folder; raised when clips of a seed change.
 SETTINGS = "synthetic.json"
 VALIDATION = 10  # Every clip of this number is for validation.
 FOLDERS = ("JPEGImages", "Annotations", "Flow", "Occlusions", "Depth")
-MAX_WORKERS = 512
 
 
 def write_clips(
@@ -75,9 +72,7 @@ def write_clips(
     """
     check_numbers(clips, seed)
     if not 0 < workers <= MAX_WORKERS:
-        raise InputError(
-            f"workers is {workers}, expected 1 to {MAX_WORKERS} (clips.MAX_WORKERS)."
-        )
+        raise InputError(f"`workers` is {workers}, expected 1 to {MAX_WORKERS}.")
     _prepare(out, _settings(seed, config, library), overwrite)
     missing = [i for i in range(clips) if not _truth_file(out, i).is_file()]
     done = clips - len(missing)
@@ -109,19 +104,10 @@ def _write_lists(out):
 
 def _written(missing, workers, arguments) -> Iterator[None]:
     """Writes clips, and says so of each."""
-    if workers <= 1:
-        yield from (_write_clip(arguments, index) for index in missing)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, spawn, _start_worker, arguments) as pool:
-            yield from pool.map(_write_in_worker, missing)
-    except BrokenProcessPool as error:
-        raise InputError(
-            f"{arguments[0]}: a worker process ended at once; it may have run out "
-            'of memory, or the script lacks `if __name__ == "__main__":`. '
-            "Try workers=1."
-        ) from error
+    for done in run(functools.partial(_write_clip, arguments), missing, workers):
+        if done.problem is not None:
+            raise InputError(done.problem)
+        yield
 
 
 def _settings(seed, config, library) -> dict[str, Any]:
@@ -158,7 +144,7 @@ def _prepare(out, settings, overwrite):
     if found is not None and not overwrite:
         raise InputError(
             f"{out}: holds clips of another seed, config or library (see {SETTINGS}); "
-            "choose another folder, or overwrite them."
+            "choose another folder, or `overwrite=True`."
         )
     if found is not None:
         file.unlink()
@@ -185,18 +171,6 @@ def _remove_frames(folder):
 
 def _truth_file(out, index) -> Path:
     return out / "Truth" / f"{clip_name(index)}.json"
-
-
-_task: list[tuple] = []  # A worker's arguments: sent once, not with every clip.
-
-
-def _start_worker(*arguments):
-    cv2.setNumThreads(1)
-    _task[:] = [arguments]
-
-
-def _write_in_worker(index):
-    _write_clip(_task[0], index)
 
 
 def _write_clip(arguments, index):

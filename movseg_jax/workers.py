@@ -1,9 +1,7 @@
 """Work that is done by several processes, or by this one, with the same results."""
 
-import contextlib
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 
 from movseg_jax.errors import InputError
+from movseg_jax.interrupts import kept_from_children
 
 MAX_WORKERS = 256
 
@@ -41,10 +40,7 @@ def count_workers(workers: int) -> int:
         InputError: There are too many, or fewer than none.
     """
     if not 0 <= workers <= MAX_WORKERS:
-        raise InputError(
-            f"--workers is {workers}, expected 0 to {MAX_WORKERS} "
-            "(workers.MAX_WORKERS)."
-        )
+        raise InputError(f"`workers` is {workers}, expected 0 to {MAX_WORKERS}.")
     if workers:
         return workers
     # What a container may use is less than what the machine has.
@@ -66,11 +62,12 @@ def run(
     Control-C, which is this process's to handle, and if this process is killed.
 
     Args:
-        function: Of a module, as it is sent to processes by name.
-        tasks: For it, one at a time.
-        workers: Processes; 1 is none but this one. With several, a script needs
-            `if __name__ == "__main__":`, as multiprocessing has it.
-        order: Numbers of the tasks, in the order to begin them.
+        function: A function of a module, or a `functools.partial` of one. Each process
+            gets it, and the arguments that it has already, once.
+        tasks: The arguments of the function, one call each.
+        workers: The number of processes; 1 is none but this one. With several, a
+            script needs `if __name__ == "__main__":`, as multiprocessing has it.
+        order: The numbers of the tasks, in the order to begin them.
 
     Raises:
         InputError: A process died.
@@ -82,17 +79,18 @@ def run(
         return
     before = set(multiprocessing.active_children())
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), spawn, _begin)
+    count = min(workers, len(tasks))
+    pool = ProcessPoolExecutor(count, spawn, _begin, (function,))
     try:
-        with _without_interrupts():  # Processes inherit that they ignore them.
-            futures = [pool.submit(_done, n, function, tasks[n]) for n in order]
+        with kept_from_children():
+            futures = [pool.submit(_done_in_worker, n, tasks[n]) for n in order]
         for future in as_completed(futures):
             yield future.result()
         pool.shutdown()
     except BrokenProcessPool as error:
         raise InputError(
             "A worker process ended at once; memory may have run out, or the script "
-            'lacks `if __name__ == "__main__":`. Try --workers 1.'
+            'lacks `if __name__ == "__main__":`. Try `workers=1`.'
         ) from error
     finally:
         for process in set(multiprocessing.active_children()) - before:
@@ -107,22 +105,20 @@ def _done(number, function, task) -> Done:
         return Done(number, None, str(error))
 
 
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    try:
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # Not the main thread, whose business signals are.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
+_function: list[Callable] = []  # What this process is to do, if it is a worker.
 
 
-def _begin() -> None:
-    """Called first in every worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _begin(function) -> None:
+    serve_parent()
+    _function[:] = [function]
+
+
+def _done_in_worker(number, task) -> Done:
+    return _done(number, _function[0], task)
+
+
+def serve_parent() -> None:
+    """Makes this process one that works for its parent, and ends when that is gone."""
     cv2.setNumThreads(1)  # There is a worker for every core already.
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,0 +1,42 @@
+"""Progress bars for people who wait."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+Show = Callable[[int, int | None], None]
+
+
+@contextlib.contextmanager
+def progress_bar(
+    unit: str, *, quiet: bool = False, name: str | None = None
+) -> Iterator[Show]:
+    """A function of how much is done, and of how much there is, that shows both.
+
+    What is done at its first call was done earlier and does not count for the speed.
+    Nothing is shown before that call; nor, where stderr is no terminal, before there is
+    progress. After an error the bar is gone, so that its message stands alone.
+    """
+    from tqdm import tqdm
+
+    bar = tqdm(unit=unit, desc=name, disable=True)
+    first: int | None = None
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal bar, first
+        if first is None:
+            first = done
+        if quiet or (done == first and not sys.stderr.isatty()):
+            return
+        if bar.disable or bar.total != total:
+            bar.close()
+            bar = tqdm(unit=unit, desc=name, initial=first, total=total)
+        bar.update(done - bar.n)
+
+    try:
+        yield show
+    except BaseException:
+        bar.leave = False
+        raise
+    finally:
+        bar.close()

@@ -1,0 +1,265 @@
+"""Control-C, the process's streams and its devices, as commands meet them."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from movseg_jax import interrupts, process
+from movseg_jax.bars import progress_bar
+from movseg_jax.interrupts import STOPPED, Interrupts
+from tests.squares import scene, write_images
+
+ROOT = Path(__file__).parents[1]
+# As a terminal starts it, whoever started the tests; it says when `main` begins.
+COMMAND = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from movseg_jax.cli import main
+sys.stderr.write("begins\\n")
+sys.exit(main())
+"""
+COMMAND_ALONE = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+# Swallows the exception as destructors do, and goes on for long.
+SWALLOWING = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from movseg_jax import cli, interrupts
+interrupts.GRACE = 0.5
+class Destroyed:
+    def __del__(self):
+        sys.stderr.write("begins\\n")
+        time.sleep(30)
+def run(arguments):
+    Destroyed()
+    time.sleep(30)
+    return 0
+cli._run = run
+sys.exit(cli.main())
+"""
+
+
+def start(code, *arguments, **environment):
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "begins\n"
+    return process
+
+
+def interrupt(process, after):
+    """Its status and what it says after so many seconds and a signal."""
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=120)
+    return process.returncode, out, errors
+
+
+@pytest.fixture
+def started():
+    """Signals are handled as in a command; the pair that is returned ends that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)
+        patch.setattr(interrupts, "GRACE", 600.0)  # It would end the tests.
+        made = []
+
+        def make(**options):
+            made.append(Interrupts(**options))
+            made[-1].start()
+            return made[-1]
+
+        before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+        yield make
+        for each in reversed(made):
+            each.number = None  # The command has ended.
+            each.stop(process_ends=False)
+        assert before == {n: signal.getsignal(n) for n in interrupts.SIGNALS}
+
+
+def test_a_signal_is_an_exception_and_its_status_is_told(started, capfd):
+    commands = started(resumable=False), started(resumable=True)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    assert commands[1].number == signal.SIGTERM and commands[1].status == STOPPED
+    assert commands[0].number is None
+    commands[0].number = signal.SIGINT
+    assert commands[0].status == 130
+    for command in commands:
+        command.tell()
+        command.tell()
+    said = "movseg: interrupted.\nmovseg: interrupted; start it again to go on.\n"
+    assert capfd.readouterr().err == said
+
+
+def test_what_is_ignored_stays_so(started):
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        command = started(resumable=True)
+        signal.raise_signal(signal.SIGINT)
+        assert command.number is None
+        command.stop(process_ends=False)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def test_a_lost_exception_ends_the_command_all_the_same():
+    status, out, errors = interrupt(start(SWALLOWING), 0.2)
+    assert (status, out) == (130, "") and errors == "movseg: interrupted.\n"
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("video") / "frames", scene(12))
+
+
+COMMANDS = {
+    "segment": (STOPPED, ["segment", "FRAMES", "--quiet"]),
+    "flow": (STOPPED, ["flow", "FRAMES", "--quiet"]),
+    "synth": (STOPPED, ["synth", "--clips", "400", "--workers", "2", "--quiet"]),
+    "data list": (130, ["data", "list"]),
+    "convert-tracks": (130, ["convert-tracks", "MASKS", "--to", "npz"]),
+    "eval": (130, ["eval", "masks", "--pred", "FRAMES", "--gt", "FRAMES"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_control_c_at_any_moment_is_one_line(name, frames, tmp_path):
+    expected, arguments = COMMANDS[name]
+    arguments = [frames if word in ("FRAMES", "MASKS") else word for word in arguments]
+    if name not in ("data list", "eval"):
+        arguments += ["--out", tmp_path / "out"]
+    moments = random.Random(name)
+    interrupted = 0
+    for _ in range(20):
+        process = start(COMMAND, *arguments, JAX_PLATFORMS="cpu")
+        status, out, errors = interrupt(process, moments.uniform(0, 3))
+        if status in (0, 2):  # It had ended already, as it does.
+            continue
+        interrupted += 1
+        assert status in (expected, -signal.SIGINT), (status, out, errors)
+        assert len((out + errors).splitlines()) == 1, (out, errors)
+    assert interrupted
+
+
+# Streams -------------------------------------------------------------------------
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-c", COMMAND_ALONE, *map(str, arguments)]
+    environment = os.environ | options.pop("environment", {})
+    return subprocess.run(command, cwd=ROOT, env=environment, **options)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_error(frames, tmp_path):
+    out = tmp_path / "видео"
+    done = run(
+        "flow", frames, "--out", out, "--quiet",
+        environment={"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\\u0432" in done.stdout and (out / "shot000.flo").is_file()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(frames, tmp_path, closed):
+    arguments = ["flow", str(frames), "--out", str(tmp_path / "out")]
+    shell = ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", COMMAND_ALONE]
+    done = subprocess.run([*shell, *arguments], cwd=ROOT, check=False)
+    assert done.returncode == 0
+    flows = sorted((tmp_path / "out").glob("*.flo"))
+    assert len(flows) == 11 and len({path.stat().st_size for path in flows}) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_said_and_nothing_is_lost(frames, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = run(
+            "flow", frames, "--out", tmp_path / "out", "--quiet",
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert done.returncode == 2 and "standard output: cannot be" in done.stderr
+        assert "Traceback" not in done.stderr
+        done = run("flow", frames, "--out", tmp_path / "out", stderr=full)
+        assert done.returncode == 0
+    assert len(list((tmp_path / "out").glob("*.flo"))) == 11
+
+
+def test_bars_show_nothing_before_there_is_progress(capsys):
+    with pytest.raises(ValueError), progress_bar("frame") as show:
+        show(0, 10)
+        raise ValueError
+    assert capsys.readouterr().err == ""
+    with progress_bar("frame") as show:
+        show(0, 10)
+        show(10, 10)
+    assert "10/10" in capsys.readouterr().err
+    with progress_bar("frame", quiet=True) as show:
+        show(5, 10)
+    assert capsys.readouterr().err == ""
+
+
+# Devices -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])
+@pytest.mark.parametrize("command", ["segment", "demo", "train"])
+def test_devices_that_are_not_there_are_said_in_a_line(
+    frames, tmp_path, command, platform
+):
+    arguments = {
+        "segment": [frames, "--out", tmp_path / "out"],
+        "demo": ["--out", tmp_path / "out"],
+        "train": ["configs/tiny.py", "--workdir", tmp_path, "--data-dir", tmp_path],
+    }[command]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND_ALONE, command, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": platform},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and f"JAX_PLATFORMS={platform}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "asked, plugin, files, expected",
+    [
+        ("cpu", True, True, True),
+        ("cuda,cpu", False, False, False),
+        ("", False, True, True),
+        ("", True, False, True),
+        ("", True, True, False),
+    ],
+)
+def test_memory_is_kept_where_the_cpu_computes(
+    monkeypatch, tmp_path, asked, plugin, files, expected
+):
+    monkeypatch.setenv("JAX_PLATFORMS", asked)
+    monkeypatch.delitem(sys.modules, "jax")
+    found = object() if plugin else None
+    monkeypatch.setattr(process.importlib.util, "find_spec", lambda name: found)
+    monkeypatch.setattr(process.importlib.metadata, "entry_points", lambda group: ())
+    (tmp_path / "nvidia0").touch()
+    pattern = str(tmp_path / ("nvidia[0-9]*" if files else "kfd"))
+    monkeypatch.setattr(process, "ACCELERATORS", (pattern,))
+    assert process.computes_on_cpu() is expected
+    kept = []
+    monkeypatch.setattr(process, "keep_memory", lambda: kept.append(1))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("COMPILATION_CACHE_DIR", "PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        monkeypatch.setenv(f"JAX_{name}", "0")
+    process.prepare_jax()
+    assert bool(kept) is expected
