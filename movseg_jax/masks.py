@@ -234,11 +234,7 @@ def iou(
 
 
 def containment(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
-    """The share of each mask in `a` inside each in `b`; 0 for an empty mask.
-
-    Raises:
-        InputError: The masks differ in size.
-    """
+    """The share of each mask in `a` inside each in `b`, as `iou` has its arguments."""
     return iou(a, b, crowd=[True] * len(b))
 
 

@@ -189,7 +189,9 @@ ADDRESSES = {
 @pytest.mark.parametrize("name", ADDRESSES)
 def test_addresses_are_refused_at_once(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "prepare_jax", lambda: pytest.fail("not at once"))
+    monkeypatch.setattr(
+        "movseg_jax.process.prepare_jax", lambda: pytest.fail("not at once")
+    )
     assert cli.main([*name.split(), *ADDRESSES[name]]) == 2
     [line] = capsys.readouterr().err.splitlines()
     [address] = [a for a in ADDRESSES[name] if "://" in a]
@@ -212,7 +214,7 @@ def test_what_only_looks_like_an_address_is_a_path(place):
 
 
 def test_folders_of_outputs_are_made(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "prepare_jax", lambda: None)
+    monkeypatch.setattr("movseg_jax.process.prepare_jax", lambda: None)
     frames = tmp_path / "frames"
     frames.mkdir()
     for i in range(3):

@@ -627,10 +627,10 @@ def test_what_a_measure_refuses_names_the_sequence(case):
 
 def test_wrong_settings_are_refused(case):
     root, pred = case("detection")
-    refuse(root, pred, "--dataset is coco", protocol="detection", dataset="coco")
-    refuse(root, pred, "--split is missing", protocol="detection", split=None)
-    refuse(root, pred, "--draws is -1", protocol="detection", draws=-1)
-    refuse(root, pred, "--workers is 999", protocol="detection", workers=999)
+    refuse(root, pred, "`dataset` is coco", protocol="detection", dataset="coco")
+    refuse(root, pred, "`split` is missing", protocol="detection", split=None)
+    refuse(root, pred, "`draws` is -1", protocol="detection", draws=-1)
+    refuse(root, pred, "`workers` is 999", protocol="detection", workers=999)
 
 
 def test_youtube_vos_needs_its_annotated_frames_only(data, tmp_path):

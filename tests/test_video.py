@@ -373,7 +373,7 @@ def test_names_that_no_file_can_have_are_errors():
     for source in ("a\0b.mp4", "x" * 5000, "", "https://example.com/a.mp4", -1):
         with pytest.raises(InputError):
             read(source)
-    with pytest.raises(InputError, match="start -1"):
+    with pytest.raises(InputError, match="`start` is -1"):
         read("0", start=-1)
 
 
