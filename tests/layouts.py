@@ -9,6 +9,7 @@ import json
 import numpy as np
 
 from movseg_jax import images, masks
+from movseg_jax.data.video_instances import VideoInstances
 from movseg_jax.flow.files import write_flow
 
 SIZE = (12, 20)
@@ -103,6 +104,15 @@ def youtube_vos(root, names=("003234408d", "0043f083b5"), count=8):
         videos[name] = {"objects": objects}
     write(root / "train" / "meta.json", json.dumps({"videos": videos}))
     return {"flow": root / "flow"}
+
+
+def video_instances(root):
+    """The clips that the package lists, with flow."""
+    for split in VideoInstances.splits:
+        for name in VideoInstances(root, split).sequences():
+            stems = write_clip(root / "JPEGImages" / name, root / "Annotations" / name)
+            write_flow_folder(root / "Flow" / name, stems)
+    return {}
 
 
 COLOURS = (16777215, 65535, 16711680)  # White background, cyan, red.

@@ -64,8 +64,8 @@ def get_config() -> Config:
         ),
         train=TrainConfig(
             steps=4200,
-            # Thirteen thousand photographs are too few to improve on ImageNet's features:
-            # fine-tuned, they find half as much in videos that were not trained on.
+            # Thirteen thousand photographs are too few to improve on ImageNet's
+            # features: fine-tuned, they find less in videos that were not trained on.
             frozen=("*/resnet/*",),
             start=StartConfig(appearance="weights/resnet50v2.safetensors"),
             targets=TargetConfig(
