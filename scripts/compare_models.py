@@ -3,8 +3,10 @@
     python scripts/compare_models.py rendered val data/large/rendered \\
         runs/rendered/appearance runs/rendered/motion_estimated runs/rendered/joint
 
-Each model sees the frames and the flow that OpenCV's DIS estimates between them; the
-last frame of a video has none and is left out, of J the first one, too. A detection
+Each model sees the frames and, unless --flow names others, the flow that OpenCV's DIS
+estimates between them: "dis@240" estimates it on frames whose longer side is reduced to
+240 pixels, "true" is the data set's own flow. A row is a model with a flow. The last
+frame of a video has none and is left out, of J the first one, too. A detection
 with a score above 0.7 is right if its IoU with something that moves is at least 0.5,
 and no better detection of that is there. What rests, where the data set says so, is
 neither right nor wrong. The columns:
@@ -26,6 +28,7 @@ must have every frame of its videos, of three frames at least.
 """
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +44,7 @@ from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
+from movseg_jax.flow.estimators import FlowEstimator, get_estimator
 from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
 from movseg_jax.metrics.davis import region_similarity
 from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
@@ -81,23 +85,25 @@ def main() -> None:
     parser.add_argument("split")
     parser.add_argument("data", type=Path, help="its folder")
     parser.add_argument("models", nargs="+", help="weights, or folders of runs")
+    parser.add_argument("--flow", nargs="+", default=["dis"], help="such as dis@240")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
     names = "precision", "recall", "AP50", "J", "best J"
     print(f"{'':32}" + "".join(f"{name:>14}" for name in names))
-    for model in options.models:
-        videos = compare(source, model)
+    for model, flow in itertools.product(options.models, options.flow):
+        videos = compare(source, model, flow)
         numbers = measure(videos)
         between = intervals(measure, videos, DRAWS)
-        print(f"{model[-32:]:32}" + "".join(f"{numbers[n]:14.3f}" for n in names))
+        row = model if len(options.flow) == 1 else f"{model}, {flow}"
+        print(f"{row[-32:]:32}" + "".join(f"{numbers[n]:14.3f}" for n in names))
         if all(between.values()):
             ends = ("{:.3f}-{:.3f}".format(*(between[n] or ())) for n in names)
             print(f"{'':32}" + "".join(f"{end:>14}" for end in ends), flush=True)
 
 
-def compare(source: Source, model: str) -> list[Video]:
+def compare(source: Source, model: str, flow: str = "dis") -> list[Video]:
     """What a model finds in each video."""
     detector = load_detector(model)
     videos = []
@@ -108,7 +114,8 @@ def compare(source: Source, model: str) -> list[Video]:
         )
         evaluator = _evaluator()
         video: list[FrameDetections] = []
-        for detected in detect_frames(frames, detector, min_score=0.05):
+        estimator = flow_estimator(flow, source, numbers)
+        for detected in detect_frames(frames, detector, flow=estimator, min_score=0.05):
             number = numbers[len(video)]
             video.append(detected.detections)
             if detected.flow is not None:
@@ -118,6 +125,32 @@ def compare(source: Source, model: str) -> list[Video]:
         similarities = _similarities(source, numbers, video, links)
         videos.append(Video(evaluator.tables(), *similarities))
     return videos
+
+
+def flow_estimator(
+    name: str, source: Source, numbers: Sequence[int]
+) -> FlowEstimator | str:
+    """What `--flow` names, for one video.
+
+    Raises:
+        InputError: There is no such estimator, or the data set has no flow.
+    """
+    if name == "true":
+        flows = (source[n].flow for n in numbers)
+
+        def true_flow(frame, next_frame):  # It is asked for frame by frame.
+            flow = next(flows)
+            if flow is None:
+                raise InputError(f"{source.name}: has no flow.")
+            return flow
+
+        return true_flow
+    algorithm, _, side = name.partition("@")
+    if not side:
+        return name
+    if not side.isdecimal():
+        raise InputError(f"--flow {name!r}: expected NAME@PIXELS, such as dis@240.")
+    return get_estimator(algorithm, int(side))
 
 
 def measure(videos: Sequence[Video]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from movseg_jax import masks
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
+from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import Detected
 from movseg_jax.segment.detector import TrainedDetector
 from movseg_jax.tracks import Detection, FrameDetections
@@ -185,7 +186,7 @@ def compared(tmp_path, monkeypatch):
     source = open_source("davis2017", "train", tmp_path)
 
     def compare(find):
-        def detect_frames(frames, detector, *, min_score):
+        def detect_frames(frames, detector, *, flow, min_score):
             numbers = next(videos)
             for i, frame in zip(numbers, frames, strict=True):
                 flow = (
@@ -227,6 +228,23 @@ def test_a_model_that_is_half_right(compared):
     # The second thing, not sure enough for both of these, counts for AP and best J.
     assert 0.5 < numbers["AP50"] < 1
     assert 0 < numbers["J"] < numbers["best J"] < 1
+
+
+def test_true_flow_is_that_of_the_data_set(tmp_path):
+    script = load("compare_models")
+    layouts.folder(tmp_path)
+    source = open_source("folder", "all", tmp_path)
+    estimate = script.flow_estimator("true", source, source.sequences["a clip"])
+    frames = [source[i].image for i in range(4)]
+    for i in range(3):
+        np.testing.assert_array_equal(
+            estimate(frames[i], frames[i + 1]), source[i].flow
+        )
+    with pytest.raises(InputError, match="has no flow"):
+        estimate(frames[3], frames[3])
+    assert script.flow_estimator("dis@240", source, ()).working_side == 240
+    with pytest.raises(InputError, match=r"expected NAME@PIXELS"):
+        script.flow_estimator("dis@half", source, ())
 
 
 # Oracles ---------------------------------------------------------------------------

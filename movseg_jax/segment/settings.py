@@ -22,7 +22,8 @@ class Settings:
     """What decides about the results, besides video and weights.
 
     Attributes:
-        flow: "dis", "farneback", or a folder of flow files named as the frames.
+        flow: "dis", "dis_fast", "farneback", or a folder of flow files named as the
+            frames.
         track: How detections are linked.
         min_motion: A track must move faster than this relative to the scene, in pixels
             a frame; None is `MIN_MOTION` for models that see motion, else 0.
