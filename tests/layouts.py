@@ -106,6 +106,26 @@ def youtube_vos(root, names=("003234408d", "0043f083b5"), count=8):
     return {"flow": root / "flow"}
 
 
+def photographs_with_objects(root, count):
+    """A folder `images`, which are no JPEG, and their objects in COCO's layout."""
+    content = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "x"}]}
+    for i in range(count):
+        write(root / "images" / f"{i}.png", images.encode_png(frame(i)))
+        size = {"height": SIZE[0], "width": SIZE[1]}
+        content["images"].append({"id": 5 + i, "file_name": f"{i}.png", **size})
+        for number in (1, 2):
+            content["annotations"].append(
+                {
+                    "id": 10 * i + number,
+                    "image_id": 5 + i,
+                    "category_id": 7,
+                    "iscrowd": 0,
+                    "segmentation": masks.to_json(masks.encode(truth(i) == number)),
+                }
+            )
+    write(root / "instances.json", json.dumps(content))
+
+
 def video_instances(root):
     """The clips that the package lists, with flow."""
     for split in VideoInstances.splits:

@@ -75,10 +75,102 @@ def test_rare_things_are_taken_more_often(animation, tmp_path, monkeypatch):
     source = open_source("coco_classes", "train", tmp_path)
     there = [set(source[i].classes[~source[i].ignore].tolist()) for i in range(3)]
     counts = {c: sum(c in classes for classes in there) for c in set().union(*there)}
-    assert animation.rarity([source]) == {
+    assert animation.Kinds([source]).rarity() == {
         source.classes[c]: pytest.approx((6 / count) ** 0.5)
         for c, count in counts.items()
     }
+
+
+def test_things_of_one_category_are_told_apart_by_their_folders(
+    animation, tmp_path, monkeypatch
+):
+    """Two folders of two photographs and of one, gathered from sources of their own."""
+    gather = load("gather_objects")
+    for folder, count in (("cats", 2), ("horses", 1)):
+        layouts.photographs_with_objects(tmp_path / "objects" / folder, count)
+    arguments = [str(tmp_path / "objects"), "--out", str(tmp_path), "--split", "own"]
+    monkeypatch.setattr("sys.argv", ["gather", *arguments])
+    gather.main()
+    source = open_source("coco_classes", "own", tmp_path)
+    assert list(source.sequences) == ["cats/0", "cats/1", "horses/0"]
+    assert list(source.classes) == ["object"]
+    for i in range(3):
+        assert_array_equal = np.testing.assert_array_equal
+        assert_array_equal(source[i].masks[0], layouts.truth(i % 2) == 1)
+        assert_array_equal(source[i].masks[1], layouts.truth(i % 2) == 2)
+        difference = np.abs(source[i].image.astype(int) - layouts.frame(i % 2))
+        assert difference.mean() < 60  # It is JPEG of noise.
+    monkeypatch.setattr(animation, "COMMON", 2.0)
+    rarity = animation.Kinds([source]).rarity()
+    assert rarity == {"cats": pytest.approx(3**0.5), "horses": pytest.approx(6**0.5)}
+
+
+def test_a_folder_without_objects_is_refused(tmp_path, monkeypatch):
+    gather = load("gather_objects")
+    monkeypatch.setattr("sys.argv", ["gather", str(tmp_path), "--out", str(tmp_path)])
+    with pytest.raises(InputError, match=r"has no folder with an instances\.json"):
+        gather.main()
+
+
+class Album(list):
+    """Photographs as a source."""
+
+    name, classes = "album/all", ("object",)
+
+    @property
+    def sequences(self):
+        return {f"folder/{i}": range(i, i + 1) for i in range(len(self))}
+
+    @property
+    def sizes(self):
+        return [SIZE] * len(self)
+
+    @property
+    def has_flow(self):
+        return [False] * len(self)
+
+
+def test_guests_leave_enough_to_see_of_what_is_there(animation, monkeypatch):
+    monkeypatch.setattr(animation, "GUESTS", 1.0)
+    kinds = animation.Kinds([Album(still(seed) for seed in range(3))])
+    numbers = set()
+    for seed in range(20):
+        photograph = still(seed)
+        guests = kinds.invite(photograph, ["folder"], np.random.default_rng(seed))
+        numbers.add(len(guests))
+        there = list(photograph.masks[~photograph.ignore])
+        for guest in guests:
+            assert guest.guest and guest.mask.mean() >= animation.AREA[0]
+            for mask in there:
+                hidden = (mask & guest.mask).sum()
+                assert hidden <= animation.HIDDEN * mask.sum()
+            there.append(guest.mask)
+    assert max(numbers) > 1
+
+
+def test_guests_that_rest_stand_before_what_moves(animation, monkeypatch):
+    """They are in neither annotation, and hide what is behind them."""
+    for name, value in (("NOTHING_MOVES", 0.0), ("SHADED", 0.0), ("HOST_RESTS", 0.0)):
+        monkeypatch.setattr(animation, name, value)
+    monkeypatch.setattr(animation, "TRIPOD", 1.0)
+    monkeypatch.setattr(animation, "FOLLOWS", 0.0)
+    white = np.full((*SIZE, 3), 255, np.float32)
+    for seed in range(10):
+        photograph = dataclasses.replace(still(seed), image=white.astype(np.uint8) // 5)
+        mask = np.zeros(SIZE, bool)
+        mask[10:30, 15:25] = True
+        stands = animation.Layer(white, mask, moves=False, guest=True)
+        moving = animation.Layer(white, mask, moves=True, guest=True)
+        for guest, visible in ((stands, False), (moving, True)):
+            rng = np.random.default_rng(seed)
+            frames = animation.animate(photograph, WORTH, rng, [guest])
+            number = frames[0][1][20, 20]
+            assert bool(number) == visible
+            assert (frames[0][1][mask] == number).all()
+            for image, ids in frames:
+                bright = image.mean(axis=2) > 200
+                assert bright.sum() > 0.5 * mask.sum()
+                assert np.mean(ids[bright] == number) > 0.9
 
 
 @pytest.mark.parametrize("seed", range(10))
