@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("coco", type=Path)
     parser.add_argument("--splits", nargs="+", default=["train"])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", default="train", help="of the split that is made")
     parser.add_argument("--copies", type=int, default=1, help="of common photographs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -106,7 +107,7 @@ def main() -> None:
                     continue
                 guests = kinds.invite(still, of_objects, rng)
                 write_clip(options.out, names[-1], still, worth, guests, rng)
-    listing = options.out / "ImageSets" / "train.txt"
+    listing = options.out / "ImageSets" / f"{options.name}.txt"
     listing.parent.mkdir(exist_ok=True)
     write_file(listing, "\n".join(names).encode())
 

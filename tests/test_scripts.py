@@ -2,6 +2,11 @@
 
 import dataclasses
 import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -257,6 +262,30 @@ def test_the_folder_is_a_data_set(animation, tmp_path, monkeypatch):
     assert all(len(numbers) == 2 for numbers in source.sequences.values())
     assert any(len(source[i].masks) for i in range(18))
     assert not any(source[i].ignore.any() for i in range(18))
+
+
+def test_a_driver_stops_the_command_that_it_waits_for(tmp_path):
+    """And takes its status: what trains saves itself then, and tells so."""
+    script = load("train_default")
+    started = tmp_path / "started"
+    command = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        f"pathlib.Path({str(started)!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+
+    def stop():
+        while not started.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    before = signal.getsignal(signal.SIGTERM)
+    assert script.finish([sys.executable, "-c", command], tmp_path) == 75
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_in_clips_of_the_camera_nothing_moves():
