@@ -1,7 +1,9 @@
 """The scripts that make training data and measure models, as far as they compute."""
 
+import argparse
 import dataclasses
 import importlib.util
+import itertools
 import os
 import signal
 import sys
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from movseg_jax import masks
-from movseg_jax.config import ModelConfig, TrunkConfig
+from movseg_jax.config import ModelConfig, TrunkConfig, load_config
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError
@@ -262,6 +264,32 @@ def test_the_folder_is_a_data_set(animation, tmp_path, monkeypatch):
     assert all(len(numbers) == 2 for numbers in source.sequences.values())
     assert any(len(source[i].masks) for i in range(18))
     assert not any(source[i].ignore.any() for i in range(18))
+
+
+def test_the_recipe_prepares_what_its_stages_read():
+    """Every source with its split and options; what is rendered is read as it is."""
+    recipe = load("train_default")
+    inputs = ("davis", "coco", "objects", "videos", "backgrounds", "resnet")
+    options = argparse.Namespace(**{name: Path("/in") / name for name in inputs})
+    there = set()
+    for program, *arguments in recipe.data_steps(options):
+        words = [str(argument) for argument in arguments]
+        if program == "movseg" and words[:2] == ["data", "prepare"]:
+            values = {word: words[i + 1 :] for i, word in enumerate(words)}
+            names = itertools.takewhile(
+                lambda word: not word.startswith("--"), values["--splits"]
+            )
+            given = tuple(tuple(o.split("=")) for o in values.get("--options", ()))
+            name = words[words.index("--manual-dir") - 1]
+            folder = values["--data-dir"][0]
+            there |= {(folder, name, split, given) for split in names}
+        elif words[0] == "synth" and "data/rendered" in words:
+            there |= {("data", "rendered", split, ()) for split in ("train", "val")}
+    for _, _, config, *rest in recipe.stages():
+        data = load_config(config).data
+        folder = rest[-1]
+        for source in (*data.sources, data.validation):
+            assert (folder, source.name, source.split, source.options) in there
 
 
 def test_a_driver_stops_the_command_that_it_waits_for(tmp_path):
