@@ -254,21 +254,7 @@ def animate(
     layers = [Layer(photograph, mask, moves=True, guest=False) for mask in own]
     layers += guests
     size = still.image.shape[:2]
-    first = next((i for i, layer in enumerate(layers) if layer.moves), None)
-    follows = first is not None and rng.random() < FOLLOWS
-    # A camera that follows has its object rest in the frame, or nearly.
-    tripod = not follows and rng.random() < TRIPOD
-    scenery = camera(size, SPEED if follows else CAMERA, rng, tripod=tripod)
-    carried, shifts = [], []
-    for number, layer in enumerate(layers):
-        followed = follows and number == first
-        base = np.zeros_like(scenery) if followed else _at(scenery, layer.mask)
-        if layer.moves:
-            shift = motion(layer.mask, rng) * (0.15 if followed else 1.0)
-        else:
-            shift = base * (rng.uniform(*NEARNESS) - 1)
-        carried.append(base)
-        shifts.append(shift)
+    scenery, carried, shifts = ways(layers, size, rng)
     hidden = np.any(own, axis=0)
     seen = scenery + ripples(size, rng) if rng.random() < RIPPLES else scenery
     frames = [photograph, warp(fill(still.image, hidden), seen)]
@@ -288,22 +274,56 @@ def animate(
             dark, opacity = shade(image, mask, rng)
             frames[0] = blend(frames[0], dark, opacity * ~hidden)
             frames[1] = blend(frames[1], warp(dark, shift), warp(opacity, shift))
-    ids = np.zeros((2, *size), np.uint8)
-    count = 0
-    for layer, base, shift in zip(layers, carried, shifts, strict=True):
-        count += layer.moves
-        number = count if layer.moves else 0
-        soft = cv2.GaussianBlur(layer.mask.astype(np.float32), (0, 0), 0.7)
-        if layer.guest:
-            frames[0] = blend(frames[0], layer.image, soft)
-        ids[0, layer.mask] = number
-        alpha = warp(soft, base + shift)
-        frames[1] = blend(frames[1], warp(layer.image, base + shift), alpha)
-        ids[1, alpha > 0.5] = number
+    total = [base + shift for base, shift in zip(carried, shifts, strict=True)]
+    frames, ids = draw(layers, total, frames)
     noise = rng.uniform(0, 4)
     noisy = [frame + rng.normal(0, noise, frame.shape) for frame in frames]
     images = [np.clip(frame, 0, 255).astype(np.uint8) for frame in noisy]
     return [(image, ids[i]) for i, image in enumerate(images)]
+
+
+def ways(
+    layers: Sequence[Layer], size: tuple[int, int], rng: Generator
+) -> tuple[Shift, list[Shift], list[Shift]]:
+    """How the scenery moves; how it carries each layer; and the layers' own shifts."""
+    first = next((i for i, layer in enumerate(layers) if layer.moves), None)
+    follows = first is not None and rng.random() < FOLLOWS
+    # A camera that follows has its object rest in the frame, or nearly.
+    tripod = not follows and rng.random() < TRIPOD
+    scenery = camera(size, SPEED if follows else CAMERA, rng, tripod=tripod)
+    carried, shifts = [], []
+    for number, layer in enumerate(layers):
+        followed = follows and number == first
+        base = np.zeros_like(scenery) if followed else _at(scenery, layer.mask)
+        if layer.moves:
+            shift = motion(layer.mask, rng) * (0.15 if followed else 1.0)
+        else:
+            shift = base * (rng.uniform(*NEARNESS) - 1)
+        carried.append(base)
+        shifts.append(shift)
+    return scenery, carried, shifts
+
+
+def draw(
+    layers: Sequence[Layer],
+    shifts: Sequence[Shift],
+    frames: Sequence[Float32[np.ndarray, "h w 3"]],
+) -> tuple[list[np.ndarray], UInt8[np.ndarray, "2 h w"]]:
+    """Two frames with the layers upon them, and their movers' numbers."""
+    first, second = frames
+    ids = np.zeros((2, *first.shape[:2]), np.uint8)
+    count = 0
+    for layer, shift in zip(layers, shifts, strict=True):
+        count += layer.moves
+        number = count if layer.moves else 0
+        soft = cv2.GaussianBlur(layer.mask.astype(np.float32), (0, 0), 0.7)
+        if layer.guest:
+            first = blend(first, layer.image, soft)
+        ids[0, layer.mask] = number
+        alpha = warp(soft, shift)
+        second = blend(second, warp(layer.image, shift), alpha)
+        ids[1, alpha > 0.5] = number
+    return [first, second], ids
 
 
 def may_move(still: Example) -> Bool[np.ndarray, " n"]:

@@ -20,7 +20,8 @@ import jax
 import numpy as np
 
 from movseg_jax import masks
-from movseg_jax.detector import Detector
+from movseg_jax.decoding import Selected
+from movseg_jax.detector import STREAM_INPUTS, Detector
 from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.flow.scene import object_speeds
 from movseg_jax.images import read_rgb
@@ -30,7 +31,7 @@ from movseg_jax.preprocessing import stack
 from movseg_jax.process import prepare_jax
 from movseg_jax.segment.detecting import KEPT_SCORE, share_processor
 from movseg_jax.segment.detector import TrainedDetector, load_detector
-from movseg_jax.types import Inputs
+from movseg_jax.types import Inputs, Outputs
 
 FLOWS = ("dis", "dis@480", "dis@427", "dis_fast", "dis_fast@480", "dis_fast@427")
 
@@ -97,6 +98,24 @@ def show_detector(
     detector: TrainedDetector, frames: Sequence, flows: Sequence, show: Callable
 ) -> None:
     """Measures what follows flow, at the detector's size of inputs."""
+    config = detector.config
+
+    def one_input(frame: np.ndarray, flow: np.ndarray) -> Inputs:
+        return stack([make_inputs(frame, flow, config)])
+
+    print(f"inputs of {config.long_side}x{config.short_side}")
+    inputs = show("  inputs", one_input, frames, flows)
+    inputs = [jax.device_put(x) for x in inputs]
+    show_parts(detector, inputs, show)
+    outputs = show("  detector, whole", lambda x: detector(x, KEPT_SCORE), inputs)
+    rles = show("  paste", paste, frames, jax.device_get(outputs))
+    show("  how fast things move", speeds, flows, rles)
+
+
+def show_parts(
+    detector: TrainedDetector, inputs: Sequence[Inputs], show: Callable
+) -> None:
+    """Measures the detector's parts."""
     config, params = detector.config, {"params": detector.params}
     model = Detector(config)
 
@@ -104,7 +123,8 @@ def show_detector(
         compiled = jax.jit(lambda *arguments: model.apply(*arguments, method=method))
         return lambda *arguments: compiled(params, *arguments)
 
-    def trunk(stream: str, image: str) -> Callable:
+    def trunk(stream: str) -> Callable:
+        image = STREAM_INPUTS[stream]
         return part(lambda m, x: getattr(m, stream)(getattr(x, image), x.size))
 
     def heads(moving: bool) -> Callable:
@@ -117,49 +137,35 @@ def show_detector(
 
         return part(run)
 
-    def one_input(frame: np.ndarray, flow: np.ndarray) -> Inputs:
-        return stack([make_inputs(frame, flow, config)])
+    def ten_masks(module: Detector, features: dict, selected: Selected, inputs: Inputs):
+        ten = jax.tree.map(lambda array: array[:, :10], selected)
+        return module.mask_logits(features[config.mask_features], ten, inputs)
 
-    print(f"inputs of {config.long_side}x{config.short_side}")
-    inputs = show("  inputs", one_input, frames, flows)
-    inputs = [jax.device_put(x) for x in inputs]
-    show("  appearance trunk and pyramid", trunk("appearance", "image"), inputs)
-    if config.motion is not None:
-        show("  motion trunk and pyramid", trunk("motion", "motion"), inputs)
-    features = show(
-        "  both, and their fusion", part(lambda m, x: m.features(x)), inputs
-    )
+    for stream in config.streams:
+        show(f"  {stream}: trunk and pyramid", trunk(stream), inputs)
+    features = show("  all features", part(lambda m, x: m.features(x)), inputs)
     selected = show("  proposals and boxes, moving", heads(True), features, inputs)
     if config.static_branch:
         show("  proposals and boxes, resting", heads(False), features, inputs)
-    show(
-        "  masks of ten",
-        part(
-            lambda m, f, s, x: m.mask_logits(
-                f[config.mask_features], jax.tree.map(lambda a: a[:, :10], s), x
-            )
-        ),
-        features, selected, inputs,
-    )  # fmt: skip
-    outputs = show("  detector, whole", lambda x: detector(x, KEPT_SCORE), inputs)
+    show("  masks of ten", part(ten_masks), features, selected, inputs)
 
-    def paste(frame: np.ndarray, output) -> list[masks.Rle]:
-        found = []
-        for part in (output.moving, output.static):
-            if part is not None:
-                boxes, scores, _, logits, valid = (np.asarray(a[0]) for a in part)
-                kept = valid & (scores > KEPT_SCORE)
-                found += masks.paste_rles(logits[kept], boxes[kept], frame.shape[:2])
-        return found
 
-    rles = show("  paste", paste, frames, outputs)
+def paste(frame: np.ndarray, outputs: Outputs) -> list[masks.Rle]:
+    """Masks of the detections that are kept."""
+    found = []
+    for detections in (outputs.moving, outputs.static):
+        if detections is not None:
+            boxes, scores, _, logits, valid = (array[0] for array in detections)
+            kept = valid & (scores > KEPT_SCORE)
+            found += masks.paste_rles(logits[kept], boxes[kept], frame.shape[:2])
+    return found
 
-    def speeds(flow: np.ndarray, found: list[masks.Rle]) -> list:
-        decoded = [masks.decode(rle) for rle in found]
-        others = masks.decode(masks.union(found)) if found else None
-        return object_speeds(flow, decoded, others)
 
-    show("  how fast things move", speeds, flows, rles)
+def speeds(flow: np.ndarray, found: list[masks.Rle]) -> list:
+    """How fast detections move; all of them are taken for movers."""
+    decoded = [masks.decode(rle) for rle in found]
+    others = masks.decode(masks.union(found)) if found else None
+    return object_speeds(flow, decoded, others)
 
 
 if __name__ == "__main__":
