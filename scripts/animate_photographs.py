@@ -134,7 +134,10 @@ class Kinds:
                     self._photographs[name].append((number, index))
 
     def rarity(self) -> dict[str, float]:
-        """How often to take things of each kind; a source with one kind has no rare."""
+        """How often to take things of each kind.
+
+        A source that knows but one kind says nothing of what is rare.
+        """
         counts, photographs = Counter[str](), 0
         for number, source in enumerate(self._sources):
             own = Counter(
@@ -143,7 +146,7 @@ class Kinds:
                 for of_source, _ in found
                 if of_source == number
             )
-            if len(own) > 1:
+            if len(own) > 1 or len(source.classes) > 1:
                 photographs += len(source)
                 counts.update(own)
         common = COMMON * photographs
