@@ -4,22 +4,27 @@
 
 Real scenes in which known objects move, and others of the same kind rest: some of a
 photograph's objects are cut out, what they hid is filled in, and they and the camera
-move, each in its own way, to the second frame. Water and foliage have their share:
-backgrounds that ripple, and mirror images and shadows of what moves. The result is a
-data set "folder", whose annotations have only what moves; a photograph may also get no
-motion but the camera's.
+move, each in its own way, to the second frame. Half of the photographs get guests,
+objects of other photographs, often of the same kind: some of them move, others only
+stand there, alone or as a crowd, also before what moves. Water and foliage have their
+share: backgrounds that ripple, and mirror images and shadows of what moves. The result
+is a data set "folder", whose annotations have only what moves; a photograph may also
+get no motion but the camera's.
 
 Photographs of rare things are animated more often than others, by the square root of
-how much rarer than `COMMON` the rarest thing is (LVIS: Gupta et al., 2019).
+how much rarer than `COMMON` the rarest thing is (LVIS: Gupta et al., 2019). What kind
+of thing an object is, its category says; where there is only one, its image's folder.
 
 COCO is the folder of `movseg data prepare coco`, with annotations/instances_*.json.
-What is not annotated there rests here, so annotations need not be complete.
+What is not annotated there rests here, so annotations need not be complete. Stopped and
+started again, it goes on where it was.
 """
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -43,8 +48,33 @@ COMMON = 0.2  # Part of the photographs that have a thing which is not rare.
 CAMERA, SPEED = (0.3, 12.0), (1.5, 16.0)  # Pixels of 448, log-even.
 QUALITY = (60, 95)  # Of the JPEG files.
 
+GUESTS, MOST_GUESTS = 0.5, 5  # Probability that there are some; their number at most.
+GUEST_AREA = (0.005, 0.15)  # Of the photograph's, log-even.
+SAME_KIND = 0.6  # Probability that guests are of the kind of the photograph's objects.
+CROWD = 0.35  # Probability that none of them moves; else each does with ...
+GUEST_MOVES = 0.6
+HOST_RESTS = 0.4  # Probability that the photograph's own objects rest beside guests.
+NEARNESS = (0.9, 1.3)  # How fast guests that rest pass the camera, of what is there.
+HIDDEN = 0.5  # Part of what is there that guests may hide.
+
 Image = UInt8[np.ndarray, "h w 3"]
 Shift = Float32[np.ndarray, "h w 2"]  # Pixels (x, y), from one frame to the other.
+
+
+class Layer(NamedTuple):
+    """A thing before the scenery, in the first frame.
+
+    Attributes:
+        image: The picture of the thing, of the frame's size.
+        mask: Where the thing is.
+        moves: Whether it moves by itself.
+        guest: Whether it is of another photograph, so that it is pasted.
+    """
+
+    image: Float32[np.ndarray, "h w 3"]
+    mask: Bool[np.ndarray, "h w"]
+    moves: bool
+    guest: bool
 
 
 def main() -> None:
@@ -55,46 +85,155 @@ def main() -> None:
     parser.add_argument("coco", type=Path)
     parser.add_argument("--splits", nargs="+", default=["train"])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", default="train", help="of the split that is made")
     parser.add_argument("--copies", type=int, default=1, help="of common photographs")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     sources = [open_source("coco_classes", s, options.coco) for s in options.splits]
-    rare = rarity(sources)
+    kinds = Kinds(sources)
+    rare = kinds.rarity()
     names = []
     for split, source in zip(options.splits, sources, strict=True):
-        for index in tqdm(range(len(source)), desc=split):
+        for index, photograph in enumerate(tqdm(source.sequences, desc=split)):
             still = source[index]
-            worth = [rare.get(source.classes[int(c)], 1.0) for c in still.classes]
+            of_objects = [kind(source, photograph, int(c)) for c in still.classes]
+            worth = [rare.get(name, 1.0) for name in of_objects]
             able = np.flatnonzero(may_move(still))
             most = max((worth[i] for i in able), default=1.0)
             for copy in range(round(options.copies * most)):
                 rng = np.random.default_rng([options.seed, len(names)])
                 names.append(f"{split}_{index:06d}_{copy}")
-                write_clip(options.out, names[-1], still, worth, rng)
-    listing = options.out / "ImageSets" / "train.txt"
+                if is_written(options.out, names[-1]):
+                    continue
+                guests = kinds.invite(still, of_objects, rng)
+                write_clip(options.out, names[-1], still, worth, guests, rng)
+    listing = options.out / "ImageSets" / f"{options.name}.txt"
     listing.parent.mkdir(exist_ok=True)
     write_file(listing, "\n".join(names).encode())
 
 
-def rarity(sources: Sequence[Source]) -> dict[str, float]:
-    """How often to take things of each class; all of a source with one are common."""
-    counts, photographs = Counter[str](), 0
-    for source in sources:
-        if len(source.classes) > 1:
-            photographs += len(source)
-            for index in range(len(source)):
+def kind(source: Source, photograph: str, number: int) -> str:
+    """What an object is: its class, or, if all are of one, its photograph's folder."""
+    folder = photograph.rpartition("/")[0]
+    alone = len(source.classes) == 1 and folder
+    return folder if alone else source.classes[number]
+
+
+class Kinds:
+    """The objects of sources by what they are."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self._sources = sources
+        # Numbers of source and example.
+        self._photographs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for number, source in enumerate(sources):
+            for index, photograph in enumerate(source.sequences):
                 objects = read_objects(source, index)
                 there = objects.classes[~objects.ignore]
-                counts.update({source.classes[int(c)] for c in there})
-    common = COMMON * photographs
-    return {name: max(1, (common / count) ** 0.5) for name, count in counts.items()}
+                for name in {kind(source, photograph, int(c)) for c in there}:
+                    self._photographs[name].append((number, index))
+
+    def rarity(self) -> dict[str, float]:
+        """How often to take things of each kind.
+
+        A source that knows but one kind says nothing of what is rare.
+        """
+        counts, photographs = Counter[str](), 0
+        for number, source in enumerate(self._sources):
+            own = Counter(
+                name
+                for name, found in self._photographs.items()
+                for of_source, _ in found
+                if of_source == number
+            )
+            if len(own) > 1 or len(source.classes) > 1:
+                photographs += len(source)
+                counts.update(own)
+        common = COMMON * photographs
+        return {n: max(1, (common / count) ** 0.5) for n, count in counts.items()}
+
+    def invite(
+        self, still: Example, of_objects: Sequence[str], rng: Generator
+    ) -> list[Layer]:
+        """Guests for a photograph, the last one before all others; none at times."""
+        if rng.random() >= GUESTS:
+            return []
+        names = sorted(self._photographs)
+        if of_objects and rng.random() < SAME_KIND:
+            names = sorted(set(of_objects))
+        crowd = rng.random() < CROWD
+        guests: list[Layer] = []
+        for _ in range(rng.integers(1, MOST_GUESTS, endpoint=True)):
+            photographs = self._photographs[names[rng.integers(len(names))]]
+            if not photographs:  # All objects of this kind are to be ignored.
+                continue
+            number, index = photographs[rng.integers(len(photographs))]
+            moves = not crowd and bool(rng.random() < GUEST_MOVES)
+            guest = as_guest(self._sources[number][index], still, moves, rng)
+            if guest and may_stand(guest, still, guests):
+                guests.append(guest)
+        return guests
+
+
+def as_guest(
+    other: Example, still: Example, moves: bool, rng: Generator
+) -> Layer | None:
+    """An object of another photograph anywhere in this one; None if it has no such.
+
+    It must be whole there, so not at the photograph's border.
+    """
+    inner = np.zeros(other.image.shape[:2], bool)
+    inner[2:-2, 2:-2] = True
+    whole = ~(np.asarray(other.masks) & ~inner).any(axis=(1, 2))
+    good = np.flatnonzero(may_move(other) & whole)
+    if not len(good):
+        return None
+    mask = np.asarray(other.masks[rng.choice(good)]).astype(np.float32)
+    height, width = still.image.shape[:2]
+    area = np.exp(rng.uniform(*np.log(GUEST_AREA))) * height * width
+    # Enlarged little, as things that are blurred would be known by it.
+    scale = min(float(np.sqrt(area / mask.sum())), 1.5)
+    ys, xs = np.nonzero(mask)
+    centre = np.array([xs.min() + xs.max(), ys.min() + ys.max()]) / 2
+    place = rng.uniform(0, 1, 2) * (width, height)
+    mirror = -1 if rng.random() < 0.5 else 1
+    turned = np.diag([mirror * scale, scale])
+    matrix = np.column_stack([turned, place - turned @ centre])
+    if scale < 1:  # Else pixels between the samples would be left out.
+        smooth = 0.4 * (1 / scale - 1)
+        image = cv2.GaussianBlur(other.image, (0, 0), max(smooth, 0.01))
+    else:
+        image = other.image
+    image = cv2.warpAffine(image.astype(np.float32), matrix, (width, height))
+    seen = cv2.warpAffine(mask, matrix, (width, height)) > 0.5
+    if seen.mean() < AREA[0]:
+        return None
+    # As bright as the scene, half-way.
+    ratio = (still.image.mean() + 20) / (other.image.mean() + 20)
+    return Layer(np.clip(image * ratio**0.5, 0, 255), seen, moves, guest=True)
+
+
+def may_stand(guest: Layer, still: Example, others: Sequence[Layer]) -> bool:
+    """Whether a guest leaves enough to see of each thing that is there."""
+    there = [*np.asarray(still.masks[~still.ignore]), *(other.mask for other in others)]
+    return all((mask & guest.mask).sum() <= HIDDEN * mask.sum() for mask in there)
+
+
+def is_written(out: Path, name: str) -> bool:
+    """Whether `write_clip` has finished a clip."""
+    return (out / "Annotations" / name / "00001.png").exists()
 
 
 def write_clip(
-    out: Path, name: str, still: Example, worth: Sequence[float], rng: Generator
+    out: Path,
+    name: str,
+    still: Example,
+    worth: Sequence[float],
+    guests: Sequence[Layer],
+    rng: Generator,
 ) -> None:
     """Writes the two frames and what moves in them."""
-    for number, (image, ids) in enumerate(animate(still, worth, rng)):
+    for number, (image, ids) in enumerate(animate(still, worth, rng, guests)):
         for folder, suffix, data in (
             ("JPEGImages", "jpg", encode_jpeg(image, int(rng.integers(*QUALITY)))),
             ("Annotations", "png", encode_ids(ids)),
@@ -105,53 +244,89 @@ def write_clip(
 
 
 def animate(
-    still: Example, worth: Sequence[float], rng: Generator
+    still: Example,
+    worth: Sequence[float],
+    rng: Generator,
+    guests: Sequence[Layer] = (),
 ) -> list[tuple[Image, UInt8[np.ndarray, "h w"]]]:
     """The two frames, each with its movers' numbers, from 1."""
-    movers = choose(still, worth, rng)
+    photograph = still.image.astype(np.float32)
+    own = choose(still, worth, rng)
+    if guests and rng.random() < HOST_RESTS:
+        own = own[:0]
+    layers = [Layer(photograph, mask, moves=True, guest=False) for mask in own]
+    layers += guests
     size = still.image.shape[:2]
-    follows = len(movers) > 0 and rng.random() < FOLLOWS
-    # A camera that follows has its object rest in the frame, or nearly.
-    tripod = not follows and rng.random() < TRIPOD
-    scenery = camera(size, SPEED if follows else CAMERA, rng, tripod=tripod)
-    carried = [
-        np.zeros_like(scenery) if follows and number == 0 else _at(scenery, mask)
-        for number, mask in enumerate(movers)
-    ]
-    own = [
-        motion(mask, rng) * (0.15 if follows and number == 0 else 1.0)
-        for number, mask in enumerate(movers)
-    ]
-    hidden = np.any(movers, axis=0)
+    scenery, carried, shifts = ways(layers, size, rng)
+    hidden = np.any(own, axis=0)
     seen = scenery + ripples(size, rng) if rng.random() < RIPPLES else scenery
-    frames = [still.image.astype(np.float32), warp(fill(still.image, hidden), seen)]
+    frames = [photograph, warp(fill(still.image, hidden), seen)]
     # A mirror image goes up where its object goes down.
     shades = [
-        (mask, base + shift * (1, -0.5) + ripples(size, rng))
-        for mask, base, shift in zip(movers, carried, own, strict=True)
+        (layer.image, layer.mask, base + shift * (1, -0.5) + ripples(size, rng))
+        for layer, base, shift in zip(layers, carried, shifts, strict=True)
     ]
     # What rests has them as often, so that they do not tell what moves.
     rests = ~still.ignore & ~(still.masks & hidden).any(axis=(1, 2))
     shades += [
-        (mask, seen) for mask in still.masks[rests & still.masks.any(axis=(1, 2))]
+        (photograph, mask, seen)
+        for mask in still.masks[rests & still.masks.any(axis=(1, 2))]
     ]
-    for mask, shift in shades:
+    for image, mask, shift in shades:
         if rng.random() < SHADED:
-            dark, opacity = shade(still.image, mask, rng)
+            dark, opacity = shade(image, mask, rng)
             frames[0] = blend(frames[0], dark, opacity * ~hidden)
             frames[1] = blend(frames[1], warp(dark, shift), warp(opacity, shift))
-    ids = np.zeros((2, *size), np.uint8)
-    for number, mask in enumerate(movers):
-        shift = carried[number] + own[number]
-        soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.7)
-        alpha = warp(soft, shift)
-        frames[1] = blend(frames[1], warp(still.image.astype(np.float32), shift), alpha)
-        ids[0, mask] = number + 1
-        ids[1, alpha > 0.5] = number + 1
+    total = [base + shift for base, shift in zip(carried, shifts, strict=True)]
+    frames, ids = draw(layers, total, frames)
     noise = rng.uniform(0, 4)
     noisy = [frame + rng.normal(0, noise, frame.shape) for frame in frames]
     images = [np.clip(frame, 0, 255).astype(np.uint8) for frame in noisy]
     return [(image, ids[i]) for i, image in enumerate(images)]
+
+
+def ways(
+    layers: Sequence[Layer], size: tuple[int, int], rng: Generator
+) -> tuple[Shift, list[Shift], list[Shift]]:
+    """How the scenery moves; how it carries each layer; and the layers' own shifts."""
+    first = next((i for i, layer in enumerate(layers) if layer.moves), None)
+    follows = first is not None and rng.random() < FOLLOWS
+    # A camera that follows has its object rest in the frame, or nearly.
+    tripod = not follows and rng.random() < TRIPOD
+    scenery = camera(size, SPEED if follows else CAMERA, rng, tripod=tripod)
+    carried, shifts = [], []
+    for number, layer in enumerate(layers):
+        followed = follows and number == first
+        base = np.zeros_like(scenery) if followed else _at(scenery, layer.mask)
+        if layer.moves:
+            shift = motion(layer.mask, rng) * (0.15 if followed else 1.0)
+        else:
+            shift = base * (rng.uniform(*NEARNESS) - 1)
+        carried.append(base)
+        shifts.append(shift)
+    return scenery, carried, shifts
+
+
+def draw(
+    layers: Sequence[Layer],
+    shifts: Sequence[Shift],
+    frames: Sequence[Float32[np.ndarray, "h w 3"]],
+) -> tuple[list[np.ndarray], UInt8[np.ndarray, "2 h w"]]:
+    """Two frames with the layers upon them, and their movers' numbers."""
+    first, second = frames
+    ids = np.zeros((2, *first.shape[:2]), np.uint8)
+    count = 0
+    for layer, shift in zip(layers, shifts, strict=True):
+        count += layer.moves
+        number = count if layer.moves else 0
+        soft = cv2.GaussianBlur(layer.mask.astype(np.float32), (0, 0), 0.7)
+        if layer.guest:
+            first = blend(first, layer.image, soft)
+        ids[0, layer.mask] = number
+        alpha = warp(soft, shift)
+        second = blend(second, warp(layer.image, shift), alpha)
+        ids[1, alpha > 0.5] = number
+    return [first, second], ids
 
 
 def may_move(still: Example) -> Bool[np.ndarray, " n"]:
@@ -237,7 +412,7 @@ def ripples(size: tuple[int, int], rng: Generator) -> Shift:
 
 
 def shade(
-    image: Image, mask: Bool[np.ndarray, "h w"], rng: Generator
+    image: Float32[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], rng: Generator
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     """A mirror image or a shadow of an object, below it, and how opaque it is."""
     foot = float(np.flatnonzero(mask.any(axis=1))[-1])
@@ -247,7 +422,7 @@ def shade(
     soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), rng.uniform(0.7, 3))
     opacity = cv2.warpAffine(soft, upside_down, size) * rng.uniform(0.2, 0.7)
     light = rng.uniform(0.4, 1) if rng.random() < 0.6 else 0  # 0 is a shadow.
-    mirrored = cv2.warpAffine(image.astype(np.float32), upside_down, size)
+    mirrored = cv2.warpAffine(image, upside_down, size)
     return light * mirrored, opacity.astype(np.float32)
 
 

@@ -3,11 +3,13 @@
     python scripts/compare_models.py rendered val data/large/rendered \\
         runs/rendered/appearance runs/rendered/motion_estimated runs/rendered/joint
 
-Each model sees the frames and the flow that OpenCV's DIS estimates between them; the
-last frame of a video has none and is left out, and the first one, too, of all but
-detections. A detection with a score above 0.7 is right if its IoU with something that
-moves is at least 0.5, and no better detection of that is there. What rests, where the
-data set says so, is neither right nor wrong. The columns:
+Each model sees the frames and, unless --flow names others, the flow that OpenCV's DIS
+estimates between them: "dis@240" estimates it on frames whose longer side is reduced to
+240 pixels, "true" is the data set's own flow. A row is a model with a flow and a
+tracker. The last frame of a video has no flow and is left out, and the first one, too,
+of all but detections. A detection with a score above 0.7 is right if its IoU with
+something that moves is at least 0.5, and no better detection of that is there. What
+rests, where the data set says so, is neither right nor wrong. The columns:
 
 - "precision": share of the detections that are right;
 - "recall": share of what moves that is found;
@@ -45,6 +47,7 @@ are joined by --options join=FILE of the data set "folder".
 
 import argparse
 import hashlib
+import itertools
 import json
 import shlex
 from collections.abc import Iterable, Sequence
@@ -62,6 +65,7 @@ from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
+from movseg_jax.flow.estimators import FlowEstimator, get_estimator
 from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
 from movseg_jax.metrics.compared import SequenceScore
 from movseg_jax.metrics.davis import region_similarity
@@ -115,6 +119,7 @@ def main() -> None:
     parser.add_argument("split")
     parser.add_argument("data", type=Path, help="its folder")
     parser.add_argument("models", nargs="+", help="weights, or folders of runs")
+    parser.add_argument("--flow", nargs="+", default=["dis"], help="such as dis@240")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
     parser.add_argument("--detections", type=Path, help="a folder to keep them in")
     parser.add_argument("--track", action="append", help="settings of a tracker")
@@ -123,10 +128,13 @@ def main() -> None:
     source = open_source(options.source, options.split, options.data, **given)
     trackers = {text: read_tracker(text) for text in options.track or [""]}
     print_row("", COLUMNS.values())
-    for model in options.models:
-        compared = compare(source, model, [*trackers.values()], options.detections)
+    for model, flow in itertools.product(options.models, options.flow):
+        compared = compare(
+            source, model, [*trackers.values()], options.detections, flow
+        )
+        row = model if len(options.flow) == 1 else f"{model}, {flow}"
         for text, videos in zip(trackers, compared, strict=True):
-            report(f"{model} {text}".strip(), videos)
+            report(f"{row} {text}".strip(), videos)
 
 
 def read_tracker(text: str) -> TrackConfig:
@@ -156,6 +164,7 @@ def compare(
     model: str,
     trackers: Sequence[TrackConfig] = (TrackConfig(),),
     kept: Path | None = None,
+    flow: str = "dis",
 ) -> list[list[Video]]:
     """What a model and each tracker find in each video.
 
@@ -164,13 +173,14 @@ def compare(
         model: Weights, or the folder of a run.
         trackers: Settings of the trackers.
         kept: Folder of detections; None keeps none.
+        flow: What `--flow` names.
     """
     detector = load_detector(model)
     compared: list[list[Video]] = [[] for _ in trackers]
     for name, numbers in source.sequences.items():
         if len(numbers) < 3:
             raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
-        found = _detect(source, name, detector, kept)
+        found = _detect(source, name, detector, kept, flow)
         evaluator = _evaluator()
         for number, frame in zip(numbers[:-1], found, strict=False):
             example = ignore_resting(source[number])
@@ -183,7 +193,11 @@ def compare(
 
 
 def _detect(
-    source: Source, name: str, detector: TrainedDetector, kept: Path | None
+    source: Source,
+    name: str,
+    detector: TrainedDetector,
+    kept: Path | None,
+    flow: str,
 ) -> list[FrameDetections]:
     """A video's detections, from a file if they were kept there."""
     numbers = source.sequences[name]
@@ -191,10 +205,12 @@ def _detect(
     frames = (
         Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
     )
-    detected = detect_frames(frames, detector, min_score=MIN_SCORE)
+    estimator = flow_estimator(flow, source, numbers)
+    detected = detect_frames(frames, detector, flow=estimator, min_score=MIN_SCORE)
     if kept is None:
         return [each.detections for each in detected]
     about = {"weights": detector.digest, "video": [source.name, name]}
+    about |= {"flow": flow}
     about |= {"frames": len(numbers), "size": source.sizes[numbers[0]]}
     file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".jsonl"
     kept.mkdir(parents=True, exist_ok=True)
@@ -203,6 +219,32 @@ def _detect(
             for each in detected:
                 record.append(each.frame, each.detections)
         return record[:]
+
+
+def flow_estimator(
+    name: str, source: Source, numbers: Sequence[int]
+) -> FlowEstimator | str:
+    """What `--flow` names, for one video.
+
+    Raises:
+        InputError: There is no such estimator, or the data set has no flow.
+    """
+    if name == "true":
+        flows = (source[n].flow for n in numbers)
+
+        def true_flow(frame, next_frame):  # It is asked for frame by frame.
+            flow = next(flows)
+            if flow is None:
+                raise InputError(f"{source.name}: has no flow.")
+            return flow
+
+        return true_flow
+    algorithm, _, side = name.partition("@")
+    if not side:
+        return name
+    if not side.isdecimal():
+        raise InputError(f"--flow {name!r}: expected NAME@PIXELS, such as dis@240.")
+    return get_estimator(algorithm, int(side))
 
 
 def measure(videos: Sequence[Video]) -> dict[str, float]:

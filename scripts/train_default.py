@@ -1,23 +1,28 @@
 """Trains the model that comes with the package, from the data to the weights.
 
     python scripts/train_default.py --out OUT --davis DAVIS --coco COCO \\
-        --backgrounds PHOTOGRAPHS --resnet resnet50v2.npz
+        --objects OBJECTS --videos VIDEOS --backgrounds PHOTOGRAPHS \\
+        --resnet resnet50v2.npz
 
 - DAVIS: the DAVIS 2016 data set, of which the frames of 480x270 pixels are used;
 - COCO: a folder with `annotations/instances_train.json`, everything labelled, and
   `instances_one_person_only.json`, one person labelled an image, and their images in
   `train` and `one_person_only`;
+- OBJECTS: a folder of folders, each with photographs in `images` and what stands out in
+  them in `instances.json`, as `scripts/gather_objects.py` reads them;
+- VIDEOS: clips with instance masks, the data set `video_instances`;
 - PHOTOGRAPHS: a folder of images, behind and upon the things of rendered clips;
 - resnet50v2.npz: ImageNet weights of a pre-activation ResNet-50, its stem and first
   three stages (to stride 16), Gluon's names.
 
 Everything is written below --out, where `data`, `weights` and `runs` in the configs'
-docstrings are, too, in steps that are commands and are printed. Stopped
-at any moment and started again, it goes on where it was. On two CPU cores it takes
-about two hours.
+docstrings are, too, in steps that are commands and are printed. Stopped at any moment
+and started again, it goes on where it was: OUT/steps_done.txt lists what is done.
 """
 
 import argparse
+import itertools
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,8 +34,8 @@ MOVSEG = "import sys; from movseg_jax.cli import main; sys.exit(main())"
 Step = list[str | Path]
 
 
-def steps(options: argparse.Namespace) -> Iterator[Step]:
-    """The commands in order; paths are relative to `options.out`."""
+def data_steps(options: argparse.Namespace) -> Iterator[Step]:
+    """The commands that make the data; paths are relative to `options.out`."""
     yield ["movseg", "convert", options.resnet, "--out",
            "weights/resnet50v2.safetensors", "--overwrite"]  # fmt: skip
     synth: Step = ["movseg", "synth", "--scene.size", "256", "448"]
@@ -39,26 +44,37 @@ def steps(options: argparse.Namespace) -> Iterator[Step]:
     yield [*synth, "--out", "data/rendered", "--clips", "360", "--scene.frames", "6"]
     yield [*synth, "--out", "data/resting/rendered", "--clips", "200", "--seed", "7",
            "--scene.frames", "3", "--scene.nothing-moves", "1"]  # fmt: skip
-    yield ["python", SCRIPTS / "animate_photographs.py", options.coco, "--splits",
-           "train", "one_person_only", "--copies", "2",
-           "--out", "data/animated"]  # fmt: skip
+    yield ["python", SCRIPTS / "gather_objects.py", options.objects, "--out",
+           "data/objects"]  # fmt: skip
+    animate: Step = ["python", SCRIPTS / "animate_photographs.py"]
+    animate += ["--out", "data/animated"]
+    yield [*animate, options.coco, "--splits", "train", "one_person_only",
+           "--copies", "2"]  # fmt: skip
+    yield [*animate, "data/objects", "--splits", "objects", "--name", "objects"]
     coco: Step = ["coco", "--manual-dir", options.coco]
     davis: Step = ["davis2016", "--manual-dir", options.davis, "--splits", "fit"]
     davis += ["development", "--options", "resolution=270p"]
     prepare: Step = ["movseg", "data", "prepare", "--overwrite", "--data-dir"]
     stills = [*prepare, "data/photographs"]
     yield [*stills, *coco, "--splits", "train"]
-    yield [*stills, *coco, "--splits", "one_person_only", "--options",
-           "unlabelled=ignore"]  # fmt: skip
+    ignore = ["--options", "unlabelled=ignore"]
+    yield [*stills, *coco, "--splits", "one_person_only", *ignore]
+    yield [*stills, "coco", "--manual-dir", "data/objects", "--splits", "objects",
+           *ignore]  # fmt: skip
     yield [*stills, *davis]
     clips = [*prepare, "data/estimated", "--flow", "dis"]
     yield [*clips, *davis]
     for name, folder, splits in (
         ("rendered", "data/rendered", ["train", "val"]),
         ("rendered", "data/resting/rendered", ["all"]),
-        ("folder", "data/animated", ["train"]),
+        ("folder", "data/animated", ["train", "objects"]),
+        ("video_instances", options.videos, ["fit", *ignore]),
     ):
         yield [*clips, name, "--manual-dir", folder, "--splits", *splits]
+
+
+def stages() -> Iterator[Step]:
+    """The commands that train, after those that make the data."""
     for stage, data in (
         ("appearance", "data/photographs"),
         ("motion", "data"),
@@ -67,6 +83,16 @@ def steps(options: argparse.Namespace) -> Iterator[Step]:
     ):
         yield ["movseg", "train", CONFIGS / f"{stage}.py", "--workdir",
                f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
+
+
+def finish(command: list[str], folder: Path) -> int:
+    """The status of a command, which gets the signal to stop that this process gets."""
+    process = subprocess.Popen(command, cwd=folder)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> int:
@@ -78,30 +104,36 @@ def main() -> int:
         ("out", "folder for everything that is made"),
         ("davis", "DAVIS 2016"),
         ("coco", "COCO's images and annotations"),
+        ("objects", "photographs with object masks"),
+        ("videos", "clips with instance masks"),
         ("backgrounds", "photographs"),
         ("resnet", "ImageNet weights"),
     ):
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
+    parser.add_argument("--data-only", action="store_true", help="do not train")
     options = parser.parse_args(namespace=argparse.Namespace())
-    for name, path in vars(options).items():
-        setattr(options, name, path.resolve())
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, value.resolve())
     out = options.out
     (out / "weights").mkdir(parents=True, exist_ok=True)
     done = out / "steps_done.txt"
-    finished = done.read_text().splitlines() if done.exists() else []
-    for step in steps(options):
+    training = [] if options.data_only else stages()
+    for step in itertools.chain(data_steps(options), training):
         arguments = [str(argument) for argument in step]
         command = " ".join(arguments)
-        if command in finished:
+        if done.exists() and command in done.read_text().splitlines():
             continue
         print(command, flush=True)
         program, *arguments = arguments
         run = [sys.executable, *(["-c", MOVSEG] if program == "movseg" else [])]
-        status = subprocess.run([*run, *arguments], cwd=out)
-        if status.returncode:
-            return status.returncode
+        status = finish([*run, *arguments], out)
+        if status:
+            return status
         with done.open("a") as file:
             file.write(f"{command}\n")
+    if options.data_only:
+        return 0
     bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
     print(f"Now: python {bundle} --surer 1.5 2.25 --sides 272 480")
     return 0

@@ -9,6 +9,7 @@ import json
 import numpy as np
 
 from movseg_jax import images, masks
+from movseg_jax.data.video_instances import VideoInstances
 from movseg_jax.flow.files import write_flow
 
 SIZE = (12, 20)
@@ -103,6 +104,35 @@ def youtube_vos(root, names=("003234408d", "0043f083b5"), count=8):
         videos[name] = {"objects": objects}
     write(root / "train" / "meta.json", json.dumps({"videos": videos}))
     return {"flow": root / "flow"}
+
+
+def photographs_with_objects(root, count):
+    """A folder `images`, which are no JPEG, and their objects in COCO's layout."""
+    content = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "x"}]}
+    for i in range(count):
+        write(root / "images" / f"{i}.png", images.encode_png(frame(i)))
+        size = {"height": SIZE[0], "width": SIZE[1]}
+        content["images"].append({"id": 5 + i, "file_name": f"{i}.png", **size})
+        for number in (1, 2):
+            content["annotations"].append(
+                {
+                    "id": 10 * i + number,
+                    "image_id": 5 + i,
+                    "category_id": 7,
+                    "iscrowd": 0,
+                    "segmentation": masks.to_json(masks.encode(truth(i) == number)),
+                }
+            )
+    write(root / "instances.json", json.dumps(content))
+
+
+def video_instances(root):
+    """The clips that the package lists, with flow."""
+    for split in VideoInstances.splits:
+        for name in VideoInstances(root, split).sequences():
+            stems = write_clip(root / "JPEGImages" / name, root / "Annotations" / name)
+            write_flow_folder(root / "Flow" / name, stems)
+    return {}
 
 
 COLOURS = (16777215, 65535, 16711680)  # White background, cyan, red.

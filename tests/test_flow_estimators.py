@@ -21,7 +21,7 @@ from movseg_jax.images import read_rgb
 
 ROOT = Path(__file__).parents[1]
 PAIRS = ROOT.parent / "shared" / "data" / "flow_pairs"
-NAMES = ["dis", "farneback"]
+NAMES = ["dis", "dis_fast", "farneback"]
 
 
 def texture(height=120, width=160, seed=0):
@@ -90,7 +90,9 @@ def test_the_number_of_threads_does_not_matter():
 
 
 def test_estimators_that_do_not_exist_are_refused():
-    with pytest.raises(InputError, match="'raft'; expected one of dis, farneback"):
+    with pytest.raises(
+        InputError, match="'raft'; expected one of dis, dis_fast, farneback"
+    ):
         get_estimator("raft")
     with pytest.raises(InputError, match="expected at least 1"):
         get_estimator("dis", 0)

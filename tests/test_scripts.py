@@ -1,7 +1,14 @@
 """The scripts that make training data and measure models, as far as they compute."""
 
+import argparse
 import dataclasses
 import importlib.util
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -9,9 +16,10 @@ import numpy as np
 import pytest
 
 from movseg_jax import masks
-from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig
+from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig, load_config
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
+from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import Detected
 from movseg_jax.segment.detector import TrainedDetector
 from movseg_jax.tracks import Detection, FrameDetections
@@ -74,10 +82,102 @@ def test_rare_things_are_taken_more_often(animation, tmp_path, monkeypatch):
     source = open_source("coco_classes", "train", tmp_path)
     there = [set(source[i].classes[~source[i].ignore].tolist()) for i in range(3)]
     counts = {c: sum(c in classes for classes in there) for c in set().union(*there)}
-    assert animation.rarity([source]) == {
+    assert animation.Kinds([source]).rarity() == {
         source.classes[c]: pytest.approx((6 / count) ** 0.5)
         for c, count in counts.items()
     }
+
+
+def test_things_of_one_category_are_told_apart_by_their_folders(
+    animation, tmp_path, monkeypatch
+):
+    """Two folders of two photographs and of one, gathered from sources of their own."""
+    gather = load("gather_objects")
+    for folder, count in (("cats", 2), ("horses", 1)):
+        layouts.photographs_with_objects(tmp_path / "objects" / folder, count)
+    arguments = [str(tmp_path / "objects"), "--out", str(tmp_path), "--split", "own"]
+    monkeypatch.setattr("sys.argv", ["gather", *arguments])
+    gather.main()
+    source = open_source("coco_classes", "own", tmp_path)
+    assert list(source.sequences) == ["cats/0", "cats/1", "horses/0"]
+    assert list(source.classes) == ["object"]
+    for i in range(3):
+        assert_array_equal = np.testing.assert_array_equal
+        assert_array_equal(source[i].masks[0], layouts.truth(i % 2) == 1)
+        assert_array_equal(source[i].masks[1], layouts.truth(i % 2) == 2)
+        difference = np.abs(source[i].image.astype(int) - layouts.frame(i % 2))
+        assert difference.mean() < 60  # It is JPEG of noise.
+    monkeypatch.setattr(animation, "COMMON", 2.0)
+    rarity = animation.Kinds([source]).rarity()
+    assert rarity == {"cats": pytest.approx(3**0.5), "horses": pytest.approx(6**0.5)}
+
+
+def test_a_folder_without_objects_is_refused(tmp_path, monkeypatch):
+    gather = load("gather_objects")
+    monkeypatch.setattr("sys.argv", ["gather", str(tmp_path), "--out", str(tmp_path)])
+    with pytest.raises(InputError, match=r"has no folder with an instances\.json"):
+        gather.main()
+
+
+class Album(list):
+    """Photographs as a source."""
+
+    name, classes = "album/all", ("object",)
+
+    @property
+    def sequences(self):
+        return {f"folder/{i}": range(i, i + 1) for i in range(len(self))}
+
+    @property
+    def sizes(self):
+        return [SIZE] * len(self)
+
+    @property
+    def has_flow(self):
+        return [False] * len(self)
+
+
+def test_guests_leave_enough_to_see_of_what_is_there(animation, monkeypatch):
+    monkeypatch.setattr(animation, "GUESTS", 1.0)
+    kinds = animation.Kinds([Album(still(seed) for seed in range(3))])
+    numbers = set()
+    for seed in range(20):
+        photograph = still(seed)
+        guests = kinds.invite(photograph, ["folder"], np.random.default_rng(seed))
+        numbers.add(len(guests))
+        there = list(photograph.masks[~photograph.ignore])
+        for guest in guests:
+            assert guest.guest and guest.mask.mean() >= animation.AREA[0]
+            for mask in there:
+                hidden = (mask & guest.mask).sum()
+                assert hidden <= animation.HIDDEN * mask.sum()
+            there.append(guest.mask)
+    assert max(numbers) > 1
+
+
+def test_guests_that_rest_stand_before_what_moves(animation, monkeypatch):
+    """They are in neither annotation, and hide what is behind them."""
+    for name, value in (("NOTHING_MOVES", 0.0), ("SHADED", 0.0), ("HOST_RESTS", 0.0)):
+        monkeypatch.setattr(animation, name, value)
+    monkeypatch.setattr(animation, "TRIPOD", 1.0)
+    monkeypatch.setattr(animation, "FOLLOWS", 0.0)
+    white = np.full((*SIZE, 3), 255, np.float32)
+    for seed in range(10):
+        photograph = dataclasses.replace(still(seed), image=white.astype(np.uint8) // 5)
+        mask = np.zeros(SIZE, bool)
+        mask[10:30, 15:25] = True
+        stands = animation.Layer(white, mask, moves=False, guest=True)
+        moving = animation.Layer(white, mask, moves=True, guest=True)
+        for guest, visible in ((stands, False), (moving, True)):
+            rng = np.random.default_rng(seed)
+            frames = animation.animate(photograph, WORTH, rng, [guest])
+            number = frames[0][1][20, 20]
+            assert bool(number) == visible
+            assert (frames[0][1][mask] == number).all()
+            for image, ids in frames:
+                bright = image.mean(axis=2) > 200
+                assert bright.sum() > 0.5 * mask.sum()
+                assert np.mean(ids[bright] == number) > 0.9
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -166,6 +266,56 @@ def test_the_folder_is_a_data_set(animation, tmp_path, monkeypatch):
     assert not any(source[i].ignore.any() for i in range(18))
 
 
+def test_the_recipe_prepares_what_its_stages_read():
+    """Every source with its split and options; what is rendered is read as it is."""
+    recipe = load("train_default")
+    inputs = ("davis", "coco", "objects", "videos", "backgrounds", "resnet")
+    options = argparse.Namespace(**{name: Path("/in") / name for name in inputs})
+    there = set()
+    for program, *arguments in recipe.data_steps(options):
+        words = [str(argument) for argument in arguments]
+        if program == "movseg" and words[:2] == ["data", "prepare"]:
+            values = {word: words[i + 1 :] for i, word in enumerate(words)}
+            names = itertools.takewhile(
+                lambda word: not word.startswith("--"), values["--splits"]
+            )
+            given = tuple(tuple(o.split("=")) for o in values.get("--options", ()))
+            name = words[words.index("--manual-dir") - 1]
+            folder = values["--data-dir"][0]
+            there |= {(folder, name, split, given) for split in names}
+        elif words[0] == "synth" and "data/rendered" in words:
+            there |= {("data", "rendered", split, ()) for split in ("train", "val")}
+    for _, _, config, *rest in recipe.stages():
+        data = load_config(config).data
+        folder = rest[-1]
+        for source in (*data.sources, data.validation):
+            assert (folder, source.name, source.split, source.options) in there
+
+
+def test_a_driver_stops_the_command_that_it_waits_for(tmp_path):
+    """And takes its status: what trains saves itself then, and tells so."""
+    script = load("train_default")
+    started = tmp_path / "started"
+    command = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        f"pathlib.Path({str(started)!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+
+    def stop():
+        while not started.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    before = signal.getsignal(signal.SIGTERM)
+    assert script.finish([sys.executable, "-c", command], tmp_path) == 75
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_in_clips_of_the_camera_nothing_moves():
     false_tracks = load("false_tracks")
     (video,) = false_tracks.only_the_camera_moves(1, 3)
@@ -185,7 +335,7 @@ def compared(tmp_path, monkeypatch):
     source = open_source("davis2017", "train", tmp_path)
 
     def compare(find, **options):
-        def detect_frames(frames, detector, *, min_score):
+        def detect_frames(frames, detector, *, flow, min_score):
             numbers = next(videos)
             for i, frame in zip(numbers, frames, strict=True):
                 flow = (
@@ -282,6 +432,23 @@ def test_kept_detections_are_linked_again_in_another_way(compared, tmp_path):
     assert first["AP50"] == second["AP50"] == 1
     assert compared(nothing, **kept) == [first, second]
     assert compared(find, trackers=trackers) == [first, second]
+
+
+def test_true_flow_is_that_of_the_data_set(tmp_path):
+    script = load("compare_models")
+    layouts.folder(tmp_path)
+    source = open_source("folder", "all", tmp_path)
+    estimate = script.flow_estimator("true", source, source.sequences["a clip"])
+    frames = [source[i].image for i in range(4)]
+    for i in range(3):
+        np.testing.assert_array_equal(
+            estimate(frames[i], frames[i + 1]), source[i].flow
+        )
+    with pytest.raises(InputError, match="has no flow"):
+        estimate(frames[3], frames[3])
+    assert script.flow_estimator("dis@240", source, ()).working_side == 240
+    with pytest.raises(InputError, match=r"expected NAME@PIXELS"):
+        script.flow_estimator("dis@half", source, ())
 
 
 # Oracles ---------------------------------------------------------------------------

@@ -13,11 +13,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax import images
-from movseg_jax.data import fbms, selection
+from movseg_jax.data import fbms, selection, video_instances
 from movseg_jax.data.building import prepare
 from movseg_jax.data.checking import check
 from movseg_jax.data.joining import join_objects
-from movseg_jax.data.objects import Objects
+from movseg_jax.data.objects import Objects, from_ids
 from movseg_jax.data.sources import LAYOUTS, open_layout, open_source
 from movseg_jax.errors import InputError
 from tests import layouts
@@ -51,6 +51,10 @@ CASES = {
         "coco", "val", layouts.coco, {"unlabelled": "ignore"}, {"000000000025": 1},
     ),
     "folder": ("folder", "all", layouts.folder, {}, {"a clip": 4, "b": 2}),
+    "video_instances": (
+        "video_instances", "fit", layouts.video_instances,
+        {"unlabelled": "ignore"}, {"surf": 4, "walking": 4},
+    ),
 }  # fmt: skip
 
 
@@ -141,7 +145,8 @@ def test_a_data_set_that_is_whole_has_no_problem_but_its_number_of_sequences(cas
     problems = check(name, split, root, thorough=True, **options)
     assert all("expected" in problem and "of the split" in problem
                for problem in problems)  # fmt: skip
-    assert len(problems) == (0 if name in ("fbms_3d", "folder") else 1)
+    whole = ("fbms_3d", "folder", "video_instances")
+    assert len(problems) == (0 if name in whole else 1)
 
 
 # What is drawn ----------------------------------------------------------------------
@@ -405,6 +410,62 @@ def test_a_folder_may_have_splits(tmp_path):
     assert list(open_source("folder", "mine", tmp_path).sequences) == ["b"]
     with pytest.raises(InputError, match=r"yours.txt: not found"):
         open_source("folder", "yours", tmp_path)
+
+
+def test_objects_that_move_as_one_are_one_in_clips_with_instances(roots):
+    root, _ = roots(layouts.video_instances)
+    source = open_source("video_instances", "development", root)
+    apart = open_source("folder", "all", root)
+    for name in ("snowboard", "ytvos_02Ad3UtMz7Y_1"):
+        ours, all_apart = frames_of(source, name), frames_of(apart, name)
+        for example, single in zip(ours, all_apart, strict=True):
+            assert not example.ignore.any() and example.moving.all()
+            if name == "snowboard":  # The rider and the board.
+                assert example.ids.tolist() == [1]
+                assert_array_equal(example.masks[0], single.masks.any(axis=0))
+            else:
+                assert example.ids.tolist() == [1, 2]
+                assert_array_equal(example.masks, single.masks)
+
+
+def test_joined_objects_are_those_of_their_groups_that_are_there():
+    ids = np.array([[5, 5, 2], [7, 0, 9]], np.uint8)
+    objects = from_ids(ids, source="")
+    joined = join_objects(objects, [(1, 9), (2, 5, 6), (8, 4)])
+    assert joined.ids.tolist() == [2, 7, 1]  # As their first objects are listed.
+    assert_array_equal(joined.masks[0], (ids == 2) | (ids == 5))
+    assert_array_equal(joined.masks[1], ids == 7)
+    assert_array_equal(joined.masks[2], ids == 9)
+    nothing = from_ids(np.zeros((2, 3), np.uint8), source="")
+    assert join_objects(nothing, [(1, 2)]).masks.shape == (0, 2, 3)
+
+
+def test_what_is_unlabelled_is_ignored_in_clips_where_it_may_move(roots):
+    root, _ = roots(layouts.video_instances)
+    source = open_source("video_instances", "fit", root, unlabelled="ignore")
+    ignored = {
+        name
+        for name, part in source.sequences.items()
+        if source[part.start].ignore.any()
+    }
+    assert ignored == {"walking", "ytvos_aJP_eBK8kY0_1"}
+
+
+def test_clips_of_one_video_are_in_one_split():
+    file = Path(video_instances.__file__).parent / "lists" / "video_instances.json"
+    clips = json.loads(file.read_text())["clips"]
+    splits: dict[str, set[str]] = {}
+    for row in clips.values():
+        splits.setdefault(row["video"], set()).add(row["split"])
+    assert all(len(of_video) == 1 for of_video in splits.values())
+    held_out = [video for video, found in splits.items() if found == {"development"}]
+    assert len(held_out) >= 3
+    counts = {"fit": 0, "development": 0}
+    for row in clips.values():
+        counts[row["split"]] += 1
+    assert counts == LAYOUTS["video_instances"].splits
+    # DAVIS 2016 train has it, so that models have seen it.
+    assert clips["surf"]["split"] == "fit"
 
 
 # Wrong folders -----------------------------------------------------------------------

@@ -87,8 +87,9 @@ class Prepare:
     splits: tuple[str, ...] = ()
     """Which splits; if none is given, all but those that are parts of others."""
     flow: str | None = None
-    """"dis" or "farneback" estimates it; or a folder <sequence>/<frame>.flo (.png,
-    .npz, .pfm), as `movseg flow` writes; "true" is FlyingThings3D's own."""
+    """"dis", "dis_fast" or "farneback" estimates it; or a folder
+    <sequence>/<frame>.flo (.png, .npz, .pfm), as `movseg flow` writes; "true" is
+    FlyingThings3D's own."""
     flow_cache: Path | None = None
     """Folder that keeps estimated flow, for when the command is stopped."""
     options: tuple[str, ...] = ()

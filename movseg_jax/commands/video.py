@@ -31,7 +31,7 @@ class Segment:
     """What of the model to use; all there is without. "appearance" finds objects
     whether they move or not."""
     flow: str = "dis"
-    """"dis", "farneback", or a folder of flow files named as the frames."""
+    """"dis", "dis_fast", "farneback", or a folder of flow files named as the frames."""
     find_cuts: bool = True
     """Tell the video's shots apart: no track continues across a cut."""
     max_side: int | None = None
@@ -275,7 +275,7 @@ class Flow:
     to: Literal["flo", "kitti", "npz", "pfm", "png", "picture"] = "flo"
     """Format: Middlebury's .flo; the 16-bit PNG of KITTI; NumPy's .npz; .pfm; the angle
     and magnitude PNG of the paper's authors; or a picture in Middlebury's colours."""
-    estimator: Literal["dis", "farneback"] = "dis"
+    estimator: Literal["dis", "dis_fast", "farneback"] = "dis"
     """OpenCV's Dense Inverse Search, or Farneback's method."""
     working_side: int | None = None
     """Longer side to compute at, in pixels; less is faster. None is the frame's."""

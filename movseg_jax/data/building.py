@@ -85,9 +85,10 @@ def prepare(
         manual_dir: The data set's folder in its original layout.
         data_dir: Where to write; `open_source` takes it for a root.
         splits: Which; all that the data set has, without parts of others, if empty.
-        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); "dis" or "farneback"
-            to estimate it between frames that follow one another on disk; "true" for
-            FlyingThings3D's own; None for what the data set has of its own, if any.
+        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); "dis", "dis_fast" or
+            "farneback" to estimate it between frames that follow one another on disk;
+            "true" for FlyingThings3D's own; None for what the data set has of its own,
+            if any.
         flow_cache: A folder that keeps estimated flow, so that a run that was stopped
             does not estimate it again.
         workers: Threads that read, estimate and encode; 0 is one for each CPU.

@@ -21,6 +21,7 @@ from movseg_jax.data.flyingthings3d import FlyingThings3d
 from movseg_jax.data.folders import Folder, Rendered
 from movseg_jax.data.frames import Frame, FrameSource
 from movseg_jax.data.prepared import find_prepared, plain_options
+from movseg_jax.data.video_instances import VideoInstances
 from movseg_jax.data.youtube_vos import YoutubeVos, YtvosMoving
 from movseg_jax.errors import InputError
 
@@ -68,6 +69,7 @@ LAYOUTS: dict[str, type] = {
     "flyingthings3d": FlyingThings3d,
     "folder": Folder,
     "rendered": Rendered,
+    "video_instances": VideoInstances,
     "youtube_vos": YoutubeVos,
     "ytvos_moving": YtvosMoving,
 }

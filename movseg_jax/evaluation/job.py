@@ -34,7 +34,7 @@ MAX_PROBLEMS = 50  # That a message lists.
 # Videos, in which every object that is labelled moves or is marked as resting.
 DATASETS = (
     "davis2016", "davis2017", "fbms", "fbms_3d", "flyingthings3d", "folder", "rendered",
-    "youtube_vos", "ytvos_moving",
+    "video_instances", "youtube_vos", "ytvos_moving",
 )  # fmt: skip
 
 Progress = Callable[[int, int], None]  # Sequences done, and how many there are.

@@ -28,8 +28,10 @@ def get_estimator(name: str = "dis", working_side: int | None = None) -> FlowEst
 
     Args:
         name: "dis" (Kroeger et al., "Fast Optical Flow using Dense Inverse Search",
-            ECCV 2016, the preset "medium") or "farneback" (Farneback, "Two-Frame
-            Motion Estimation Based on Polynomial Expansion", SCIA 2003).
+            ECCV 2016, the preset "medium"), "dis_fast" (the preset "fast", whose finest
+            scale is a quarter of the frame and not half of it) or "farneback"
+            (Farneback, "Two-Frame Motion Estimation Based on Polynomial Expansion",
+            SCIA 2003).
         working_side: The longer side that larger frames are reduced to before; the
             flow is enlarged after. Quicker, and finds larger displacements.
 
@@ -121,11 +123,14 @@ def check_frames(frame: np.ndarray, next_frame: np.ndarray) -> None:
         )
 
 
-def _dis(grey, next_grey):
-    preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+def _dis(grey, next_grey, preset=cv2.DISOPTICAL_FLOW_PRESET_MEDIUM):
     estimator = cv2.DISOpticalFlow.create(preset)
     # Flow of zeros to start from gives something else than none.
     return estimator.calc(grey, next_grey, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def _dis_fast(grey, next_grey):
+    return _dis(grey, next_grey, cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
 
 def _farneback(grey, next_grey):
@@ -143,4 +148,4 @@ def _farneback(grey, next_grey):
     )
 
 
-ALGORITHMS = {"dis": _dis, "farneback": _farneback}
+ALGORITHMS = {"dis": _dis, "dis_fast": _dis_fast, "farneback": _farneback}

@@ -78,8 +78,8 @@ def detect_frames(
     Args:
         frames: Of one size; two batches and a few more are in memory.
         detector: From `load_detector`.
-        flow: "dis" or "farneback"; a folder of flow files, named as the frames; or a
-            function of two frames, such as an `OpenCVEstimator`.
+        flow: "dis", "dis_fast" or "farneback"; a folder of flow files, named as the
+            frames; or a function of two frames, such as an `OpenCVEstimator`.
         batch_size: Frames that the device gets at once.
         min_score: Detections with more are returned.
         find_cuts: Look for cuts, so that no flow is computed across them.

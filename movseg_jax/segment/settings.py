@@ -22,7 +22,8 @@ class Settings:
     """What decides about the results, besides video and weights.
 
     Attributes:
-        flow: "dis", "farneback", or a folder of flow files named as the frames.
+        flow: "dis", "dis_fast", "farneback", or a folder of flow files named as the
+            frames.
         find_cuts: Whether shots are told apart: no track continues across a cut.
         track: How detections are linked.
         min_motion: A track must move faster than this relative to the scene, in pixels

@@ -1,0 +1,173 @@
+"""Shows how long each part of segmenting a frame takes, alone.
+
+    python scripts/profile_frame.py DAVIS/JPEGImages/480p/dog-agility
+
+Each part does the same frames again and again; the numbers are milliseconds a frame,
+the mean over frames of the least of the repetitions. "processor" is the time of all
+threads together, which other work on the machine changes little, "wall" is what a clock
+shows. Parts of the detector are compiled apart from one another, so that they may take
+a little more together than the whole does.
+"""
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from movseg_jax import masks
+from movseg_jax.decoding import Selected
+from movseg_jax.detector import STREAM_INPUTS, Detector
+from movseg_jax.flow.estimators import get_estimator
+from movseg_jax.flow.scene import object_speeds
+from movseg_jax.images import read_rgb
+from movseg_jax.inputs import make_inputs
+from movseg_jax.paths import list_images
+from movseg_jax.preprocessing import stack
+from movseg_jax.process import prepare_jax
+from movseg_jax.segment.detecting import KEPT_SCORE, share_processor
+from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.types import Inputs, Outputs
+
+FLOWS = ("dis", "dis@480", "dis@427", "dis_fast", "dis_fast@480", "dis_fast@427")
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("frames", type=Path, help="a folder of images")
+    parser.add_argument("--weights", help="or a run; otherwise the package's own")
+    parser.add_argument("--count", type=int, default=5, help="of frames to measure")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--sides", type=int, nargs="+", default=[], help="long sides")
+    options = parser.parse_args()
+    share_processor()
+    files = list_images(options.frames)
+    chosen = [int(i) for i in np.linspace(0, len(files) - 2, options.count)]
+    pairs = [(read_rgb(files[i]), read_rgb(files[i + 1])) for i in chosen]
+    frames = [frame for frame, _ in pairs]
+
+    def show(name: str, function: Callable[..., Any], *columns: Sequence) -> list:
+        """Measures a part; returns what came of it."""
+        rows = list(zip(*columns, strict=True))
+        results, least = [], []
+        for row in rows:
+            result = jax.block_until_ready(function(*row))  # Compiles, fills caches.
+            times = []
+            for _ in range(options.repeats):
+                began = time.process_time(), time.perf_counter()
+                jax.block_until_ready(function(*row))
+                ended = time.process_time(), time.perf_counter()
+                times.append(np.subtract(ended, began))
+            least.append(np.min(times, axis=0))
+            results.append(result)
+        processor, wall = 1000 * np.mean(least, axis=0)
+        print(f"{name:44}{processor:11.1f}{wall:9.1f}", flush=True)
+        return results
+
+    height, width = frames[0].shape[:2]
+    print(f"{f'frames of {width}x{height}':44}{'processor':>11}{'wall':>9}")
+    show("read", lambda i: read_rgb(files[i]), chosen)
+    flows = []
+    for name in FLOWS:
+        algorithm, _, side = name.partition("@")
+        estimator = get_estimator(algorithm, int(side) if side else None)
+        found = show(f"flow, {name}", estimator, *zip(*pairs, strict=True))
+        flows = flows or found
+    detector = load_detector(options.weights)
+    sides = options.sides or [detector.config.long_side]
+    for side in sides:
+        show_detector(scaled(detector, side), frames, flows, show)
+
+
+def scaled(detector: TrainedDetector, long_side: int) -> TrainedDetector:
+    """The detector for inputs of another size."""
+    config = detector.config
+    short = round(config.short_side * long_side / config.long_side)
+    config = dataclasses.replace(config, short_side=short, long_side=long_side)
+    return detector._replace(config=config)
+
+
+def show_detector(
+    detector: TrainedDetector, frames: Sequence, flows: Sequence, show: Callable
+) -> None:
+    """Measures what follows flow, at the detector's size of inputs."""
+    config = detector.config
+
+    def one_input(frame: np.ndarray, flow: np.ndarray) -> Inputs:
+        return stack([make_inputs(frame, flow, config)])
+
+    print(f"inputs of {config.long_side}x{config.short_side}")
+    inputs = show("  inputs", one_input, frames, flows)
+    inputs = [jax.device_put(x) for x in inputs]
+    show_parts(detector, inputs, show)
+    outputs = show("  detector, whole", lambda x: detector(x, KEPT_SCORE), inputs)
+    rles = show("  paste", paste, frames, jax.device_get(outputs))
+    show("  how fast things move", speeds, flows, rles)
+
+
+def show_parts(
+    detector: TrainedDetector, inputs: Sequence[Inputs], show: Callable
+) -> None:
+    """Measures the detector's parts."""
+    config, params = detector.config, {"params": detector.params}
+    model = Detector(config)
+
+    def part(method: Callable) -> Callable:
+        compiled = jax.jit(lambda *arguments: model.apply(*arguments, method=method))
+        return lambda *arguments: compiled(params, *arguments)
+
+    def trunk(stream: str) -> Callable:
+        image = STREAM_INPUTS[stream]
+        return part(lambda m, x: getattr(m, stream)(getattr(x, image), x.size))
+
+    def heads(moving: bool) -> Callable:
+        def run(module: Detector, features: dict, inputs: Inputs):
+            head = module if moving else module.static
+            pyramid = features["fused" if moving else "appearance"]
+            proposals = module.propose(head.rpn(pyramid), pyramid, inputs)
+            found = module.classify(head.box_head, pyramid, proposals, inputs)
+            return module.select(*found, proposals, inputs)
+
+        return part(run)
+
+    def ten_masks(module: Detector, features: dict, selected: Selected, inputs: Inputs):
+        ten = jax.tree.map(lambda array: array[:, :10], selected)
+        return module.mask_logits(features[config.mask_features], ten, inputs)
+
+    for stream in config.streams:
+        show(f"  {stream}: trunk and pyramid", trunk(stream), inputs)
+    features = show("  all features", part(lambda m, x: m.features(x)), inputs)
+    selected = show("  proposals and boxes, moving", heads(True), features, inputs)
+    if config.static_branch:
+        show("  proposals and boxes, resting", heads(False), features, inputs)
+    show("  masks of ten", part(ten_masks), features, selected, inputs)
+
+
+def paste(frame: np.ndarray, outputs: Outputs) -> list[masks.Rle]:
+    """Masks of the detections that are kept."""
+    found = []
+    for detections in (outputs.moving, outputs.static):
+        if detections is not None:
+            boxes, scores, _, logits, valid = (array[0] for array in detections)
+            kept = valid & (scores > KEPT_SCORE)
+            found += masks.paste_rles(logits[kept], boxes[kept], frame.shape[:2])
+    return found
+
+
+def speeds(flow: np.ndarray, found: list[masks.Rle]) -> list:
+    """How fast detections move; all of them are taken for movers."""
+    decoded = [masks.decode(rle) for rle in found]
+    others = masks.decode(masks.union(found)) if found else None
+    return object_speeds(flow, decoded, others)
+
+
+if __name__ == "__main__":
+    prepare_jax()
+    main()
