@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax import cli
+from movseg_jax.commands.video import Flow
 from movseg_jax.errors import InputError
 from movseg_jax.flow import export
 from movseg_jax.flow.estimators import get_estimator
@@ -143,7 +143,7 @@ def test_a_video_that_changed_has_another_fingerprint(tmp_path):
 @pytest.mark.parametrize("count", [-1, 0, 1])
 def test_the_command_needs_two_frames(tmp_path, count):
     with pytest.raises(InputError, match=f"--max-frames {count}: .* at least 2"):
-        cli.Flow("missing.mp4", tmp_path, max_frames=count).run()
+        Flow("missing.mp4", tmp_path, max_frames=count).run()
 
 
 def test_the_command_knows_other_frames_of_the_same_name(tmp_path):
@@ -151,13 +151,13 @@ def test_the_command_knows_other_frames_of_the_same_name(tmp_path):
     frames.mkdir()
     for name, frame in video(3):
         (frames / f"{name}.png").write_bytes(encode_png(frame))
-    command = cli.Flow(str(frames), out, quiet=True)
+    command = Flow(str(frames), out, quiet=True)
     assert "flow of 2" in command.run() and "2 were there" in command.run()
     (frames / "00001.png").write_bytes(encode_png(video(4)[3][1]))
     with pytest.raises(InputError, match=r"other settings .source was"):
         command.run()
     with pytest.raises(InputError, match=r"00001\.png .*has one frame,"):
-        cli.Flow(str(frames / "00001.png"), tmp_path / "new", quiet=True).run()
+        Flow(str(frames / "00001.png"), tmp_path / "new", quiet=True).run()
 
 
 def test_overwriting_replaces_files_of_the_same_moment_or_the_future(tmp_path):

@@ -565,7 +565,10 @@ def test_pixels_are_limited(tmp_path, monkeypatch):
         ({"min_motion": math.nan}, "min_motion is nan"),
         ({"min_frames": -1}, "min_frames is -1"),
         ({"fps": 0.0}, "fps is 0.0"),
-        ({"flow": "disc"}, "flow 'disc': there is no such folder; .* dis, farneback"),
+        (
+            {"flow": "disc"},
+            "flow 'disc': there is no such folder; .* dis, dis_fast, farneback",
+        ),
     ],
 )
 def test_settings_are_checked_before_anything_is_written(
