@@ -69,7 +69,11 @@ class Step:
         gradients, means = self._mean_gradients(trained, frozen, batch, keys)
         gradients, means = parallel.total((gradients, means))
 
-        updates, opt_state = self.optimizer.update(gradients, state.opt_state, trained)
+        # Optax raises decays to the power of the step in JAX's default precision.
+        with jax.enable_x64(False):
+            updates, opt_state = self.optimizer.update(
+                gradients, state.opt_state, trained
+            )
         trained = optax.apply_updates(trained, updates)
         average = state.average
         if average is not None:
