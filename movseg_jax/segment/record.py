@@ -194,11 +194,11 @@ class Column(Sequence):
 def _to_json(detection: Detection) -> list:
     mask, score, motion, (x, y), colour = detection
     numbers = [None if math.isnan(number) else number for number in (motion, x, y)]
-    return [mask.counts.decode(), score, *numbers, base64.b85encode(colour).decode()]
+    return [mask.counts.decode(), score, *numbers, base64.b64encode(colour).decode()]
 
 
 def _from_json(row, size, source) -> Detection:
     counts, score, *numbers, colour = row
     mask = masks.from_json({"size": list(size), "counts": counts}, size, source=source)
     motion, x, y = (math.nan if n is None else float(n) for n in numbers)
-    return Detection(mask, float(score), motion, (x, y), base64.b85decode(colour))
+    return Detection(mask, float(score), motion, (x, y), base64.b64decode(colour))

@@ -7,6 +7,7 @@ what is hidden or has left the picture for some seconds is a new track when it c
 back: at the same place, with the same colours. Dave et al. (2019) do not do this.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,6 +30,7 @@ GAP, TOUCHING, CLINGING, SAMPLES = 0.02, 0.7, 0.9, 16
 # this IoU, or with this share of one inside the other. Their colours are this similar.
 PAUSE, SAME_PLACE, SAME_PART, SAME_COLOURS = 60, 0.1, 0.5, 0.6
 ENDS = 5  # Frames at the end of a track whose colours are compared.
+HELD = 64  # Frames that are held in memory: they are read from disk and parsed.
 
 
 def join_tracks(frames: Sequence[FrameDetections], links: Links) -> Links:
@@ -53,7 +55,8 @@ class _Tracks:
     """The tracks of a video, which may be joined."""
 
     def __init__(self, frames: Sequence[FrameDetections], links: Links):
-        self._frames, self._links = frames, links
+        self._frame = functools.lru_cache(HELD)(frames.__getitem__)
+        self._links = links
         self._new_id = np.arange(links.ids.max(initial=0) + 1, dtype=np.int32)
         times = np.repeat(np.arange(len(links)), np.diff(links.starts))
         # By id, the frames in which a track is seen, ascending.
@@ -65,7 +68,7 @@ class _Tracks:
 
     def detections(self, id: int, time: int) -> list[Detection]:
         """A track's detections in a frame, the highest score first."""
-        frame = self._frames[time]
+        frame = self._frame(time)
         found = [
             detection
             for detection, other in zip(
@@ -86,7 +89,7 @@ class _Tracks:
 
     def has_cut(self, first: int, last: int) -> bool:
         """Whether a shot starts after the first frame, and not after the last one."""
-        return any(self._frames[t].cut for t in range(first + 1, last + 1))
+        return any(self._frame(t).cut for t in range(first + 1, last + 1))
 
     def join(self, id: int, into: int) -> None:
         """Makes a track part of another one."""
