@@ -307,7 +307,7 @@ def test_more_tracks_than_the_challenge_allows_are_refused():
     with pytest.raises(InputError, match=r"frame 00000, 21 tracks .* 20 .*max_tracks"):
         numbers_of((found, found))
     assert numbers_of((found, found), max_tracks=21)["J-mean"] == 1
-    with pytest.raises(InputError, match=r"max_tracks is 0"):
+    with pytest.raises(InputError, match=r"`max_tracks` is 0"):
         davis17_unsupervised(0)
 
 

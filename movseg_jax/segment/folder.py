@@ -128,7 +128,7 @@ class RunFolder:
                 f"{self.path}: has {what}, of another version of movseg, whose {RUN} "
                 f"has format {written or 1} instead of {FORMAT}, so that it cannot be "
                 "told whether it is the same run; choose another folder, or "
-                "--overwrite."
+                "`overwrite=True`."
             )
         if known["about"] != about:
             raise InputError(
