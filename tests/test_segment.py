@@ -366,7 +366,7 @@ def test_a_run_of_an_earlier_version_is_refused_as_such(finished, shots, tmp_pat
     run = json.loads(file.read_text())
     del run["about"]["versions"]["run.json"]
     file.write_text(json.dumps(run))
-    with pytest.raises(InputError, match=r"run.json has format 1 instead of 2.*--over"):
+    with pytest.raises(InputError, match=r"run.json has format 1 instead of 2.*`over"):
         segment(shots, tmp_path)
     assert segment(shots, tmp_path, overwrite=True).finished
 
