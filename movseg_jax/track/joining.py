@@ -16,8 +16,8 @@ from jaxtyping import Int64
 from movseg_jax import masks
 from movseg_jax.masks import Rle
 from movseg_jax.track.colour import colour_similarity
-from movseg_jax.track.links import Links, check_lengths
-from movseg_jax.track.translation import translate
+from movseg_jax.track.links import Links, by_track, check_lengths
+from movseg_jax.track.translation import carry, translate
 from movseg_jax.tracks import Detection, FrameDetections
 
 # A part's first (last) mask lies inside its whole in one of so many frames before
@@ -69,23 +69,15 @@ class _Tracks:
     def detections(self, id: int, time: int) -> list[Detection]:
         """A track's detections in a frame, the highest score first."""
         frame = self._frame(time)
-        found = [
-            detection
-            for detection, other in zip(
-                (*frame.moving, *frame.static), self._links[time], strict=True
-            )
-            if other and self._new_id[other] == id
-        ]
+        ids = self._new_id[list(self._links[time])]
+        found = by_track((*frame.moving, *frame.static), ids)[id]
         return sorted(found, key=lambda d: d.score, reverse=True)
 
     def mask(self, id: int, time: int, ahead: int = 0) -> Rle:
         """A track's mask in a frame, where its flow takes it some frames ahead."""
         found = self.detections(id, time)
         mask = masks.union([d.mask for d in found])
-        shift = np.array(found[0].shift) * ahead
-        if ahead == 0 or not np.isfinite(shift).all():
-            return mask
-        return translate(mask, round(shift[0]), round(shift[1]))
+        return carry(mask, found[0].shift, ahead)
 
     def has_cut(self, first: int, last: int) -> bool:
         """Whether a shot starts after the first frame, and not after the last one."""

@@ -15,6 +15,7 @@ Tracks of one frame are numbered as the frame lists their detections. Among equa
 older tracks and earlier detections are first.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,9 +26,10 @@ from scipy.optimize import linear_sum_assignment
 
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
-from movseg_jax.track.links import Candidate, Links, check_count, check_lengths, ranked
+from movseg_jax.masks import Rle
+from movseg_jax.track.links import Links, by_track, check_count, check_lengths, ranked
 from movseg_jax.track.objects import Expected, FoundObject, find_objects
-from movseg_jax.track.translation import translate
+from movseg_jax.track.translation import carry
 from movseg_jax.tracks import Detection, FrameDetections
 
 # Masks that overlap so much where flow takes them are assigned first. Flow is wrong at
@@ -37,7 +39,7 @@ CLEAR_IOU = 0.3
 
 
 class _Track(NamedTuple):
-    """What matching needs to know of a track: its nearest detection."""
+    """A track as matching sees it: its nearest detection."""
 
     id: int
     time: int  # The frame of the detection.
@@ -71,8 +73,16 @@ class Linker:
         ids = [0] * (len(frame.moving) + len(frame.static))
         oldest = math.inf if frame.cut else self._time - self._config.max_gap
         active = {i: t for i, t in self._active.items() if t.time >= oldest}
-        objects = find_objects(frame, self._config, self._expected(active.values()))
-        pairs = _match(active.values(), objects, self._time, self._config)
+        places = {i: self._place(track) for i, track in active.items()}
+        expected = [Expected(places[i], t.frames) for i, t in active.items()]
+        objects = find_objects(frame, self._config, expected)
+
+        def iou_along_flow(tracks, objects):
+            return masks.iou([places[t.id] for t in tracks], _shapes(objects))
+
+        pairs = _match(
+            active.values(), objects, self._time, self._config, iou_along_flow
+        )
         for track, found in pairs:
             ids[found.candidate.number] = track.id
         for (number, detection, rank), parts in objects:
@@ -89,16 +99,12 @@ class Linker:
         self._time += 1
         return tuple(ids)
 
-    def _expected(self, tracks) -> list[Expected]:
-        if not self._config.finds_parts:
-            return []
-        places = [track.detection for track in tracks]
-        if self._config.follow_flow:
-            places = [_moved(t.detection, self._time - t.time) for t in tracks]
-        return [
-            Expected(place.mask, track.frames)
-            for place, track in zip(places, tracks, strict=True)
-        ]
+    def _place(self, track: _Track) -> Rle:
+        """Where a track is expected in the next frame."""
+        mask, shift = track.detection.mask, track.detection.shift
+        if not self._config.follow_flow:
+            return mask
+        return carry(mask, shift, self._time - track.time)
 
 
 def link(frames: Sequence[FrameDetections], config: TrackConfig | None = None) -> Links:
@@ -151,23 +157,20 @@ def link_back(
         if waiting and not ids.all():
             objects = find_objects(frame, config, linked=np.flatnonzero(ids).tolist())
             free = [found for found in objects if not ids[found.candidate.number]]
-            for track, found in _match(waiting, free, time, config):
+            iou_along_flow = functools.partial(_iou_back, time=time)
+            for track, found in _match(waiting, free, time, config, iou_along_flow):
                 ids[[found.candidate.number, *found.parts]] = track.id
-        best: dict[int, Candidate] = {}
-        for candidate in ranked(frame, config):
-            track_id = int(ids[candidate.number])
-            if track_id and (
-                track_id not in best or candidate.rank > best[track_id].rank
-            ):
-                best[track_id] = candidate
-        for track_id, (_, detection, rank) in best.items():
+        for track_id, found in by_track(ranked(frame, config), ids).items():
+            _, detection, rank = max(found, key=lambda candidate: candidate.rank)
             active[track_id] = _Track(track_id, time, detection, rank)
         if frame.cut:
             active = {}
     return Links(linked, links.starts)
 
 
-def _match(tracks, objects, time, config) -> list[tuple[_Track, FoundObject]]:
+def _match(
+    tracks, objects, time, config, iou_along_flow
+) -> list[tuple[_Track, FoundObject]]:
     """Pairs tracks, given by id, with objects of a frame, given as it lists them.
 
     Tracks whose nearest detection is equally far away are assigned at once, those with
@@ -183,12 +186,10 @@ def _match(tracks, objects, time, config) -> list[tuple[_Track, FoundObject]]:
     pairs = []
     for age in sorted(set(ages)):
         group = [t for t, a in zip(tracks, ages, strict=True) if a == age]
-        still = _iou(
-            [t.detection for t in group], [o.candidate.detection for o in objects]
-        )
+        still = masks.iou([t.detection.mask for t in group], _shapes(objects))
         stages = [(still, config.min_iou)]
         if config.follow_flow:
-            followed = _iou_along_flow(group, objects, time)
+            followed = iou_along_flow(group, objects)
             stages = [
                 (followed, max(CLEAR_IOU, config.min_iou)),
                 (np.maximum(followed, still), config.min_iou),
@@ -205,30 +206,17 @@ def _match(tracks, objects, time, config) -> list[tuple[_Track, FoundObject]]:
     return pairs
 
 
-def _iou_along_flow(tracks, objects, time) -> Float64[np.ndarray, "tracks objects"]:
-    """IoU of each track with each object, the earlier one moved by its flow."""
-    detections = [o.candidate.detection for o in objects]
+def _iou_back(tracks, objects, time) -> Float64[np.ndarray, "tracks objects"]:
+    """IoU of later detections of tracks with objects, these moved by their flow."""
     ahead = np.array([t.time - time for t in tracks], int)
     overlaps = np.zeros((len(tracks), len(objects)))
+    detections = [o.candidate.detection for o in objects]
     for frames in np.unique(ahead).tolist():
         rows = np.flatnonzero(ahead == frames)
-        nearest, found = [tracks[r].detection for r in rows], detections
-        if frames < 0:
-            nearest = [_moved(d, -frames) for d in nearest]
-        else:
-            found = [_moved(d, frames) for d in found]
-        overlaps[rows] = _iou(nearest, found)
+        moved = [carry(d.mask, d.shift, frames) for d in detections]
+        overlaps[rows] = masks.iou([tracks[r].detection.mask for r in rows], moved)
     return overlaps
 
 
-def _moved(detection: Detection, frames: int) -> Detection:
-    """A detection where its flow takes it in some frames, if the flow is known."""
-    x, y = detection.shift
-    if not (math.isfinite(x) and math.isfinite(y)):
-        return detection
-    moved = translate(detection.mask, round(x * frames), round(y * frames))
-    return detection._replace(mask=moved)
-
-
-def _iou(a: Sequence[Detection], b: Sequence[Detection]):
-    return masks.iou([x.mask for x in a], [x.mask for x in b])
+def _shapes(objects: Sequence[FoundObject]) -> list[Rle]:
+    return [found.candidate.detection.mask for found in objects]

@@ -6,7 +6,7 @@ Tracks are numbered from 1 as they are started.
 import dataclasses
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, overload
+from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -16,6 +16,8 @@ from movseg_jax.config import TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.masks import Size
 from movseg_jax.tracks import Detection, FrameDetections, Sighting, TrackedFrame
+
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,6 +82,22 @@ def ranked(frame: FrameDetections, config: TrackConfig) -> list[Candidate]:
     ]
 
 
+def by_track(
+    items: Iterable[Item], ids: Sequence[int] | Int32[np.ndarray, " n"]
+) -> dict[int, list[Item]]:
+    """Groups what belongs to a frame's detections by their tracks.
+
+    Args:
+        items: One item for each detection of the frame, in the order of `Links`.
+        ids: The id of each detection's track; those with 0 are left out.
+    """
+    groups: dict[int, list[Item]] = {}
+    for item, id in zip(items, ids, strict=True):
+        if id:
+            groups.setdefault(int(id), []).append(item)
+    return groups
+
+
 def to_tracked_frame(
     frame: FrameDetections,
     ids: Sequence[int],
@@ -107,12 +125,8 @@ def to_tracked_frame(
     """
     config = config or TrackConfig()
     check_count(frame, ids, name)
-    seen: dict[int, list[Candidate]] = {}
-    for candidate in ranked(frame, config):
-        if id := int(ids[candidate.number]):
-            seen.setdefault(id, []).append(candidate)
     sightings = []
-    for id, found in seen.items():
+    for id, found in by_track(ranked(frame, config), ids).items():
         number, best, rank = max(found, key=lambda candidate: candidate.rank)
         shown = [candidate.detection.mask for candidate in found]
         mask = masks.union(shown) if len(shown) > 1 else best.mask

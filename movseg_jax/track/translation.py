@@ -1,5 +1,7 @@
 """Moving a mask to where its object is expected in another frame."""
 
+import math
+
 import numpy as np
 
 from movseg_jax import masks
@@ -33,3 +35,17 @@ def translate(rle: Rle, x: int, y: int) -> Rle:
     edges = np.delete(moved.ravel(), np.concatenate([2 * joined + 1, 2 * joined + 2]))
     runs = np.diff(edges, prepend=0, append=height * width)
     return masks.from_runs(runs if runs[-1] else runs[:-1], rle.size)
+
+
+def carry(rle: Rle, shift: tuple[float, float], frames: int) -> Rle:
+    """The mask where its flow takes it in some frames; unmoved if that is unknown.
+
+    Args:
+        rle: The mask.
+        shift: The flow to the next frame, (x, y) in pixels, as in `Detection`.
+        frames: The number of frames.
+    """
+    x, y = shift
+    if not frames or not (math.isfinite(x) and math.isfinite(y)):
+        return rle
+    return translate(rle, round(x * frames), round(y * frames))
