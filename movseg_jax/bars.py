@@ -11,9 +11,9 @@ Show = Callable[[int, int | None], None]
 def progress_bar(
     unit: str, *, quiet: bool = False, name: str | None = None
 ) -> Iterator[Show]:
-    """A function of how much is done, and of how much there is, that shows both.
+    """Gives a function that shows progress, called with the amount done and the total.
 
-    What is done at its first call was done earlier and does not count for the speed.
+    The amount done at its first call was done earlier and does not count for the speed.
     Nothing is shown before that call; nor, where stderr is no terminal, before there is
     progress. After an error the bar is gone, so that its message stands alone.
     """

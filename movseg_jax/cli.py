@@ -10,18 +10,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Union
 
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, InputNote
 from movseg_jax.interrupts import Interrupts
 
-# Commands that go on where they were stopped when they are started again.
+# Commands that resume when they are started again.
 RESUMABLE = {"segment", "demo", "flow", "synth", "train"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status.
 
-    That is 0; 2 if its input is wrong; after Control-C, 75 if the command goes on where
-    it was when it is started again, else 130.
+    The status is 0, or 2 if the input is wrong. After Control-C it is 75 if the command
+    resumes when it is started again, else 130.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     interrupts = Interrupts(resumable=not RESUMABLE.isdisjoint(arguments[:1]))
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             interrupts.stop(process_ends=argv is None)
     except BaseException:
-        # Whatever it is, if a signal came, it is the consequence.
+        # If a signal came, the exception is its consequence.
         if interrupts.number is None:
             raise
     if interrupts.number is None:
@@ -66,8 +66,6 @@ def _run(arguments: list[str]) -> int:
 def _print_notes() -> None:
     """Prints notes to users as lines, each once, and other warnings as before."""
     import warnings
-
-    from movseg_jax.errors import InputNote
 
     show_other, shown = warnings.showwarning, set()
 

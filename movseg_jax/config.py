@@ -46,8 +46,8 @@ class Convention:
     ignore_padding: bool  # Features and anchors of the padding do not exist.
     # A level's stride is the padded side over its number of cells, without fraction.
     whole_strides: bool = False
-    # Of the products of float32 numbers, which TPUs and newer GPUs round unless told
-    # otherwise. The originals did not.
+    # The precision of products of float32 numbers. By default TPUs and newer GPUs round
+    # the factors, which the original implementations did not.
     precision: Literal["default", "highest"] = "highest"
 
 
@@ -353,7 +353,7 @@ class TrackConfig:
     # Static detections with at least this IoU with a moving one are left out; 0 leaves
     # out those that overlap at all.
     static_overlap: float = 1.0
-    # Of two detections that overlap with more than this IoU, one is a duplicate.
+    # If two detections overlap with more than this IoU, one is a duplicate.
     duplicate_iou: float = 0.5
     # A detection with more than this share inside another one is a part of it.
     part_share: float = 0.7

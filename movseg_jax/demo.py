@@ -26,7 +26,7 @@ class Ended(NamedTuple):
 
     Attributes:
         finished: False if it was asked to stop, and can be started again.
-        report: What to tell people, in a few lines.
+        report: The result in a few lines, for people.
     """
 
     finished: bool

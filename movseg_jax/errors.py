@@ -12,8 +12,8 @@ class InputError(ValueError):
     command at hand has it.
 
     Attributes:
-        message: What is wrong.
-        way_out: What to do, where that takes the parameters it names. The command line
+        message: The error.
+        way_out: Advice that takes the parameters it names. The command line
             leaves this out if the command at hand has no such options.
     """
 

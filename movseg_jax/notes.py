@@ -10,8 +10,8 @@ from movseg_jax.errors import InputNote
 def note(message: str) -> None:
     """Says how something was read, where its file might be meant otherwise.
 
-    For what is plain to a reader, but not as its format has it. What could be meant
-    either way is an `InputError`.
+    Notes are for files that differ from their format, but can only be read in one way.
+    A file that can be read in two ways is an `InputError`.
     """
     warnings.warn(message, InputNote, stacklevel=2)
 

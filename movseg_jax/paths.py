@@ -178,7 +178,7 @@ def _resolved(path: Path) -> Path:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file or folder from all others; None if there is none."""
+    """The device and number of a file or folder; None if there is none."""
     try:
         status = path.stat()
     except (OSError, ValueError):

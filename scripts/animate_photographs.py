@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def kind(source: Source, photograph: str, number: int) -> str:
-    """What an object is: its class, or, if all are of one, its photograph's folder."""
+    """The kind of an object: its class, or its photograph's folder if all have one."""
     folder = photograph.rpartition("/")[0]
     alone = len(source.classes) == 1 and folder
     return folder if alone else source.classes[number]

@@ -166,14 +166,14 @@ def compare(
     kept: Path | None = None,
     flow: str = "dis",
 ) -> list[list[Video]]:
-    """What a model and each tracker find in each video.
+    """Runs a model and each tracker on each video.
 
     Args:
         source: The data set.
         model: Weights, or the folder of a run.
         trackers: Settings of the trackers.
         kept: Folder of detections; None keeps none.
-        flow: What `--flow` names.
+        flow: The flow's name, as in `--flow`.
     """
     detector = load_detector(model)
     compared: list[list[Video]] = [[] for _ in trackers]
@@ -224,7 +224,7 @@ def _detect(
 def flow_estimator(
     name: str, source: Source, numbers: Sequence[int]
 ) -> FlowEstimator | str:
-    """What `--flow` names, for one video.
+    """The flow of `--flow` for one video.
 
     Raises:
         InputError: There is no such estimator, or the data set has no flow.

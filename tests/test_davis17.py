@@ -10,14 +10,13 @@ import weakref
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.davis17 import davis17_unsupervised
 from movseg_jax.tracks import Sighting, TrackedFrame
+from tests.sequences import sequences
 
 # What TrackEval 1.3.0 gives for `SEQUENCES`, with its `optim_type` "J&F".
 TRACKEVAL = {
@@ -126,17 +125,6 @@ def all_best_numbers(truths, founds, voids):
         rated.append(((j[0] + f[0]) / 2, [(j[0] + f[0]) / 2, *j, *f]))
     best = max(quality for quality, _ in rated)
     return [numbers for quality, numbers in rated if quality > best - 1e-9]
-
-
-@st.composite
-def sequences(draw):
-    size = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 5))
-    truths = draw(arrays(np.int32, size, elements=st.sampled_from([0, 2, 3, 7])))
-    founds = draw(arrays(np.int32, size, elements=st.sampled_from([0, 1, 4, 5, 9])))
-    voids = draw(arrays(bool, size, elements=st.sampled_from([False, False, True])))
-    return tuple(
-        np.kron(a, np.ones((1, 2, 2), a.dtype)) for a in (truths, founds, voids)
-    )
 
 
 @settings(max_examples=60)

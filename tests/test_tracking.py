@@ -24,6 +24,7 @@ from movseg_jax.metrics.tracking import (
     tracking_numbers,
 )
 from movseg_jax.tracks import Sighting, TrackedFrame
+from tests.sequences import sequences
 
 GOLDEN = Path(__file__).parent / "golden" / "tracking.npz"
 SIZE = (24, 32)
@@ -83,18 +84,6 @@ def test_identities_of_several_videos_are_combined_as_by_trackeval(golden):
 
 
 # From the definitions --------------------------------------------------------------
-
-
-@st.composite
-def sequences(draw):
-    """Objects, tracks and void pixels of a video, in blocks of two pixels."""
-    size = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(1, 5))
-    truths = draw(arrays(np.int32, size, elements=st.sampled_from([0, 2, 3, 7])))
-    founds = draw(arrays(np.int32, size, elements=st.sampled_from([0, 1, 4, 5, 9])))
-    voids = draw(arrays(bool, size, elements=st.sampled_from([False, False, True])))
-    return tuple(
-        np.kron(a, np.ones((1, 2, 2), a.dtype)) for a in (truths, founds, voids)
-    )
 
 
 @settings(max_examples=60)

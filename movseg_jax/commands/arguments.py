@@ -158,7 +158,7 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
 
 
 def _in_one_line(box: str) -> str:
-    """What tyro draws a box around: a title, what is wrong, and advice below lines."""
+    """Reads a box that tyro drew: a title, the errors, and advice below lines."""
     title, *lines = (line.strip("│╭╮╰╯ ") for line in box.splitlines())
     parts, wanted = [[]], True
     for line in lines:

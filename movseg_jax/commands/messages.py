@@ -37,7 +37,7 @@ def _option(match, options) -> str:
     option = options.get(match[1] or match[3])
     if option is None:
         return match[0]
-    # What is True is an option without value.
+    # A flag, whose value is True, is an option without value.
     value = "" if match[2] in (None, "True") else " " + match[2].strip("\"'")
     return option + value
 

@@ -39,8 +39,8 @@ class _Lenient(io.FileIO):
 def prepare_streams() -> None:
     """Makes stdout and stderr take any text, and never fail; see `check_output`.
 
-    What their encoding lacks is written as escapes. Streams that were closed lead
-    nowhere: see `Interrupts.start`.
+    Characters that their encoding lacks are written as escapes. Streams that were
+    closed lead nowhere: see `Interrupts.start`.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream, original = getattr(sys, name), getattr(sys, f"__{name}__")

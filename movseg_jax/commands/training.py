@@ -96,8 +96,8 @@ class Convert:
     stream: Literal["appearance", "motion"] = "appearance"
     """Which stream a model of one stream is."""
     prefix: str | None = None
-    """What the names of the model's arrays begin with, such as "ema_model.", if the
-    file holds several models; otherwise it is found."""
+    """Beginning of the names of the model's arrays, such as "ema_model.". It is only
+    needed if the file holds several models."""
     overwrite: bool = False
     """Replace the output if it exists."""
 

@@ -15,38 +15,20 @@ import functools
 import importlib.resources
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from movseg_jax.data.folders import Folder
-from movseg_jax.data.frames import Annotation, Frame
-from movseg_jax.data.joining import join_objects
+from movseg_jax.data.frames import Frame
+from movseg_jax.data.joining import JoinedAnnotation
 from movseg_jax.data.objects import Objects, Size, ignore_unlabelled
 
 
-@dataclasses.dataclass(frozen=True)
-class Joined:
-    """An annotation in which some objects are one.
-
-    Attributes:
-        annotation: The annotation with all objects apart.
-        groups: Numbers of the objects that are one; it gets the group's first number.
-        ignore_rest: Whether what is in no mask is a region to ignore.
-    """
-
-    annotation: Annotation
-    groups: tuple[tuple[int, ...], ...]
-    ignore_rest: bool
-
-    @property
-    def files(self) -> Sequence[Path]:
-        """The files of the annotation."""
-        return self.annotation.files
+class _LabelledInPart(JoinedAnnotation):
+    """An annotation beside whose objects others may be that have no mask."""
 
     def read(self, size: Size) -> Objects:
-        """See `frames.Annotation`."""
-        objects = join_objects(self.annotation.read(size), self.groups)
-        return ignore_unlabelled(objects) if self.ignore_rest else objects
+        """See `frames.Annotation`; the rest of the frame is a region to ignore."""
+        return ignore_unlabelled(super().read(size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,24 +48,23 @@ class VideoInstances(Folder):
     every_frame: ClassVar[bool] = True
 
     def sequences(self) -> Sequence[str]:
-        """As the package lists them."""
+        """The clips of the split, in the order of the package's list."""
         return [name for name, row in _clips().items() if row["split"] == self.split]
 
     def frames(self, sequence: str) -> list[Frame]:
         """The frames of one clip."""
         clip = _clips()[sequence]
-        groups = tuple(tuple(group) for group in clip["joined"])
-        rest = self.unlabelled == "ignore" and clip["unlabelled_moves"]
+        groups = tuple(map(tuple, clip["joined"]))
+        in_part = self.unlabelled == "ignore" and clip["unlabelled_moves"]
+        annotation = _LabelledInPart if in_part else JoinedAnnotation
         return [
-            dataclasses.replace(
-                frame, annotation=Joined(frame.annotation, groups, rest)
-            )
+            dataclasses.replace(frame, annotation=annotation(frame.annotation, groups))
             for frame in super().frames(sequence)
         ]
 
 
 @functools.cache
 def _clips() -> Mapping[str, Mapping[str, Any]]:
-    """What the package knows of every clip, by name."""
+    """The package's list of clips: what it says of each, by name."""
     file = importlib.resources.files("movseg_jax.data") / "lists/video_instances.json"
     return json.loads(file.read_text())["clips"]

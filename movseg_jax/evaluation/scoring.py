@@ -58,8 +58,8 @@ class Scored(NamedTuple):
         truth_digest: Of the truth.
         prediction_digest: Of the prediction.
         note: What a reader must know of it; "" if there is nothing.
-        notes: What was said of how its files were read; not part of the results, as it
-            holds paths.
+        notes: The notes on how its files were read. They hold paths, so they are no
+            part of the results.
     """
 
     scores: dict[str, SequenceScore]

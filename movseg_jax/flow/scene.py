@@ -52,7 +52,7 @@ def object_speeds(
     """
     if not objects:
         return []  # Without looking for the camera's motion, which takes the time.
-    stride = max(1, round(max(flow.shape[:2]) / GRID_SIDE))
+    stride = _stride(flow)
     grid = np.s_[::stride, ::stride]
     camera = homography_flow(camera_motion(flow), flow.shape[:2], stride)
     speed = float(np.median(np.hypot(camera[..., 0], camera[..., 1])))
@@ -80,7 +80,7 @@ def object_shifts(
         flow: Flow to the next frame, in pixels, finite.
         objects: Masks of the objects.
     """
-    stride = max(1, round(max(flow.shape[:2]) / GRID_SIDE))
+    stride = _stride(flow)
     grid = np.s_[::stride, ::stride]
     shifts = []
     for mask in objects:
@@ -90,6 +90,11 @@ def object_shifts(
         x, y = np.median(vectors, axis=0) if len(vectors) else (math.nan, math.nan)
         shifts.append((float(x), float(y)))
     return shifts
+
+
+def _stride(flow) -> int:
+    """The distance between the grid's points, in pixels."""
+    return max(1, round(max(flow.shape[:2]) / GRID_SIDE))
 
 
 class _Window(NamedTuple):

@@ -102,7 +102,7 @@ def read_coco(
 
 
 class _Frames(NamedTuple):
-    """What is known of a video's frames, in order of time."""
+    """A video's frames in order of time, as far as they are known."""
 
     size: masks.Size
     names: list[str]

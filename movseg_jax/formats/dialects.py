@@ -1,7 +1,7 @@
-"""What other programs write otherwise than a format has it, where its meaning is plain.
+"""How the files of other programs differ from their formats.
 
-Each function here decides one such thing for a whole file, says in a note how it was
-read, and refuses what could be meant in two ways.
+Each function here handles one such difference for a whole file: it says in a note how
+the file was read, and refuses one that could be read in two ways.
 """
 
 import itertools
@@ -69,10 +69,11 @@ def choose_video(
 
 
 def time_order(images: Sequence[Row], names: Sequence[str], path: Path) -> list[int]:
-    """Which image is first in the video, which second, and so on.
+    """The numbers of a video's images in order of time.
 
-    By a number that every image has for its place in the video; otherwise by their
-    names' natural order, if they differ in numbers only, or have that order already.
+    Images are ordered by a number that each has for its place in the video. Without one
+    they are ordered by their names, if these differ in numbers only, or are in natural
+    order already.
 
     Args:
         images: The rows of a video's images.
@@ -167,7 +168,7 @@ def from_one(ids: list[int], path: Path) -> list[int]:
 
 
 def score_unit(values: Iterable[Any], path: Path) -> float:
-    """What scores are divided by: 100 where they are in percent, else 1.
+    """The divisor of scores: 100 where they are in percent, else 1.
 
     Args:
         values: All scores of the file; what is no number is looked at elsewhere.

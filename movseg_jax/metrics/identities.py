@@ -27,7 +27,7 @@ _KEEP = 1000  # What makes a match of the previous frame better than any other.
 
 
 class IdentityParts(NamedTuple):
-    """What is kept of a sequence.
+    """The sums of a sequence, from which the numbers are computed.
 
     Attributes:
         objects: Number of visible objects, summed over the frames.
@@ -109,7 +109,7 @@ class Identities:
         self._previous = matched
 
     def parts(self) -> IdentityParts:
-        """What the frames that were added give."""
+        """The sums over the frames that were added."""
         shape = len(self._rows), len(self._columns)
         object_frames, track_frames = np.zeros((shape[0], 1)), np.zeros((1, shape[1]))
         potential, covered = np.zeros(shape), np.zeros(shape)

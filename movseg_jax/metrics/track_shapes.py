@@ -1,8 +1,8 @@
-"""What is wrong with tracks that can be seen without a truth.
+"""Faults of tracks that can be measured without a ground truth.
 
-Masks are whole here, as they were before one was painted over another: two tracks of
-one thing overlap, and a part lies in its whole. A file whose pixels each have one track
-cannot tell, so there the first two numbers mean nothing.
+The masks are those from before one was painted over another: two tracks of one thing
+overlap, and a part lies in its whole. In a file that has one track per pixel nothing
+can overlap, so the first two numbers mean nothing there.
 """
 
 import math
@@ -23,14 +23,14 @@ INSIDE = 0.7  # Share of a track's pixels above which it lies in another track.
 
 
 class ShapeParts(NamedTuple):
-    """What is kept of a sequence.
+    """The sums of a sequence, from which the numbers are computed.
 
     Attributes:
         frames: Number of frames.
         overlapping: Number of frames in which two tracks have an IoU above `SAME`.
         contained: Number of frames in which more than `INSIDE` of a track's pixels lie
             in another track.
-        holes: For each track, the pixels of its holes over those of its filled masks.
+        holes: Share of holes in the filled masks of each track, in pixels.
         lifetime: Number of frames from a track's first to its last, over all tracks.
         missing: Number of these in which the track is not there.
     """
@@ -73,7 +73,7 @@ class TrackShapes:
         self._frames += 1
 
     def parts(self) -> ShapeParts:
-        """What the frames that were added give."""
+        """The sums over the frames that were added."""
         lifetime = sum(self._last[i] - first + 1 for i, first in self._first.items())
         return ShapeParts(
             frames=self._frames,

@@ -42,7 +42,7 @@ ON_OBJECT = 0.5  # Share of a track's pixels above which it is a track of an obj
 
 
 class TrueFrame(NamedTuple):
-    """What is true of a frame.
+    """The ground truth of a frame.
 
     Attributes:
         masks: Masks of the objects; where two overlap, the later is visible.
@@ -56,7 +56,7 @@ class TrueFrame(NamedTuple):
 
 
 class TrackingParts(NamedTuple):
-    """What is kept of a sequence.
+    """The sums of a sequence, from which the numbers are computed.
 
     Attributes:
         best: J and F of the best single track of each object.
@@ -64,7 +64,7 @@ class TrackingParts(NamedTuple):
         tracks_on: Number of tracks on each object.
         tracks: Number of tracks, without those that lie in void pixels.
         identities: Counts for HOTA, IDF1 and identity switches.
-        shapes: What is wrong with the tracks as such.
+        shapes: Overlaps, holes and gaps of the tracks.
         exclusive: Whether no two tracks can overlap in the file they are from.
     """
 
@@ -218,7 +218,7 @@ def _add_identities(identities: Identities, frame: ComparedFrame) -> None:
 
 # Which object tracks are on --------------------------------------------------------
 
-_VOID = -1  # What stands for void pixels among the ids of objects.
+_VOID = -1  # The id of void pixels among those of objects.
 
 
 def _compare_whole(

@@ -17,8 +17,9 @@ from jaxtyping import Array, Float
 from movseg_jax.nn.winograd import winograd_conv
 
 Initializer = nn.initializers.Initializer
-# Of every product of matrices and convolution, so that none depends on JAX's settings.
-# "default" is bfloat16 on TPUs and TF32 on NVIDIA's GPUs, also for float32.
+# Every product of matrices and every convolution states its precision, so that none
+# depends on JAX's settings. "default" is bfloat16 on TPUs and TF32 on NVIDIA's GPUs,
+# also for float32.
 Precision = Literal["default", "highest"]
 # Fewer pixels hardly pay for transforming the kernel, fewer channels for transforming
 # the pixels, and each shape takes some tenths of a second to compile. Without AVX-512,

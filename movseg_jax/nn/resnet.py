@@ -39,6 +39,19 @@ def _normalise(kind, x, size, level, name):
     return norm(x.astype(jnp.float32), mask=real).astype(x.dtype)
 
 
+def _conv(module, channels, kernel, stride, name):
+    """A convolution without bias within a module of a ResNet, as that computes."""
+    return Conv(
+        channels,
+        kernel,
+        stride,
+        False,
+        dtype=module.dtype,
+        precision=module.precision,
+        name=name,
+    )
+
+
 class Bottleneck(nn.Module):
     """Three convolutions around a shortcut: 1x1, 3x3, 1x1, ReLU after the sum.
 
@@ -67,15 +80,7 @@ class Bottleneck(nn.Module):
         inner_level = self.level if second == 1 else self.level - 1
 
         def conv_norm(x, i, channels, kernel, stride, level):
-            x = Conv(
-                channels,
-                kernel,
-                stride,
-                False,
-                dtype=self.dtype,
-                precision=self.precision,
-                name=f"conv{i}",
-            )(x)
+            x = _conv(self, channels, kernel, stride, f"conv{i}")(x)
             return _normalise(self.config.norm, x, size, level, f"norm{i}")
 
         y = nn.relu(conv_norm(x, 1, self.channels // 4, (1, 1), first, inner_level))
@@ -83,15 +88,7 @@ class Bottleneck(nn.Module):
         y = nn.relu(conv_norm(y, 2, self.channels // 4, (3, 3), second, self.level))
         y = conv_norm(y, 3, self.channels, (1, 1), 1, self.level)
         if self.stride > 1 or x.shape[-1] != self.channels:
-            x = Conv(
-                self.channels,
-                (1, 1),
-                self.stride,
-                False,
-                dtype=self.dtype,
-                precision=self.precision,
-                name="shortcut_conv",
-            )(x)
+            x = _conv(self, self.channels, (1, 1), self.stride, "shortcut_conv")(x)
             x = _normalise(self.config.norm, x, size, self.level, "shortcut_norm")
         return nn.relu(x + y)
 
@@ -125,15 +122,7 @@ class PreactivationBottleneck(nn.Module):
             return nn.relu(_normalise(self.config.norm, x, size, level, f"norm{i}"))
 
         def conv(x, channels, kernel, stride, name):
-            return Conv(
-                channels,
-                kernel,
-                stride,
-                False,
-                dtype=self.dtype,
-                precision=self.precision,
-                name=name,
-            )(x)
+            return _conv(self, channels, kernel, stride, name)(x)
 
         if activated is None:
             activated = norm_relu(x, 1, inner_level)
@@ -186,15 +175,7 @@ class ResNet(nn.Module):
         image = image.astype(self.dtype)
         if config.version == "v2":
             image = zero_padding(norm(image, 0, "input_norm"), size, 0)
-        x = Conv(
-            config.width,
-            (7, 7),
-            2,
-            False,
-            dtype=self.dtype,
-            precision=self.precision,
-            name="stem_conv",
-        )(image)
+        x = _conv(self, config.width, (7, 7), 2, "stem_conv")(image)
         x = nn.relu(norm(x, 1, "stem_norm"))
         x = max_pool_3x3_s2(zero_padding(x, size, 1))
         stages = self._stages if config.version == "v1" else self._preactivation_stages

@@ -33,8 +33,8 @@ class TrackSummary:
         first: The first frame it is in.
         last: The last one.
         frames: How many it is in.
-        moving_frames: In how many of them it was seen to move.
-        known_frames: In how many of them it is known whether it moves.
+        moving_frames: Number of them in which it was seen to move.
+        known_frames: Number of them in which it is known whether it moves.
         points: Where it is in the frames that are shown.
     """
 
@@ -92,7 +92,7 @@ class VideoSummary(NamedTuple):
 
 
 def summarise(tracks: Iterable[TrackedFrame], chosen: Sequence[int]) -> VideoSummary:
-    """What is said about a video.
+    """Summarises a video in one pass.
 
     Args:
         tracks: All frames.

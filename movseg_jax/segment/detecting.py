@@ -294,12 +294,12 @@ def _described(found, moving_count, image, flow) -> list[Detection]:
         unknown = (math.nan, math.nan)
         speeds, shifts = [math.nan] * len(found), [unknown] * len(found)
     else:
-        # The surroundings of an object are what does not move by itself.
+        # Objects that move by themselves are no part of others' surroundings.
         movers = [d.mask for d in found[:moving_count] if d.score > KEPT_SCORE]
         others = masks.decode(masks.union(movers)) if movers else None
         speeds = object_speeds(flow, shapes, others)
-        # What only the static branch finds stands still if it moves as what is around
-        # it; of what is seen to move the speed is unknown then.
+        # An object whose surroundings move alike has an unknown speed. If only the
+        # static branch finds it, it is taken to stand still.
         speeds[moving_count:] = np.nan_to_num(speeds[moving_count:]).tolist()
         shifts = object_shifts(flow, shapes)
     return [

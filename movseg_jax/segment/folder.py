@@ -17,8 +17,9 @@ from movseg_jax.formats.conversion import FORMATS, Format
 from movseg_jax.writing import make_folder, write_file
 
 RUN, OVERLAY, REPORT = "run.json", "overlay.mp4", "report.html"
-# Of what run.json says; raised when the same run would say something else. 2: of the
-# weights it has the sha256 of their file, before of their configuration and arrays.
+# The format of run.json, raised when the same run would write something else there. Up
+# to 1 the weights' sha256 was that of their configuration and arrays, from 2 on it is
+# that of their file.
 FORMAT = 2
 WORK, LOCK = ".movseg", ".lock"
 ALWAYS: tuple[Format, ...] = ("tracks", "masks")  # Formats that every run writes.

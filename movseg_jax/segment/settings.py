@@ -28,7 +28,7 @@ class Settings:
         track: How detections are linked.
         min_motion: A track must move faster than this relative to the scene, in pixels
             a frame; None is `MIN_MOTION` for models that see motion, else 0.
-        min_frames: In this many frames: see `track.moving.drop_resting`.
+        min_frames: Number of frames in which it must: see `track.moving.drop_resting`.
         why: Show how fast objects move relative to the scene in the overlay.
         max_frames: How many to read at most.
         batch_size: Frames that the device gets at once.

@@ -37,7 +37,8 @@ def segment_video(
         track: How detections are linked; the defaults of `TrackConfig` if None.
         min_motion: Tracks are kept that move faster than this relative to the scene, in
             pixels a frame; None is 0.2 for models that see motion, else 0.
-        min_frames: In this many frames at least: see `track.moving.drop_resting`.
+        min_frames: Number of frames in which they must at least: see
+            `track.moving.drop_resting`.
         max_frames: How many to read at most; of frames that are handed in, all are.
         batch_size: See `detect_frames`.
 

@@ -1,4 +1,4 @@
-"""What colours an object has, as a short histogram that is stored with a detection."""
+"""The colours of an object, as a short histogram that is stored with a detection."""
 
 import numpy as np
 from jaxtyping import Bool, UInt8

@@ -1,4 +1,4 @@
-"""Moving a mask to where its object is expected in another frame."""
+"""Moves masks to where their objects are expected in another frame."""
 
 import math
 

@@ -252,7 +252,7 @@ def _distinct(found: list[Path], text: str, folder: Path | None = None) -> list[
 
 
 def _what_is_there(folder: Path) -> str:
-    """What a folder without images has instead; "" if it is empty."""
+    """Lists the contents of a folder without images; "" if it is empty."""
     there = sorted(folder.iterdir(), key=lambda path: paths.natural_key(path.name))
     for path in there:
         with contextlib.suppress(InputError):
