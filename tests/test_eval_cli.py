@@ -197,7 +197,7 @@ def test_two_folders_are_compared(pred, capsys):
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_told():
-    with pytest.raises(InputError, match="--workers 1"):
+    with pytest.raises(InputError, match="Try `workers=1`"):
         list(run(os._exit, [3, 3], 2))
 
 

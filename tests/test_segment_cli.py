@@ -386,7 +386,7 @@ def test_what_a_model_cannot_be_used_as_is_refused_with_what_it_can(weights):
     path, params, config = weights
     with pytest.raises(InputError, match=r"model of motion; expected joint or appear"):
         load_detector(path, use="motion")
-    with pytest.raises(InputError, match="max_side is 8"):
+    with pytest.raises(InputError, match="`max_side` is 8"):
         load_detector(path, max_side=8)
     assert load_detector(path, max_side=64).config.long_side == 64
     trunk = {name: params[name] for name in ("appearance", "motion")}
