@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from movseg_jax.bars import progress_bar
-from movseg_jax.data.synthetic.config import SceneConfig
-from movseg_jax.data.synthetic.source import SyntheticSource
+from movseg_jax.data.datasets.synthetic import SyntheticSource
 from movseg_jax.images import encode_ids, encode_png, read_ids
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
-from movseg_jax.segment.detector import load_detector
-from movseg_jax.segment.job import Settings, segment_to_folder
-from movseg_jax.writing import make_folder, write_file
+from movseg_jax.model.loading import load_detector
+from movseg_jax.scenes.scene_config import SceneConfig
+from movseg_jax.segment.run import Settings, segment_to_folder
+from movseg_jax.system.atomic import make_folder, write_file
+from movseg_jax.system.progress import progress_bar
 
 SCENE = SceneConfig(
     size=(256, 448), frames=24, movers=(3, 3), nothing_moves=0.0, pauses=0.0

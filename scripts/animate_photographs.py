@@ -36,7 +36,7 @@ from movseg_jax.data.example import Example, Source
 from movseg_jax.data.selection import read_objects
 from movseg_jax.data.sources import open_source
 from movseg_jax.images import encode_ids, encode_jpeg
-from movseg_jax.writing import write_file
+from movseg_jax.system.atomic import write_file
 
 AREA = (0.004, 0.6)  # Of an object that may move, of the photograph's.
 MOVERS = 4  # At most.

@@ -30,13 +30,13 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from movseg_jax.config import ModelConfig, TrunkConfig
-from movseg_jax.detector import Detector
+from movseg_jax.model.detector import Detector
+from movseg_jax.model.inputs import preprocess, stack
 from movseg_jax.nn.fpn import Trunk
 from movseg_jax.ops import boxes as box_ops
 from movseg_jax.ops.nms import non_maximum_suppression
 from movseg_jax.ops.roi_align import pyramid_roi_align
-from movseg_jax.preprocessing import preprocess, stack
-from movseg_jax.process import keep_memory
+from movseg_jax.system.process import keep_memory
 
 
 class Case(NamedTuple):

@@ -30,15 +30,15 @@ import cv2
 import numpy as np
 
 from movseg_jax.config import AugmentConfig, DataConfig, ModelConfig, SourceConfig
-from movseg_jax.data import batches, order
+from movseg_jax.data import batches, sampling
 from movseg_jax.data.example import Example
 from movseg_jax.data.loader import Loader
 from movseg_jax.data.selection import with_flow
 from movseg_jax.data.sources import open_source
-from movseg_jax.data.synthetic.config import SceneConfig
-from movseg_jax.data.synthetic.render import render_clip
-from movseg_jax.data.synthetic.staging import make_scene
 from movseg_jax.images import read_rgb
+from movseg_jax.scenes.render import render_clip
+from movseg_jax.scenes.scene_config import SceneConfig
+from movseg_jax.scenes.staging import make_scene
 
 AUGMENTATIONS = {
     "none": AugmentConfig(flip=0.0),
@@ -109,8 +109,8 @@ def benchmark(source, arguments) -> dict:
         batch_size=arguments.batch_size,
         workers=arguments.workers,
     )
-    buckets = order.get_buckets(config, model)
-    chosen = order.choose_buckets(source, buckets, model)
+    buckets = sampling.get_buckets(config, model)
+    chosen = sampling.choose_buckets(source, buckets, model)
 
     def make(i):
         rng = np.random.default_rng(i)

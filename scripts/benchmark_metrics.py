@@ -27,11 +27,11 @@ import cv2
 import numpy as np
 
 from movseg_jax import masks
+from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.coco_results import evaluate_coco
-from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.davis import davis16
 from movseg_jax.metrics.davis17 import davis17_unsupervised
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (480, 854)
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from movseg_jax import masks
 from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.record import Record
 from movseg_jax.segment.settings import link_moving
-from movseg_jax.tracks import Detection, FrameDetections
 from movseg_jax.video.reading import Frame
 
 RADIUS, SPEED = 45, 3.0  # Of a disc: pixels, and pixels a frame.

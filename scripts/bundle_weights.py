@@ -18,9 +18,8 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from movseg_jax.segment.detector import BUNDLED
-from movseg_jax.train.loop import WEIGHTS
-from movseg_jax.weights.files import load_weights, save_weights
+from movseg_jax.model.loading import BUNDLED
+from movseg_jax.model.weights import RUN_WEIGHTS, load_weights, save_weights
 
 
 def main() -> None:
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs=2, metavar=("SHORT", "LONG"))
     parser.add_argument("--out", type=Path, default=BUNDLED)
     options = parser.parse_args()
-    weights = load_weights(options.run / WEIGHTS)
+    weights = load_weights(options.run / RUN_WEIGHTS)
     params = jax.tree.map(np.array, weights.params)
     for part, more in zip((params, params.get("static")), options.surer, strict=True):
         if part:

@@ -58,7 +58,7 @@ import numpy as np
 from jaxtyping import Float
 
 from movseg_jax import masks
-from movseg_jax.commands.arguments import parse_arguments, read_options
+from movseg_jax.cli.arguments import parse_arguments, read_options
 from movseg_jax.config import TrackConfig
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
@@ -67,17 +67,18 @@ from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
 from movseg_jax.flow.estimators import FlowEstimator, get_estimator
 from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
-from movseg_jax.metrics.compared import SequenceScore
+from movseg_jax.metrics.base import SequenceScore
 from movseg_jax.metrics.davis import region_similarity
 from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 from movseg_jax.metrics.tracking import TrueFrame, measure_tracks, tracking_numbers
-from movseg_jax.process import prepare_jax
+from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import detect_frames
-from movseg_jax.segment.detector import TrainedDetector, load_detector
 from movseg_jax.segment.record import Record
 from movseg_jax.segment.settings import link_moving
+from movseg_jax.system.process import prepare_jax
 from movseg_jax.track.links import TrackedFrames
-from movseg_jax.tracks import Detection, FrameDetections
+from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame
 
 SCORE = 0.7  # Of detections that count as found (Dave et al., 2019, section 5.4.1).
@@ -175,7 +176,7 @@ def compare(
         kept: Folder of detections; None keeps none.
         flow: The flow's name, as in `--flow`.
     """
-    detector = load_detector(model)
+    detector = load_trained(model)
     compared: list[list[Video]] = [[] for _ in trackers]
     for name, numbers in source.sequences.items():
         if len(numbers) < 3:

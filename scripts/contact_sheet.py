@@ -14,8 +14,8 @@ import numpy as np
 
 from movseg_jax.formats.conversion import read_tracks
 from movseg_jax.images import encode_jpeg
+from movseg_jax.video.overlay import draw_tracks
 from movseg_jax.video.reading import read_frames
-from movseg_jax.viz import draw_tracks
 
 
 def main() -> None:

@@ -13,12 +13,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from movseg_jax.data.synthetic.config import SceneConfig
-from movseg_jax.data.synthetic.library import Library, read_library
-from movseg_jax.data.synthetic.source import SyntheticSource
-from movseg_jax.process import prepare_jax
-from movseg_jax.segment.detector import TrainedDetector, load_detector
-from movseg_jax.segment.video import segment_video
+from movseg_jax.data.datasets.synthetic import SyntheticSource
+from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.scenes.library import Library, read_library
+from movseg_jax.scenes.scene_config import SceneConfig
+from movseg_jax.segment.api import segment_video
+from movseg_jax.system.process import prepare_jax
+from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame, probe, read_frames
 
 STILLS = 3  # Of each video, evenly spread.
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the clips")
     options = parser.parse_args()
     prepare_jax()
-    detector = load_detector(options.weights)
+    detector = load_trained(options.weights)
     library = None
     if options.backgrounds or options.cutouts:
         library = read_library(options.backgrounds, options.cutouts)

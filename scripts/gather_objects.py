@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from movseg_jax.errors import InputError
 from movseg_jax.images import encode_jpeg
-from movseg_jax.writing import write_file
+from movseg_jax.system.atomic import write_file
 
 
 def main() -> None:

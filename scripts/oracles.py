@@ -23,18 +23,18 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from movseg_jax import masks
-from movseg_jax.commands.arguments import read_options
+from movseg_jax.cli.arguments import read_options
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
-from movseg_jax.decoding import Selected
-from movseg_jax.detector import Detector
-from movseg_jax.inputs import make_inputs
 from movseg_jax.metrics.davis import region_similarity
-from movseg_jax.preprocessing import stack
-from movseg_jax.process import prepare_jax
+from movseg_jax.model.decoding import Selected
+from movseg_jax.model.detector import Detector
+from movseg_jax.model.inputs import make_inputs, stack
+from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.segment.detecting import Detected, detect_frames
-from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.system.process import prepare_jax
+from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame
 
 GRID = 28
@@ -57,7 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
-    detector = load_detector(options.weights)
+    detector = load_trained(options.weights)
     in_boxes = mask_predictor(detector)  # Once, as it is compiled.
     print(" " * 24 + "".join(f"{column:>12}" for column in COLUMNS))
     rows = []

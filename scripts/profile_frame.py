@@ -20,17 +20,17 @@ import jax
 import numpy as np
 
 from movseg_jax import masks
-from movseg_jax.decoding import Selected
-from movseg_jax.detector import STREAM_INPUTS, Detector
 from movseg_jax.flow.estimators import get_estimator
-from movseg_jax.flow.scene import object_speeds
+from movseg_jax.flow.object_motion import object_speeds
 from movseg_jax.images import read_rgb
-from movseg_jax.inputs import make_inputs
-from movseg_jax.paths import list_images
-from movseg_jax.preprocessing import stack
-from movseg_jax.process import prepare_jax
+from movseg_jax.model.decoding import Selected
+from movseg_jax.model.detector import STREAM_INPUTS, Detector
+from movseg_jax.model.inputs import make_inputs, stack
+from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.segment.detecting import KEPT_SCORE, share_processor
-from movseg_jax.segment.detector import TrainedDetector, load_detector
+from movseg_jax.system.paths import list_images
+from movseg_jax.system.process import prepare_jax
+from movseg_jax.train.initialise import load_trained
 from movseg_jax.types import Inputs, Outputs
 
 FLOWS = ("dis", "dis@480", "dis@427", "dis_fast", "dis_fast@480", "dis_fast@427")
@@ -80,7 +80,7 @@ def main() -> None:
         estimator = get_estimator(algorithm, int(side) if side else None)
         found = show(f"flow, {name}", estimator, *zip(*pairs, strict=True))
         flows = flows or found
-    detector = load_detector(options.weights)
+    detector = load_trained(options.weights)
     sides = options.sides or [detector.config.long_side]
     for side in sides:
         show_detector(scaled(detector, side), frames, flows, show)

@@ -30,7 +30,7 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
 CONFIGS = SCRIPTS.parent / "configs" / "default"
-MOVSEG = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+MOVSEG = "import sys; from movseg_jax.cli.app import main; sys.exit(main())"
 Step = list[str | Path]
 
 

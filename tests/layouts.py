@@ -9,7 +9,7 @@ import json
 import numpy as np
 
 from movseg_jax import images, masks
-from movseg_jax.data.video_instances import VideoInstances
+from movseg_jax.data.datasets.video_instances import VideoInstances
 from movseg_jax.flow.files import write_flow
 
 SIZE = (12, 20)

@@ -5,7 +5,7 @@ import numpy as np
 
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.images import encode_png
-from movseg_jax.segment.detector import TrainedDetector
+from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.types import Detections, Outputs
 from movseg_jax.video.writing import VideoWriter
 

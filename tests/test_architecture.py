@@ -12,47 +12,32 @@ PACKAGE = ROOT / "movseg_jax"
 
 # Layers, lowest first. A module may import its own layer's folder and lower layers.
 LAYERS = [
-    {"errors", "interrupts"},
-    {"mask_checks"},
-    {
-        "bars",
-        "config",
-        "config_json",
-        "types",
-        "masks",
-        "writing",
-        "paths",
-        "images",
-        "process",
-        "notes",
-        "workers",
-    },
-    {"devices", "ops", "weights", "tracks", "mask_images"},
-    {"nn", "flow", "preprocessing", "video", "targets", "metrics", "track"},
-    {"decoding", "losses", "inputs", "viz"},
-    {"detector", "convert", "data", "formats", "report"},
+    {"errors"},
+    {"system"},
+    {"config", "config_json", "types", "images"},
+    {"masks"},
+    {"ops", "results"},
+    {"nn", "flow", "video", "track", "metrics"},
+    {"model"},
+    {"formats", "report", "convert", "scenes"},
+    {"data", "segment"},
     {"train", "evaluation"},
-    {"segment"},
     {"demo"},
-    {"commands"},
     {"cli"},
+    {"__main__"},
 ]
-# Which modules may import a library, at the top of the file or inside a function.
-DEVICE = {
-    "devices",
-    "ops",
-    "nn",
-    "targets",
-    "losses",
-    "decoding",
-    "detector",
-    "train",
-    "segment",
+# Nothing that segments may import what trains or measures.
+SEGMENTS = {
+    *{"errors", "system", "config", "config_json", "types", "images", "masks", "ops"},
+    *{"results", "nn", "flow", "video", "track", "model", "formats", "report"},
+    *{"segment"},
 }
+TRAINS = {"train", "data", "evaluation", "metrics", "scenes", "convert"}
+# Which modules may import a library, at the top of the file or inside a function.
 ONLY = {
-    "jax": DEVICE,
-    "flax": {"nn", "detector"},
-    "optax": {"losses", "train"},
+    "jax": {"system", "ops", "nn", "model", "segment", "train"},
+    "flax": {"nn", "model", "train"},
+    "optax": {"train"},
     "orbax": {"train"},
     "absl": {"data"},
     "av": {"video"},
@@ -62,22 +47,21 @@ ONLY = {
         "flow",
         "formats",
         "images",
-        "mask_checks",
         "masks",
         "metrics",
-        "preprocessing",
+        "model",
         "report",
+        "scenes",
         "segment",
+        "system",
         "video",
-        "viz",
-        "workers",
     },
     "grain": {"data"},
     "pycocotools": {"masks"},
-    "safetensors": {"weights"},
-    "tyro": {"cli", "commands"},
+    "safetensors": {"model"},
+    "tyro": {"cli"},
     "tensorflow_datasets": {"data"},
-    "tqdm": {"bars", "train"},
+    "tqdm": {"system", "train"},
     "tensorboardX": {"train"},
     "tensorflow": set(),
     "torch": set(),
@@ -125,6 +109,8 @@ def test_imports_point_downwards(path):
         elif library == "movseg_jax":
             # `from movseg_jax import X` gives X as the last part.
             raise AssertionError(f"{name} is in no layer: add it to LAYERS")
+        if library == "movseg_jax" and part in SEGMENTS:
+            assert rest[0] not in TRAINS, f"{part} must not import {rest[0]}"
 
 
 def test_every_module_has_a_layer():
@@ -166,6 +152,18 @@ def test_tests_and_colabs_use_public_names_only():
             for name in imports(source):
                 if name.startswith("movseg_jax."):
                     assert not any(p.startswith("_") for p in name.split("."))
+
+
+def test_segmenting_loads_nothing_that_trains():
+    code = (
+        "import sys, movseg_jax as ms\n"
+        "for name in ('segment_video', 'load_detector', 'write_tracks'):\n"
+        "    getattr(ms, name)\n"
+        "import movseg_jax.segment.run\n"
+        "heavy = {'grain', 'optax', 'orbax', 'tensorflow_datasets', 'tyro'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_help_imports_nothing_heavy():

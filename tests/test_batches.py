@@ -12,7 +12,7 @@ from movseg_jax.config import AugmentConfig, DataConfig, ModelConfig, TrunkConfi
 from movseg_jax.data import batches, transforms
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import WAYS, encode_flow
-from movseg_jax.preprocessing import preprocess, resized_size
+from movseg_jax.model.inputs import preprocess, resized_size
 from tests.memory import random_example
 
 SIDE = batches.MASK_SIDE

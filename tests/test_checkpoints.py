@@ -29,7 +29,6 @@ from numpy.testing import assert_array_equal
 from movseg_jax.config import Config
 from movseg_jax.config_json import to_json
 from movseg_jax.errors import InputError
-from movseg_jax.losses import Term
 from movseg_jax.train import manifest, parallel
 from movseg_jax.train.checkpoints import (
     Checkpoints,
@@ -37,7 +36,8 @@ from movseg_jax.train.checkpoints import (
     restore_params,
 )
 from movseg_jax.train.freezing import split
-from movseg_jax.train.start import read
+from movseg_jax.train.initialise import read_weights
+from movseg_jax.train.losses import Term
 from movseg_jax.train.step import Step, TrainState
 
 ROOT = Path(__file__).parents[1]
@@ -206,7 +206,7 @@ def test_another_model_is_refused_by_the_names_of_its_parameters(saved):
 def test_the_hash_of_a_run_s_weights_is_that_of_its_last_manifest(saved):
     """Which a file has, and which has the hashes of all others."""
     (saved.parent / "config.json").write_text(to_json(Config()))
-    part = read(str(saved.parent))
+    part = read_weights(str(saved.parent))
     assert_same(part.params, jax.tree.map(np.asarray, make_state(2).params))
     data = (saved / "2" / "manifest.json").read_bytes()
     assert part.sha256 == hashlib.sha256(data).hexdigest()

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from movseg_jax import process
 from movseg_jax.data.sources import open_source
 from movseg_jax.flow.files import read_flow
-from movseg_jax.weights.files import load_weights
+from movseg_jax.model.weights import load_weights
+from movseg_jax.system import process
 from tests.oracles import hashed_weights, unpack_shapes
 
 
 def movseg(*arguments, **environment):
-    code = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+    code = "import sys; from movseg_jax.cli.app import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         capture_output=True,
@@ -129,7 +129,7 @@ def test_flow_leaves_the_processor_to_the_detector(variable, expected):
 def test_what_makes_jax_fast_does_so_after_its_import(tmp_path):
     """Also where JAX, which reads the environment when it is imported, came first."""
     code = (
-        "import jax; from movseg_jax.process import prepare_jax; prepare_jax(); "
+        "import jax; from movseg_jax.system.process import prepare_jax; prepare_jax(); "
         "print(jax.config.jax_compilation_cache_dir,"
         " jax.config.jax_persistent_cache_min_compile_time_secs)"
     )

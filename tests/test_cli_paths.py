@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import tyro
 
-from movseg_jax import cli, images
-from movseg_jax.commands.arguments import check_paths, read_config
-from movseg_jax.commands.data import Check, List, Prepare, Synth
-from movseg_jax.commands.evaluation import Eval
-from movseg_jax.commands.training import Convert, Plot, Train
-from movseg_jax.commands.video import ConvertTracks, Demo, Flow, Segment
+from movseg_jax import images
+from movseg_jax.cli.app import app
+from movseg_jax.cli.arguments import check_paths, read_config
+from movseg_jax.cli.data import Check, List, Prepare, Synth
+from movseg_jax.cli.evaluate import Eval
+from movseg_jax.cli.train import Convert, Plot, Train
+from movseg_jax.cli.video import ConvertTracks, Demo, Flow, Segment
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks
 
@@ -149,7 +150,7 @@ def test_the_frames_of_a_video_survive(place, capsys):
     frames = place / "data" / "movseg"
     before = {path: path.read_bytes() for path in frames.rglob("*.png")}
     arguments = ["flow", frames, "--to", "picture", "--out", frames, "--overwrite"]
-    assert cli.main([*map(str, arguments)]) == 2
+    assert app.main([*map(str, arguments)]) == 2
     assert "what is to be written is what is read" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in frames.rglob("*.png")} == before
 
@@ -190,9 +191,9 @@ ADDRESSES = {
 def test_addresses_are_refused_at_once(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "movseg_jax.process.prepare_jax", lambda: pytest.fail("not at once")
+        "movseg_jax.system.process.prepare_jax", lambda: pytest.fail("not at once")
     )
-    assert cli.main([*name.split(), *ADDRESSES[name]]) == 2
+    assert app.main([*name.split(), *ADDRESSES[name]]) == 2
     [line] = capsys.readouterr().err.splitlines()
     [address] = [a for a in ADDRESSES[name] if "://" in a]
     scheme, _, rest = address.partition("://")
@@ -214,7 +215,7 @@ def test_what_only_looks_like_an_address_is_a_path(place):
 
 
 def test_folders_of_outputs_are_made(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("movseg_jax.process.prepare_jax", lambda: None)
+    monkeypatch.setattr("movseg_jax.system.process.prepare_jax", lambda: None)
     frames = tmp_path / "frames"
     frames.mkdir()
     for i in range(3):
@@ -223,7 +224,7 @@ def test_folders_of_outputs_are_made(tmp_path, monkeypatch, capsys):
         (frames / f"{i}.png").write_bytes(images.encode_ids(ids))
 
     def run(*arguments):
-        assert cli.main([*map(str, arguments)]) == 0, capsys.readouterr().err
+        assert app.main([*map(str, arguments)]) == 0, capsys.readouterr().err
 
     new = tmp_path / "new"
     run("flow", frames, "--out", new / "a" / "flow", "--quiet")

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from movseg_jax import images
-from movseg_jax.data import building, listings, objects, selection
-from movseg_jax.data.definition import read_definition
-from movseg_jax.data.flyingthings3d import read_index
+from movseg_jax.data import annotations, building, selection
+from movseg_jax.data.datasets import listings
+from movseg_jax.data.datasets.fbms_def import read_definition
+from movseg_jax.data.datasets.flyingthings3d import read_index
 from movseg_jax.data.sources import open_layout, open_source
 from movseg_jax.errors import InputError
 from tests import layouts
@@ -336,16 +337,16 @@ def test_more_masks_than_memory_are_refused_before_they_are_decoded(
 ):
     layouts.coco(tmp_path)
     example = open_source("coco", "val", tmp_path)[0]
-    text = objects.to_json(objects.stack(
+    text = annotations.to_json(annotations.stack(
         example.masks, layouts.SIZE, source="x", ids=example.ids.tolist()
     ))  # fmt: skip
-    monkeypatch.setattr(objects, "MAX_MASK_BYTES", 2 * 12 * 20)
-    monkeypatch.setattr(objects.masks, "decode", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(annotations, "MAX_MASK_BYTES", 2 * 12 * 20)
+    monkeypatch.setattr(annotations.masks, "decode", lambda _: pytest.fail("decoded"))
     with pytest.raises(InputError, match=r"3 masks of 12x20.*objects.MAX_MASK_BYTES"):
         if name == "coco":
             open_source("coco", "val", tmp_path)[0]
         else:
-            objects.from_json(text, layouts.SIZE, source="x")
+            annotations.from_json(text, layouts.SIZE, source="x")
 
 
 @pytest.mark.parametrize("height", [10**400, 2**26], ids=["no float", "large"])

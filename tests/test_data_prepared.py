@@ -19,8 +19,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax import images
 from movseg_jax.data import prepared, selection
+from movseg_jax.data.annotations import Objects, from_json, to_json
 from movseg_jax.data.building import prepare, variant, write_source
-from movseg_jax.data.objects import Objects, from_json, to_json
 from movseg_jax.data.sources import describe_layouts, open_source
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import get_estimator

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.compared import ComparedFrame
+from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.davis import (
     STABLE_SEQUENCES,
     boundary,
@@ -23,7 +23,7 @@ from movseg_jax.metrics.davis import (
     statistics_of,
 )
 from movseg_jax.metrics.stability import describe, instability
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 
 def compared(truth, found, index, void=None):

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.compared import ComparedFrame
+from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.davis17 import davis17_unsupervised
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 from tests.sequences import sequences
 
 # What TrackEval 1.3.0 gives for `SEQUENCES`, with its `optim_type` "J&F".

@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.config import ModelConfig
-from movseg_jax.decoding import propose, select_detections
+from movseg_jax.model.decoding import propose, select_detections
 from movseg_jax.types import Proposals
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -18,10 +18,10 @@ from pycocotools.cocoeval import COCOeval
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
+from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.coco_results import evaluate_coco
-from movseg_jax.metrics.compared import ComparedFrame
 from movseg_jax.metrics.detections import detection, overlap
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (12, 16)
 COCO_STATS = {0: "ap", 1: "ap50", 2: "ap75", 6: "ar1", 7: "ar10", 8: "ar100"}

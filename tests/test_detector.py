@@ -10,8 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.config import ModelConfig, TrunkConfig
-from movseg_jax.detector import Detector
 from movseg_jax.errors import InputError
+from movseg_jax.model.detector import Detector
 from movseg_jax.types import Inputs, Proposals
 from tests.oracles import random_params
 

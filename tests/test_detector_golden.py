@@ -10,9 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 
 from movseg_jax import masks
-from movseg_jax.convert import convert_weights
-from movseg_jax.detector import Detector
-from movseg_jax.preprocessing import preprocess, stack
+from movseg_jax.convert.models import convert_weights
+from movseg_jax.model.detector import Detector
+from movseg_jax.model.inputs import preprocess, stack
 from tests.oracles import frame_of_blobs, hashed_weights, unpack_shapes
 
 GOLDEN = Path(__file__).parent / "golden"

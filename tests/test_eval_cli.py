@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from movseg_jax import cli, images, process
+from movseg_jax import images
+from movseg_jax.cli.app import app
 from movseg_jax.errors import InputError
-from movseg_jax.workers import run
+from movseg_jax.system import process
+from movseg_jax.system.workers import run
 from tests import layouts
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +24,7 @@ DAVIS = ("blackswan", "bmx-trees", "cows")
 CHROMIUM = shutil.which("chromium")
 COMMAND = """
 import sys
-from movseg_jax.cli import main
+from movseg_jax.cli.app.app import main
 if __name__ == "__main__":
     sys.exit(main())
 """
@@ -53,7 +55,7 @@ def no_jax(monkeypatch):
 def movseg(data, pred, *options, protocol="davis16"):
     arguments = ["--pred", pred, "--data-dir", data, "--workers", "1", "--quiet"]
     arguments += ["--draws", "5"]
-    return cli.main(["eval", protocol, *map(str, [*arguments, *options])])
+    return app.main(["eval", protocol, *map(str, [*arguments, *options])])
 
 
 def test_the_command_prints_a_table_and_writes_both_files(data, pred, tmp_path, capsys):
@@ -108,7 +110,7 @@ def test_errors_in_workers_are_errors_of_the_command(data, pred, tmp_path, capsy
     arguments = [
         "--pred", pred, "--data-dir", data, "--quiet", "--out", out, "--workers", "2",
     ]  # fmt: skip
-    assert cli.main(["eval", "davis16", *map(str, arguments)]) == 2
+    assert app.main(["eval", "davis16", *map(str, arguments)]) == 2
     said = capsys.readouterr()
     assert said.out == "" and "Traceback" not in said.err
     assert all(f"{name}/00001.png" in said.err for name in DAVIS[:2])
@@ -177,21 +179,21 @@ def test_what_is_wrong_is_said_in_a_line_and_nothing_is_written(
 
 
 def test_no_truth_and_no_protocol_are_told(data, pred, capsys):
-    assert cli.main(["eval", "davis16", "--pred", str(pred)]) == 2
+    assert app.main(["eval", "davis16", "--pred", str(pred)]) == 2
     assert "--data-dir is missing" in capsys.readouterr().err
-    assert cli.main(["eval", "masks", "--pred", str(pred)]) == 2
+    assert app.main(["eval", "masks", "--pred", str(pred)]) == 2
     assert "--gt is missing" in capsys.readouterr().err
-    assert cli.main(["eval", "davis", "--pred", str(pred)]) == 2
+    assert app.main(["eval", "davis", "--pred", str(pred)]) == 2
     assert "davis17-moving" in capsys.readouterr().err
 
 
 def test_two_folders_are_compared(pred, capsys):
     folders = ["--pred", str(pred), "--gt", str(pred), "--workers", "1", "--quiet"]
     folders += ["--draws", "5"]
-    assert cli.main(["eval", "masks", *folders]) == 0
+    assert app.main(["eval", "masks", *folders]) == 0
     said = capsys.readouterr().out
     assert "object IoU" in said and "100.0" in said
-    assert cli.main(["eval", "masks", *folders, "--foreground"]) == 0
+    assert app.main(["eval", "masks", *folders, "--foreground"]) == 0
     assert "J mean" in capsys.readouterr().out
 
 
@@ -328,7 +330,7 @@ def coco_files(tmp_path):
 def eval_coco(files, *options):
     pred, gt = files
     arguments = ["eval", "coco", "--pred", pred, "--gt", gt, *options]
-    return cli.main([str(argument) for argument in arguments])
+    return app.main([str(argument) for argument in arguments])
 
 
 def test_categories_count_unless_they_are_stacked(coco_files, tmp_path, capsys):

@@ -21,15 +21,15 @@ from movseg_jax import images, masks
 from movseg_jax.data.frames import IdImage
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
-from movseg_jax.evaluation.groups import Context, Settings
-from movseg_jax.evaluation.job import Request, evaluate
+from movseg_jax.evaluation.evaluate import Request, evaluate
 from movseg_jax.evaluation.matching import (
     BY_ANNOTATED,
     BY_NAME,
     BY_POSITION,
     match_frames,
 )
-from movseg_jax.evaluation.page import make_page
+from movseg_jax.evaluation.metric_sets import Context, Settings
+from movseg_jax.evaluation.metrics_page import make_page
 from movseg_jax.evaluation.predictions import Survey
 from movseg_jax.evaluation.protocols import Protocol
 from movseg_jax.evaluation.results import summarise, to_json, worst_frames
@@ -38,8 +38,8 @@ from movseg_jax.evaluation.truth import TruthFrame, TruthSequence
 from movseg_jax.formats.conversion import FORMATS, write_tracks
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint
-from movseg_jax.notes import notes_kept
-from movseg_jax.tracks import TrackedFrame
+from movseg_jax.results import TrackedFrame
+from movseg_jax.system.notes import notes_kept
 from tests import layouts
 
 DAVIS = ("blackswan", "bmx-trees")  # Of which DAVIS takes the first for stable.

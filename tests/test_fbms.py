@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.images import read_rgb
-from movseg_jax.metrics.compared import ComparedFrame
+from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.fbms import proposed, three_d
 from movseg_jax.metrics.fbms_official import official, official_points
 from movseg_jax.metrics.point_tracks import PointTracks, read_point_tracks
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 ROOT = Path(__file__).parents[1]
 BEAR = ROOT.parent / "shared" / "data" / "fbms_bear01"

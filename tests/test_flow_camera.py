@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from movseg_jax.flow.camera import camera_motion, homography_flow, residual_flow
 from movseg_jax.flow.encoding import flip_flow
 from movseg_jax.flow.estimators import get_estimator
+from movseg_jax.flow.global_motion import camera_motion, homography_flow, residual_flow
 from tests.timing import processor_seconds
 
 SIZE = (240, 427)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax.commands.video import Flow
+from movseg_jax.cli.video import Flow
 from movseg_jax.errors import InputError
 from movseg_jax.flow import export
+from movseg_jax.flow.colour_wheel import flow_picture
 from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.flow.export import FlowCounts, write_flows
 from movseg_jax.flow.files import read_flow
 from movseg_jax.flow.folder import FlowFolder
-from movseg_jax.flow.pictures import flow_picture
 from movseg_jax.images import encode_png, read_rgb
 from movseg_jax.video.reading import fingerprint
 

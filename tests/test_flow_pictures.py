@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax.flow.pictures import colour_wheel, flow_picture
+from movseg_jax.flow.colour_wheel import colour_wheel, flow_picture
 
 
 def published_wheel():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from movseg_jax.flow.camera import residual_flow
 from movseg_jax.flow.encoding import flip_flow
-from movseg_jax.flow.scene import object_shifts, object_speeds
+from movseg_jax.flow.global_motion import residual_flow
+from movseg_jax.flow.object_motion import object_shifts, object_speeds
 
 SIZE = (240, 426)
 FOCAL, HEIGHT, HORIZON, WALL = 400.0, 1.5, 90, 8.0  # Pixels, metres, row, metres.

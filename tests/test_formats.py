@@ -33,8 +33,8 @@ from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.spool import Spool
 from movseg_jax.images import encode_jpeg, encode_png, palette, read_ids
-from movseg_jax.notes import notes_kept
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.notes import notes_kept
 from tests import layouts
 
 FORMATS = list(conversion.FORMATS)
@@ -258,12 +258,12 @@ def test_masks_are_refused_alike_whatever_reads_them(tmp_path):
 # jaxtyping looks into sequences before the command does.
 EACH_COMMAND = """
 import contextlib, io, json, sys
-from movseg_jax import cli
+from movseg_jax.cli import app
 results = []
 for command in json.loads(sys.argv[1]):
     with contextlib.redirect_stderr(io.StringIO()) as errors:
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            status = cli.main(command.split())
+            status = app.main(command.split())
     results.append([status, output.getvalue(), errors.getvalue()])
 print(json.dumps(results))
 """

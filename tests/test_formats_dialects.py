@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movseg_jax import cli, masks
+from movseg_jax import masks
+from movseg_jax.cli.app import app
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks, write_tracks
-from movseg_jax.notes import notes_kept
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.notes import notes_kept
 
 SIZE = (6, 9)
 COUNT = 12
@@ -341,10 +342,10 @@ def test_the_command_chooses_a_video_and_says_how_it_read(tmp_path, capsys):
     source, out = tmp_path / "a.json", tmp_path / "b.npz"
     source.write_text(json.dumps(data))
     command = ["convert-tracks", str(source), "--to", "npz", "--out", str(out)]
-    assert cli.main(command) == 2
+    assert app.main(command) == 2
     error = capsys.readouterr().err
     assert "(4: bear, 7: dog)" in error and error.count("\n") == 1
-    assert cli.main([*command, "--sequence", "bear"]) == 0
+    assert app.main([*command, "--sequence", "bear"]) == 0
     assert capsys.readouterr().err == (
         f"movseg: note: {source}: tracks are numbered from 0; 1 is added, as 0 is the "
         "background.\n"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import reading
+from movseg_jax.formats import parsing
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.formats.survey import survey
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (10, 12)
 FILES = {"tracks": "a.json", "coco": "a.json", "mots": "a.txt", "npz": "a.npz"}
@@ -245,7 +245,7 @@ def test_json_is_refused_that_holds(text, message, tmp_path):
 
 
 def test_polygons_that_would_take_minutes_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_OUTLINE", 1000.0)
+    monkeypatch.setattr(parsing, "MAX_OUTLINE", 1000.0)
     path = tmp_path / "a.json"
     polygon = [[0, 0, 100, 0, 100, 100]]  # Of 400 pixels, along the axes.
     for count, refused in ((2, False), (3, True)):

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from movseg_jax import images
 from movseg_jax.errors import InputError
-from movseg_jax.mask_checks import check_ids
+from movseg_jax.images.ids import check_ids
 
 
 def picture(height=33, width=50):

@@ -10,8 +10,7 @@ from movseg_jax.config import ModelConfig
 from movseg_jax.data import batches, transforms
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import WAYS, encode_flow
-from movseg_jax.inputs import make_inputs
-from movseg_jax.preprocessing import preprocess, resized_size
+from movseg_jax.model.inputs import make_inputs, preprocess, resized_size
 from tests.memory import MemorySource
 
 MODEL = ModelConfig(short_side=48, long_side=64)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from movseg_jax import interrupts, process
-from movseg_jax.bars import progress_bar
-from movseg_jax.interrupts import STOPPED, Interrupts
+from movseg_jax.system import process, signals
+from movseg_jax.system.progress import progress_bar
+from movseg_jax.system.signals import STOPPED, Interrupts
 from tests.squares import scene, write_images
 
 ROOT = Path(__file__).parents[1]
@@ -20,17 +20,18 @@ ROOT = Path(__file__).parents[1]
 COMMAND = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from movseg_jax.cli import main
+from movseg_jax.cli.app.app import main
 sys.stderr.write("begins\\n")
 sys.exit(main())
 """
-COMMAND_ALONE = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+COMMAND_ALONE = "import sys; from movseg_jax.cli.app import main; sys.exit(main())"
 # Swallows the exception as destructors do, and goes on for long.
 SWALLOWING = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from movseg_jax import cli, interrupts
-interrupts.GRACE = 0.5
+from movseg_jax.cli.app import app
+from movseg_jax.system import signals
+signals.GRACE = 0.5
 class Destroyed:
     def __del__(self):
         sys.stderr.write("begins\\n")
@@ -39,8 +40,8 @@ def run(arguments):
     Destroyed()
     time.sleep(30)
     return 0
-cli._run = run
-sys.exit(cli.main())
+app._run = run
+sys.exit(app.main())
 """
 
 
@@ -71,7 +72,7 @@ def started():
     """Signals are handled as in a command; the pair that is returned ends that."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "unraisablehook", sys.unraisablehook)
-        patch.setattr(interrupts, "GRACE", 600.0)  # It would end the tests.
+        patch.setattr(signals, "GRACE", 600.0)  # It would end the tests.
         made = []
 
         def make(**options):
@@ -79,12 +80,12 @@ def started():
             made[-1].start()
             return made[-1]
 
-        before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+        before = {number: signal.getsignal(number) for number in signals.SIGNALS}
         yield make
         for each in reversed(made):
             each.number = None  # The command has ended.
             each.stop(process_ends=False)
-        assert before == {n: signal.getsignal(n) for n in interrupts.SIGNALS}
+        assert before == {n: signal.getsignal(n) for n in signals.SIGNALS}
 
 
 def test_a_signal_is_an_exception_and_its_status_is_told(started, capfd):

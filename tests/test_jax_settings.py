@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from movseg_jax.config import CONVENTIONS, ModelConfig, TargetConfig, TrunkConfig
-from movseg_jax.detector import Detector
+from movseg_jax.model.detector import Detector
+from movseg_jax.model.parameters import fresh, parameter_shapes, run_key
 from movseg_jax.train import parallel
 from movseg_jax.train.loop import make_stage
 from movseg_jax.train.objective import detection_losses
-from movseg_jax.train.start import fresh, parameter_shapes, run_key
 from movseg_jax.types import Batch, Inputs, Objects
 from tests.oracles import hashed, random_params
 from tests.test_train_loop import make_config

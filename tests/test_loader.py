@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from movseg_jax.config import AugmentConfig, DataConfig, ModelConfig, SourceConfig
-from movseg_jax.data import order
+from movseg_jax.data import sampling
 from movseg_jax.data.loader import Loader, evaluation_batches
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import encode_flow, resize_flow
-from movseg_jax.preprocessing import preprocess, resized_size
+from movseg_jax.model.inputs import preprocess, resized_size
 from tests.memory import MemorySource, random_example
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def assert_same(batches, expected):
 
 
 def steps(sources, config, n, seed=0, model=MODEL):
-    made = order.training_order(sources, config, model, seed)
+    made = sampling.training_order(sources, config, model, seed)
     return [made[i] for i in range(n)]
 
 
@@ -110,8 +110,8 @@ def test_buckets_never_mix_and_shares_are_those_of_the_weights(
     )
     config = configure(sources=configs, batch_size=batch_size)
     made = steps(sources, config, 120, seed)
-    buckets = order.get_buckets(config, MODEL)
-    chosen = [order.choose_buckets(s, buckets, MODEL) for s in sources]
+    buckets = sampling.get_buckets(config, MODEL)
+    chosen = [sampling.choose_buckets(s, buckets, MODEL) for s in sources]
     counts = collections.Counter()
     for number, step in enumerate(made):
         assert step.number == number and step.rows.shape == (batch_size, 2)
@@ -135,22 +135,22 @@ def test_sources_are_mixed_by_weight_whatever_their_sizes():
 
 def test_the_default_buckets_hold_every_frame_without_waste():
     model = ModelConfig()
-    buckets = order.get_buckets(DataConfig(), model)
+    buckets = sampling.get_buckets(DataConfig(), model)
     assert set(buckets) == {(800, 1088), (1088, 800), (800, 1344), (1344, 800)}
     sizes = [(480, 854), (640, 480), (1, 1000), (500, 500), (3000, 2999)]
-    chosen = order.choose_buckets(MemorySource(sizes), buckets, model)
+    chosen = sampling.choose_buckets(MemorySource(sizes), buckets, model)
     expected = [(800, 1344), (1088, 800), (800, 1344), (800, 1088), (800, 1088)]
     assert [sorted(buckets[i]) for i in chosen] == [sorted(b) for b in expected]
-    assert order.get_buckets(configure(buckets=((64, 96),)), model) == ((64, 96),)
+    assert sampling.get_buckets(configure(buckets=((64, 96),)), model) == ((64, 96),)
     small = ModelConfig(short_side=100, long_side=100)
-    assert order.get_buckets(DataConfig(), small) == ((128, 128),)
+    assert sampling.get_buckets(DataConfig(), small) == ((128, 128),)
 
 
 @given(st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
 def test_default_buckets_hold_any_frame(size):
     for model in (ModelConfig(), MODEL, ModelConfig(convention="detectron")):
-        buckets = order.get_buckets(DataConfig(), model)
-        order.choose_buckets(MemorySource([size]), buckets, model)
+        buckets = sampling.get_buckets(DataConfig(), model)
+        sampling.choose_buckets(MemorySource([size]), buckets, model)
 
 
 def test_a_frame_that_fits_into_no_bucket_is_refused_at_the_start():

@@ -18,7 +18,7 @@ from PIL import Image
 
 from movseg_jax.errors import InputError
 from movseg_jax.train import log as log_module
-from movseg_jax.train import progress
+from movseg_jax.train import throughput
 from movseg_jax.train.log import FILE, KEPT_PICTURES, TIMINGS, Log, read_log
 
 ROOT = Path(__file__).parents[1]
@@ -422,7 +422,7 @@ def test_quiet_prints_nothing(tmp_path, capsys):
 
 
 def test_on_a_terminal_there_is_a_bar(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(throughput.sys.stderr, "isatty", lambda: True, raising=False)
     with opened(tmp_path, 10, quiet=False) as log:
         train(log, 10, 40)
         log.note("a line of its own")

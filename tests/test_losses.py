@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from movseg_jax import losses
-from movseg_jax.targets import AnchorTargets, RoITargets
+from movseg_jax.train import losses
+from movseg_jax.train.targets import AnchorTargets, RoITargets
 
 
 def numbers(*shape, seed=0):

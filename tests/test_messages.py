@@ -5,14 +5,14 @@ import pickle
 from pathlib import Path
 
 import pytest
+from movseg_jax.cli.app.app import main
 
 import movseg_jax
-from movseg_jax import process
-from movseg_jax.cli import main
-from movseg_jax.commands.data import Synth
-from movseg_jax.commands.messages import in_options
-from movseg_jax.commands.video import Flow, Segment
+from movseg_jax.cli.data import Synth
+from movseg_jax.cli.messages import in_options
+from movseg_jax.cli.video import Flow, Segment
 from movseg_jax.errors import InputError
+from movseg_jax.system import process
 from tests import squares
 
 DAMAGED = InputError(

@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from movseg_jax.config import CONVENTIONS, ModelConfig, TargetConfig, TrunkConfig
-from movseg_jax.decoding import pyramid_anchors
-from movseg_jax.detector import Detector
+from movseg_jax.model.decoding import pyramid_anchors
+from movseg_jax.model.detector import Detector
 from movseg_jax.ops.boxes import ANCHOR_WEIGHTS, encode
 from movseg_jax.train.objective import detection_losses
 from movseg_jax.types import Batch, Inputs, Objects

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movseg_jax import paths
 from movseg_jax.errors import InputError
+from movseg_jax.system import paths
 
 
 def compare(a, b):

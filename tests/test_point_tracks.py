@@ -13,7 +13,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.formats.fbms import write_fbms
 from movseg_jax.metrics import point_tracks
 from movseg_jax.metrics.point_tracks import read_point_tracks
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 # Two tracks: of label 3, in the frames 4 and 5; and of label 0, in frame 7.
 LINES = ["50", "2", "3", "2", "1.5 2.25 4", "2 3 5", "0", "1", "0 6.49 7"]

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
-from movseg_jax.preprocessing import preprocess, resized_size, stack
+from movseg_jax.model.inputs import preprocess, resized_size, stack
 
 APPEARANCE = ModelConfig(motion=None)
 DETECTRON = ModelConfig(motion=None, convention="detectron")

@@ -15,7 +15,7 @@ import pytest
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.report.page import MAX_FRAMES, chosen_frames, write_report
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (60, 80)
 HOSTILE = "</script><img src=x onerror=alert(1)>\ud800 & \"'"

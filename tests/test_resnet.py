@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from safetensors.numpy import save_file
 
 from movseg_jax.config import CONVENTIONS, TrunkConfig
-from movseg_jax.convert import convert_weights
+from movseg_jax.convert.models import convert_weights
 from movseg_jax.errors import InputError
 from movseg_jax.nn.fpn import FPN, LEVELS, Trunk, upsample
 from movseg_jax.nn.resnet import ResNet

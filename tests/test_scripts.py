@@ -20,10 +20,10 @@ from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig, load_config
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError
+from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.model.parameters import fresh
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import Detected
-from movseg_jax.segment.detector import TrainedDetector
-from movseg_jax.tracks import Detection, FrameDetections
-from movseg_jax.train.start import fresh
 from movseg_jax.video.reading import Frame
 from tests import layouts
 from tests.squares import make_detector
@@ -348,7 +348,7 @@ def compared(tmp_path, monkeypatch):
                 yield Detected(frame, flow, detections)
 
         videos = iter(source.sequences.values())
-        monkeypatch.setattr(script, "load_detector", lambda model: make_detector())
+        monkeypatch.setattr(script, "load_trained", lambda model: make_detector())
         monkeypatch.setattr(script, "detect_frames", detect_frames)
         return [
             script.measure(videos)

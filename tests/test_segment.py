@@ -18,15 +18,15 @@ from movseg_jax.flow.files import write_flow
 from movseg_jax.flow.folder import FlowFolder
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.images import encode_png, read_ids
-from movseg_jax.segment import job
+from movseg_jax.segment import run
+from movseg_jax.segment.api import segment_video
 from movseg_jax.segment.detecting import detect_frames
-from movseg_jax.segment.folder import WORK
-from movseg_jax.segment.job import Settings, segment_to_folder
-from movseg_jax.segment.video import segment_video
+from movseg_jax.segment.run import Settings, segment_to_folder
+from movseg_jax.segment.run_folder import WORK
+from movseg_jax.system.atomic import locked
 from movseg_jax.track.linking import link
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.video.reading import Frame, read_frames
-from movseg_jax.writing import locked
 from tests.squares import (
     RED,
     SIDE,
@@ -291,13 +291,13 @@ def test_a_signal_stops_a_run_after_a_frame(shots, undisturbed, tmp_path):
 def test_a_signal_also_stops_linking_and_writing(
     shots, undisturbed, tmp_path, monkeypatch, part
 ):
-    original = getattr(job, part)
+    original = getattr(run, part)
 
     def signalled(*args, **options):
         os.kill(os.getpid(), signal.SIGINT)
         return original(*args, **options)
 
-    monkeypatch.setattr(job, part, signalled)
+    monkeypatch.setattr(run, part, signalled)
     summary = segment(shots, tmp_path)
     assert not summary.finished and summary.frames == COUNT
     monkeypatch.undo()
@@ -416,7 +416,7 @@ def test_a_run_killed_while_it_removes_another_can_be_started_again(
         removed.append(path)
         raise Died
 
-    monkeypatch.setattr("movseg_jax.segment.folder.shutil.rmtree", dying)
+    monkeypatch.setattr("movseg_jax.segment.run_folder.shutil.rmtree", dying)
     with pytest.raises(Died):
         segment(shots, out, overwrite=True)
     monkeypatch.undo()
@@ -498,7 +498,7 @@ def test_frames_of_another_size_end_the_video_wherever_it_was_stopped(
         segment(shots, out, make_detector(after(2, die)))
     record = out / WORK / "detections.jsonl"
     with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(job, "link_moving", lambda *_: die())
+        patch.setattr(run, "link_moving", lambda *_: die())
         segment(shots, out)
     assert len(record.read_bytes().splitlines()) == 4
     second = segment(shots, out)
@@ -634,7 +634,7 @@ def test_times_that_no_video_can_have_do_not_matter(shots, tmp_path, monkeypatch
         for frame in read_frames(*args, **options):
             yield dataclasses.replace(frame, time=frame.index * 1e-6)
 
-    monkeypatch.setattr(job, "read_frames", timeless)
+    monkeypatch.setattr(run, "read_frames", timeless)
     assert segment(shots, tmp_path).finished
     assert frame_count(tmp_path / "overlay.mp4") == COUNT
 

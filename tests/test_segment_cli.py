@@ -16,17 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from movseg_jax import cli
+from movseg_jax.cli import app
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
-from movseg_jax.inputs import make_inputs
-from movseg_jax.interrupts import STOPPED
-from movseg_jax.preprocessing import stack
-from movseg_jax.segment.detector import load_detector
-from movseg_jax.segment.folder import WORK
-from movseg_jax.segment.job import segment_to_folder
-from movseg_jax.segment.video import segment_video
-from movseg_jax.weights.files import save_weights
+from movseg_jax.model.inputs import make_inputs, stack
+from movseg_jax.model.loading import load_detector
+from movseg_jax.model.weights import save_weights
+from movseg_jax.segment.api import segment_video
+from movseg_jax.segment.run import segment_to_folder
+from movseg_jax.segment.run_folder import WORK
+from movseg_jax.system.signals import STOPPED
 from tests.squares import background, make_detector, scene, write_images, write_video
 from tests.test_segment import after, results
 
@@ -38,14 +37,14 @@ COMMAND = """
 import resource, sys, time
 import jax
 jax.config.update("jax_platforms", "cpu")
-from movseg_jax.segment import detector
-from movseg_jax import cli
+from movseg_jax.model import loading
+from movseg_jax.cli.app import main
 from tests.squares import make_detector
 pause, limit = float(sys.argv.pop(1)), int(sys.argv.pop(1))
-detector.load_detector = lambda *_, **__: make_detector(lambda: time.sleep(pause))
+loading.load_detector = lambda *_, **__: make_detector(lambda: time.sleep(pause))
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-sys.exit(cli.main())
+sys.exit(main())
 """
 
 
@@ -92,15 +91,15 @@ def frames_done(out):
 def squares(monkeypatch):
     """The command in this process, with a detector of squares."""
     detector = [make_detector()]
-    monkeypatch.setattr("movseg_jax.process.prepare_jax", lambda: None)
+    monkeypatch.setattr("movseg_jax.system.process.prepare_jax", lambda: None)
     monkeypatch.setattr(
-        "movseg_jax.segment.detector.load_detector", lambda *_, **__: detector[0]
+        "movseg_jax.model.loading.load_detector", lambda *_, **__: detector[0]
     )
     return detector
 
 
 def segment(source, out, *options):
-    return cli.main(["segment", str(source), "--out", str(out), "--quiet", *options])
+    return app.main(["segment", str(source), "--out", str(out), "--quiet", *options])
 
 
 # Statuses --------------------------------------------------------------------------
@@ -297,7 +296,7 @@ import resource, sys
 from pathlib import Path
 import jax
 jax.config.update("jax_platforms", "cpu")
-from movseg_jax.segment.job import Settings, segment_to_folder
+from movseg_jax.segment.run import Settings, segment_to_folder
 from tests.squares import make_detector, scene, write_video
 settings = Settings(save=("coco", "mots", "cutouts", "foreground"))
 source = segment_to_folder(sys.argv[1], Path(sys.argv[2]), make_detector(), settings)
@@ -329,7 +328,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory, quick_compilation):
     """Random weights of a small joint model."""
-    from movseg_jax.train.start import fresh
+    from movseg_jax.model.parameters import fresh
 
     config = small_model()
     params = fresh(config, 0)

@@ -8,9 +8,9 @@ import pytest
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.segment.ahead import ahead
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.record import Column, Record
-from movseg_jax.tracks import Detection, FrameDetections
+from movseg_jax.system.prefetch import ahead
 from movseg_jax.video.reading import Frame
 
 ABOUT = {"video": "some video"}

@@ -5,7 +5,7 @@ import typing
 
 import pytest
 
-from movseg_jax.commands.arguments import read_config
+from movseg_jax.cli.arguments import read_config
 from movseg_jax.config import Config, SourceConfig, TrunkConfig
 from movseg_jax.errors import InputError
 

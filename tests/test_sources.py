@@ -13,11 +13,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax import images
-from movseg_jax.data import fbms, selection, video_instances
+from movseg_jax.data import selection
+from movseg_jax.data.annotations import Objects, from_ids
 from movseg_jax.data.building import prepare
 from movseg_jax.data.checking import check
-from movseg_jax.data.joining import join_objects
-from movseg_jax.data.objects import Objects, from_ids
+from movseg_jax.data.datasets import fbms, video_instances
+from movseg_jax.data.datasets.joins import join_objects
 from movseg_jax.data.sources import LAYOUTS, open_layout, open_source
 from movseg_jax.errors import InputError
 from tests import layouts

@@ -11,8 +11,10 @@ import pytest
 from movseg_jax.config import Config, StartConfig, load_config
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.sources import open_layout
+from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.weights import Weights
 from movseg_jax.train.freezing import paths, trains
-from movseg_jax.train.start import Part, find, parameter_shapes
+from movseg_jax.train.initialise import find
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FILES = sorted(CONFIGS.rglob("*.py"))
@@ -46,15 +48,15 @@ def shapes_of(model):
 
 
 @functools.cache
-def read(source) -> Part:
+def read(source) -> Weights:
     """What a stage leaves behind, as shapes; ImageNet's trunk has no FPN."""
     files = {"resnet50": "appearance_coco", "resnet50v2": "default/appearance"}
     if source.startswith("weights/"):
         model = load(files[Path(source).stem]).model
         resnet = shapes_of(model)["appearance"]["resnet"]
-        return Part(source, {"appearance": {"resnet": resnet}}, model, "")
+        return Weights({"appearance": {"resnet": resnet}}, model, {}, "", source)
     model = load(source.removeprefix("runs/")).model
-    return Part(source, shapes_of(model), model, "")
+    return Weights(shapes_of(model), model, {}, "", source)
 
 
 @functools.cache

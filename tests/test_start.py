@@ -10,9 +10,10 @@ import pytest
 
 from movseg_jax.config import ModelConfig, StartConfig, TrunkConfig
 from movseg_jax.errors import InputError
+from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.weights import save_weights
 from movseg_jax.train.freezing import paths
-from movseg_jax.train.start import find, parameter_shapes, read, start
-from movseg_jax.weights.files import save_weights
+from movseg_jax.train.initialise import find, read_weights, start
 
 TRUNK = TrunkConfig(depth=14, width=8, last_level=2)
 JOINT = ModelConfig(
@@ -65,7 +66,7 @@ def begin(folder):
         plain = {"convention": "continuous", "flow_encoding": "direct"}
         shapes = dataclasses.replace(config, **plain)
         named = _name(folder, sources)
-        return find(config, StartConfig(**named), shapes_of(shapes), read)
+        return find(config, StartConfig(**named), shapes_of(shapes), read_weights)
 
     return begin
 
@@ -249,7 +250,7 @@ def test_what_does_not_fit_is_refused(begin, config, sources, message):
 @pytest.mark.parametrize("name", ["nothing.safetensors", "nothing"])
 def test_missing_weights_are_changed(tmp_path, name):
     with pytest.raises(InputError, match=r"no such file|neither weights"):
-        read(str(tmp_path / name))
+        read_weights(str(tmp_path / name))
 
 
 def test_motion_may_see_flow_encoded_otherwise_than_colours(begin):

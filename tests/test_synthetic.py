@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from movseg_jax.data.synthetic.config import SceneConfig
-from movseg_jax.data.synthetic.layout import all_surfaces
-from movseg_jax.data.synthetic.render import render_clip, render_frame
-from movseg_jax.data.synthetic.source import SyntheticSource
-from movseg_jax.data.synthetic.staging import make_scene
+from movseg_jax.data.datasets.synthetic import SyntheticSource
 from movseg_jax.errors import InputError
+from movseg_jax.scenes.layout import all_surfaces
+from movseg_jax.scenes.render import render_clip, render_frame
+from movseg_jax.scenes.scene_config import SceneConfig
+from movseg_jax.scenes.staging import make_scene
 
 # What only the surfaces' motion changes: a frame is the one before, warped.
 PLAIN = SceneConfig(

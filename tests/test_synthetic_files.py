@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from movseg_jax.data.synthetic.clips import write_clips
-from movseg_jax.data.synthetic.config import SceneConfig
-from movseg_jax.data.synthetic.library import Library, read_library
-from movseg_jax.data.synthetic.render import render_frame
-from movseg_jax.data.synthetic.staging import make_scene
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import read_flow
 from movseg_jax.images import encode_jpeg, read_ids, read_rgb
+from movseg_jax.scenes.clips import write_clips
+from movseg_jax.scenes.library import Library, read_library
+from movseg_jax.scenes.render import render_frame
+from movseg_jax.scenes.scene_config import SceneConfig
+from movseg_jax.scenes.staging import make_scene
 
 CONFIG = SceneConfig(size=(48, 80), frames=3, movers=(1, 2), distractors=(0, 3))
 SHARED = Path(__file__).parents[2] / "shared" / "data"

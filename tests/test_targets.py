@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from movseg_jax import targets
 from movseg_jax.ops import boxes as box_ops
+from movseg_jax.train import targets
 from movseg_jax.types import Objects, Proposals
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -19,10 +19,10 @@ from scipy.optimize import linear_sum_assignment
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.errors import InputError
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.linking import Linker, link, link_back
 from movseg_jax.track.links import Links, TrackedFrames, to_tracked_frame
 from movseg_jax.track.moving import drop_resting
-from movseg_jax.tracks import Detection, FrameDetections
 
 EMPTY = FrameDetections((), ())
 NAN = float("nan")

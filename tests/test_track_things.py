@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_histogram, colour_similarity
 from movseg_jax.track.joining import join_tracks
 from movseg_jax.track.linking import Linker, link, link_back
 from movseg_jax.track.links import Links, to_tracked_frame
 from movseg_jax.track.moving import drop_resting
 from movseg_jax.track.objects import MATURE, Expected, find_objects
-from movseg_jax.tracks import Detection, FrameDetections
 
 SIZE = (60, 120)
 DEFAULT = TrackConfig()

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.compared import ComparedFrame
+from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
 from movseg_jax.metrics.davis17 import davis17_unsupervised
 from movseg_jax.metrics.track_shapes import enclosed, measure_shapes, shape_numbers
@@ -23,7 +23,7 @@ from movseg_jax.metrics.tracking import (
     tracking,
     tracking_numbers,
 )
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 from tests.sequences import sequences
 
 GOLDEN = Path(__file__).parent / "golden" / "tracking.npz"

@@ -24,11 +24,11 @@ from movseg_jax.config import (
     TrunkConfig,
 )
 from movseg_jax.errors import InputError
+from movseg_jax.model.weights import load_weights
 from movseg_jax.train.checkpoints import Checkpoints
 from movseg_jax.train.log import TIMINGS, read_log
 from movseg_jax.train.loop import WEIGHTS, best_params, claimed, train
 from movseg_jax.train.step import TrainState
-from movseg_jax.weights.files import load_weights
 from tests.memory import MemorySource
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -163,7 +163,7 @@ def test_a_finished_run_says_so_and_changes_nothing(reference):
 
 @pytest.mark.slow
 def test_what_is_frozen_is_as_it_was_at_the_start(reference):
-    from movseg_jax.train.start import fresh
+    from movseg_jax.model.parameters import fresh
 
     config = make_config()
     begun, trained = fresh(config.model, config.seed), load_weights(reference / WEIGHTS)

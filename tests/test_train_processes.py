@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 
 from movseg_jax.config import SourceConfig
-from movseg_jax.data.synthetic.clips import write_clips
-from movseg_jax.data.synthetic.config import SceneConfig
+from movseg_jax.model.weights import RUN_WEIGHTS
+from movseg_jax.scenes.clips import write_clips
+from movseg_jax.scenes.scene_config import SceneConfig
+from movseg_jax.system.stopping import STOPPED
 from movseg_jax.train import parallel
 from movseg_jax.train.checkpoints import Checkpoints, restore_params
 from movseg_jax.train.log import read_log
-from movseg_jax.train.loop import WEIGHTS, train
-from movseg_jax.train.stopping import STOPPED
+from movseg_jax.train.loop import train
 from tests.memory import MemorySource
 from tests.test_train_loop import (
     STEPS,
@@ -232,7 +233,7 @@ def test_two_processes_do_what_one_does(one, two):
 def test_the_first_process_alone_writes(two):
     assert trained_steps(two) == list(range(1, STEPS + 1))
     names = {path.name for path in two.iterdir()} - {"pictures", ".lock"}
-    weights = {WEIGHTS, Path(WEIGHTS).with_suffix(".json").name}
+    weights = {RUN_WEIGHTS, Path(RUN_WEIGHTS).with_suffix(".json").name}
     assert names == {"config.json", "log.jsonl", "checkpoints"} | weights
 
 
@@ -270,7 +271,7 @@ def test_a_signal_to_one_process_stops_both_and_they_go_on(two, tmp_path):
     assert all(f"stopped at step {stopped};" in text for text in texts)
     run_two("train", workdir)
     assert rows(workdir) == rows(two)
-    assert (workdir / WEIGHTS).read_bytes() == (two / WEIGHTS).read_bytes()
+    assert (workdir / RUN_WEIGHTS).read_bytes() == (two / RUN_WEIGHTS).read_bytes()
 
 
 def test_an_error_in_one_process_ends_both(tmp_path):
@@ -316,7 +317,7 @@ def test_the_command_line_trains_stops_and_goes_on_with_two_processes(tmp_path):
         arguments = ["train", "configs/tiny.py", *small.split(), *more, "--quiet"]
         arguments += ["--workdir", workdir, "--data-dir", tmp_path, "--processes", 2]
         arguments += ["--coordinator", f"127.0.0.1:{port}", "--process"]
-        code = "import sys; from movseg_jax.cli import main; sys.exit(main())"
+        code = "import sys; from movseg_jax.cli.app import main; sys.exit(main())"
         commands = [["-c", code, *arguments, index] for index in range(2)]
         folder = tmp_path / "texts"
         return run_commands(commands, folder, settings(1), statuses, meanwhile)
@@ -337,7 +338,7 @@ def test_the_command_line_trains_stops_and_goes_on_with_two_processes(tmp_path):
     texts = run([0, 0])
     assert all("finished, 40 steps" in text for text in texts)
     assert trained_steps(workdir) == list(range(1, 41))
-    assert (workdir / WEIGHTS).exists()
+    assert (workdir / RUN_WEIGHTS).exists()
 
 
 if __name__ == "__main__":

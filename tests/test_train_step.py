@@ -6,9 +6,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from movseg_jax.errors import InputError
-from movseg_jax.losses import Term
 from movseg_jax.train import parallel
 from movseg_jax.train.freezing import join, paths, split, trains
+from movseg_jax.train.losses import Term
 from movseg_jax.train.step import Step, TrainState
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)

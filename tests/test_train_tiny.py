@@ -8,8 +8,8 @@ import jax
 import pytest
 
 from movseg_jax.config import load_config
-from movseg_jax.data.synthetic.clips import write_clips
-from movseg_jax.data.synthetic.config import SceneConfig
+from movseg_jax.scenes.clips import write_clips
+from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.train.loop import open_sources, train
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.py"

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax import masks, viz
+from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.video import overlay
 from movseg_jax.video.reading import Frame
 from tests.timing import processor_seconds
 
@@ -41,14 +42,14 @@ def inner(mask, by=3):
 
 
 def blended(frame, id):
-    mixed = frame.astype(np.float64) / 2 + np.array(viz.track_colour(id)) / 2
+    mixed = frame.astype(np.float64) / 2 + np.array(overlay.track_colour(id)) / 2
     return mixed
 
 
 def test_a_mask_is_the_mean_of_frame_and_colour_and_the_frame_stays():
     frame, mask = noise(), rectangle(40, 90, 30, 100)
     before = frame.copy()
-    drawn = viz.draw_tracks(frame, tracked(sighting(3, mask)))
+    drawn = overlay.draw_tracks(frame, tracked(sighting(3, mask)))
     box = inner(mask)
     assert np.abs(drawn[box] - blended(frame, 3)[box]).max() <= 0.5
     assert_array_equal(drawn[100:], frame[100:])
@@ -59,9 +60,9 @@ def test_a_mask_is_the_mean_of_frame_and_colour_and_the_frame_stays():
 
 def test_masks_of_training_are_drawn_like_those_of_tracks_but_without_labels():
     frame, mask = noise(), rectangle(40, 90, 30, 100)
-    drawn = viz.draw_masks(frame, [mask])
+    drawn = overlay.draw_masks(frame, [mask])
     assert_array_equal(drawn[:40], frame[:40])
-    with_label = viz.draw_tracks(frame, tracked(sighting(1, mask)))
+    with_label = overlay.draw_tracks(frame, tracked(sighting(1, mask)))
     assert_array_equal(drawn[40:], with_label[40:])
     assert (with_label[:40] != frame[:40]).any()
 
@@ -73,15 +74,15 @@ def test_what_is_painted_later_hides_what_is_below():
     box = inner(above)
     for moving in (True, False):
         top = sighting(2, above, moving=moving)
-        both = viz.draw_tracks(frame, tracked(sighting(1, below), top))
-        alone = viz.draw_tracks(frame, tracked(top))
+        both = overlay.draw_tracks(frame, tracked(sighting(1, below), top))
+        alone = overlay.draw_tracks(frame, tracked(top))
         assert_array_equal(both[box], alone[box])
 
 
 def test_what_stands_still_is_hatched():
     frame, mask = noise(), rectangle(40, 100, 30, 130)
     stopped = tracked(sighting(1, mask, moving=False))
-    drawn, box = viz.draw_tracks(frame, stopped), inner(mask)
+    drawn, box = overlay.draw_tracks(frame, stopped), inner(mask)
     same = (drawn[box] == frame[box]).all(axis=-1)
     mixed = (np.abs(drawn[box] - blended(frame, 1)[box]) <= 0.5).all(axis=-1)
     assert (same | mixed).all()
@@ -90,10 +91,10 @@ def test_what_stands_still_is_hatched():
 
 def test_labels_tell_the_motion_where_it_is_known():
     mask = rectangle(40, 90, 30, 100)
-    assert viz.label_text(sighting(7, mask)) == "7"
-    assert viz.label_text(sighting(7, mask), why=True) == "7: 2.3 px"
+    assert overlay.label_text(sighting(7, mask)) == "7"
+    assert overlay.label_text(sighting(7, mask), why=True) == "7: 2.3 px"
     unknown = sighting(7, mask, motion=float("nan"))
-    assert viz.label_text(unknown, why=True) == "7: ? px"
+    assert overlay.label_text(unknown, why=True) == "7: ? px"
 
 
 @pytest.mark.parametrize("scale", [1, 4])
@@ -101,7 +102,7 @@ def test_labels_grow_with_the_frame(scale):
     size = (270 * scale, 480 * scale)
     frame = np.zeros((*size, 3), np.uint8)
     mask = rectangle(100 * scale, 200 * scale, 100 * scale, 300 * scale, size)
-    drawn = viz.draw_tracks(frame, tracked(sighting(1, mask), size=size))
+    drawn = overlay.draw_tracks(frame, tracked(sighting(1, mask), size=size))
     rows = np.flatnonzero((drawn[: 99 * scale] > 0).any(axis=(1, 2)))
     assert 11 * scale / 2 <= len(rows) <= 16 * scale
 
@@ -111,33 +112,33 @@ def test_labels_grow_with_the_frame(scale):
 )
 def test_at_the_edges_of_the_frame_labels_stay_inside(box):
     frame = np.zeros((*SIZE, 3), np.uint8)
-    drawn = viz.draw_tracks(frame, tracked(sighting(12, rectangle(*box))), why=True)
-    plate = (drawn == viz.track_colour(12)).all(axis=-1)
+    drawn = overlay.draw_tracks(frame, tracked(sighting(12, rectangle(*box))), why=True)
+    plate = (drawn == overlay.track_colour(12)).all(axis=-1)
     assert plate.sum() > 50
 
 
 def test_colours_belong_to_ids_and_are_never_black():
-    colours = [viz.track_colour(id) for id in range(1, 256)]
+    colours = [overlay.track_colour(id) for id in range(1, 256)]
     assert len(set(colours)) == 255 and (0, 0, 0) not in colours
-    assert viz.track_colour(256) == viz.track_colour(1)
+    assert overlay.track_colour(256) == overlay.track_colour(1)
 
 
 def test_no_tracks_an_empty_mask_and_a_tiny_frame_can_be_drawn():
     frame = noise()
     empty = sighting(1, np.zeros(SIZE, bool), moving=False)
-    assert_array_equal(viz.draw_tracks(frame, tracked()), frame)
-    assert_array_equal(viz.draw_tracks(frame, tracked(empty)), frame)
+    assert_array_equal(overlay.draw_tracks(frame, tracked()), frame)
+    assert_array_equal(overlay.draw_tracks(frame, tracked(empty)), frame)
     one = sighting(1, np.ones((1, 1), bool))
-    drawn = viz.draw_tracks(noise((1, 1)), tracked(one, size=(1, 1)))
+    drawn = overlay.draw_tracks(noise((1, 1)), tracked(one, size=(1, 1)))
     assert drawn.shape == (1, 1, 3)
 
 
 def test_frames_and_masks_of_other_sizes_are_refused():
     with pytest.raises(InputError, match=r"'00000': is uint8 \(9, 9, 3\)"):
-        viz.draw_tracks(noise((9, 9)), tracked())
+        overlay.draw_tracks(noise((9, 9)), tracked())
     wrong = sighting(1, rectangle(0, 2, 0, 2, (9, 9)))
     with pytest.raises(InputError, match=r"mask of size \(9, 9\)"):
-        viz.draw_tracks(noise(), tracked(wrong))
+        overlay.draw_tracks(noise(), tracked(wrong))
 
 
 def test_five_objects_are_drawn_faster_than_their_masks_are_blended_plainly():
@@ -153,7 +154,7 @@ def test_five_objects_are_drawn_faster_than_their_masks_are_blended_plainly():
             mask = masks.decode(shown.mask)
             drawn[mask] = np.rint(blended(frame, shown.id)[mask])
 
-    ours = processor_seconds(lambda: viz.draw_tracks(frame, tracks, why=True), 10)
+    ours = processor_seconds(lambda: overlay.draw_tracks(frame, tracks, why=True), 10)
     assert ours < 0.5 * processor_seconds(plainly, 10)
 
 
@@ -171,7 +172,7 @@ def test_the_video_shows_the_masks_and_odd_sizes_are_padded(tmp_path):
     frame = np.full((*size, 3), 200, np.uint8)
     tracks = [tracked(sighting(1, mask), size=size), tracked(size=size)]
     images = [frame, Frame(1, "00001", frame, 0.1)]  # Both kinds are taken.
-    viz.write_overlay(images, tracks, tmp_path / "o.mp4", 10)
+    overlay.write_overlay(images, tracks, tmp_path / "o.mp4", 10)
     first, second = decoded(tmp_path / "o.mp4")
     assert first.shape == (62, 100, 3)
     difference = first[45, 50].astype(int) - second[45, 50]
@@ -180,7 +181,7 @@ def test_the_video_shows_the_masks_and_odd_sizes_are_padded(tmp_path):
 
 def test_without_fps_frames_are_shown_at_their_times(tmp_path):
     tracks = [tracked(at=at) for at in (0.0, 0.5, 2.0)]
-    viz.write_overlay([noise()] * 3, tracks, tmp_path / "o.mp4", None)
+    overlay.write_overlay([noise()] * 3, tracks, tmp_path / "o.mp4", None)
     with av.open(tmp_path / "o.mp4") as container:
         times = [f.time for f in container.decode(video=0)]
     assert times == pytest.approx([0, 0.5, 2])
@@ -198,7 +199,7 @@ def test_other_numbers_of_frames_than_of_tracks_are_refused(
     tmp_path, frames, tracks, message
 ):
     with pytest.raises(InputError, match=message):
-        viz.write_overlay(
+        overlay.write_overlay(
             [noise()] * frames, [tracked()] * tracks, tmp_path / "o.mp4", 10
         )
     assert not list(tmp_path.iterdir())

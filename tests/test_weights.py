@@ -14,8 +14,8 @@ from numpy.testing import assert_array_equal
 
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
-from movseg_jax.weights import files
-from movseg_jax.weights.files import load_weights, save_weights
+from movseg_jax.model import weights
+from movseg_jax.model.weights import load_weights, save_weights
 
 CONFIG = ModelConfig(motion=None, appearance=TrunkConfig(depth=14, width=8))
 PARAMS = {
@@ -63,7 +63,7 @@ def test_parameters_stored_in_another_precision_load_as_float32(dtype, tmp_path)
 
 def test_the_card_says_what_and_how_many(saved):
     card = json.loads(saved.with_suffix(".json").read_text())
-    assert card["format"] == files.FORMAT
+    assert card["format"] == weights.FORMAT
     assert card["parameters"] == 10
     assert card["model"]["appearance"]["depth"] == 14
     assert len(card["sha256"]) == 64
@@ -108,14 +108,14 @@ def test_a_failing_disk_leaves_no_half_file(tmp_path, monkeypatch):
 
 
 def test_a_crash_between_the_two_files_is_seen(saved, monkeypatch):
-    write = files.write_file
+    write = weights.write_file
 
     def crash(path, data):
         if path.suffix == ".json":
             raise KeyboardInterrupt
         write(path, data)
 
-    monkeypatch.setattr(files, "write_file", crash)
+    monkeypatch.setattr(weights, "write_file", crash)
     with pytest.raises(KeyboardInterrupt):
         save_weights(saved, {"w": np.ones(1)}, CONFIG, CARD, overwrite=True)
     with pytest.raises(InputError, match=r"tiny\.safetensors: damaged"):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from safetensors.numpy import save as save_safetensors
 
+from movseg_jax.convert import foreign, pickle_machine
+from movseg_jax.convert.foreign import read_file, read_tensors
 from movseg_jax.errors import InputError
-from movseg_jax.weights import foreign, pickles
-from movseg_jax.weights.foreign import read_file, read_tensors
 
 GOLDEN = Path(__file__).parent / "golden"
 ARRAYS = {
@@ -413,6 +413,6 @@ def test_a_mutated_file_is_an_error_or_reads_as_no_more_than_it_holds(
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_error_or_a_value(data):
     try:
-        pickles.read_pickle(io.BytesIO(data), "bytes")
+        pickle_machine.read_pickle(io.BytesIO(data), "bytes")
     except InputError:
         pass

@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from movseg_jax.errors import InputError
-from movseg_jax.writing import locked, whole_file
+from movseg_jax.system.atomic import locked, whole_file
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from movseg_jax.writing import locked
+from movseg_jax.system.atomic import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

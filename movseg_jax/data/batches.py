@@ -16,7 +16,7 @@ from movseg_jax.data import transforms
 from movseg_jax.data.example import Example
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import encode_flow
-from movseg_jax.preprocessing import normalise, resized_size, stack
+from movseg_jax.model.inputs import normalise, resized_size, stack
 from movseg_jax.types import Batch, Inputs, Objects
 
 # Cells of a mask's grid, per side. A target is 28x28 cells over a RoI; a RoI that has

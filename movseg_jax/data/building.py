@@ -22,9 +22,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
-from movseg_jax.bars import progress_bar
+from movseg_jax.data.annotations import Objects, to_json
 from movseg_jax.data.example import Source
-from movseg_jax.data.objects import Objects, to_json
 from movseg_jax.data.prepared import (
     DATASET,
     FORMAT,
@@ -40,6 +39,7 @@ from movseg_jax.flow.cache import cached
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.files import encode_kitti
 from movseg_jax.images import read_rgb
+from movseg_jax.system.progress import progress_bar
 
 try:
     import fcntl

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from movseg_jax.data.coco import Coco
+from movseg_jax.data.datasets.coco import Coco
 from movseg_jax.data.frames import Frame, read_frame_flow
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, mask_size
-from movseg_jax.paths import list_images
+from movseg_jax.system.paths import list_images
 
 MAX_PROBLEMS = 50
 

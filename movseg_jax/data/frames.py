@@ -14,14 +14,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
+from movseg_jax.data.annotations import Convention, Objects, Size, from_ids
 from movseg_jax.data.example import Example
-from movseg_jax.data.listings import read_bytes
-from movseg_jax.data.objects import Convention, Objects, Size, from_ids
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import SUFFIXES, read_flow
 from movseg_jax.images import MAX_BYTES, image_size, read_ids, read_rgb
-from movseg_jax.mask_images import VOID, MaskVideo, present_ids
-from movseg_jax.paths import list_images
+from movseg_jax.masks.id_images import VOID, MaskVideo, present_ids
+from movseg_jax.system.bounded import read_bytes
+from movseg_jax.system.paths import list_images
 
 
 @runtime_checkable

@@ -17,12 +17,11 @@ import grain
 import numpy as np
 
 from movseg_jax.config import DataConfig, ModelConfig
-from movseg_jax.data import batches, order, transforms
+from movseg_jax.data import batches, sampling, transforms
 from movseg_jax.data.example import Example, Source
-from movseg_jax.data.workers import Reader
+from movseg_jax.data.grain_workers import Reader
 from movseg_jax.errors import InputError
-from movseg_jax.inputs import make_inputs
-from movseg_jax.preprocessing import stack
+from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.types import Batch, Inputs
 
 REPLACEMENTS = 10  # Tried for a damaged example before it is an error all the same.
@@ -70,7 +69,7 @@ class Loader(Iterator[Batch]):
         host_count: int = 1,
         start_step: int = 0,
     ):
-        order.check_sources(sources, config, model)
+        sampling.check_sources(sources, config, model)
         if config.batch_size % host_count:
             raise InputError(
                 f"A batch of {config.batch_size} images (DataConfig.batch_size) cannot "
@@ -84,12 +83,14 @@ class Loader(Iterator[Batch]):
         share = config.batch_size // host_count
         self._rows = slice(host_index * share, (host_index + 1) * share)
         self._sources = tuple(sources)
-        self._order = order.training_order(sources, config, model, seed)
+        self._order = sampling.training_order(sources, config, model, seed)
         self._batches = self._order.map(
             _ReadBatch(self._sources, config, model, seed, self._rows)
         )
         self._config = config
-        self._fingerprint = order.fingerprint(self._order, sources, config, model, seed)
+        self._fingerprint = sampling.fingerprint(
+            self._order, sources, config, model, seed
+        )
         self._step = start_step
         self._reader: Reader | None = None
         self._damaged: dict[str, None] = {}  # A set that keeps its order.
@@ -206,8 +207,8 @@ def evaluation_batches(
     Raises:
         InputError: An example is damaged, or fits into no bucket.
     """
-    buckets = order.get_buckets(config, model)
-    chosen = order.choose_buckets(source, buckets, model)
+    buckets = sampling.get_buckets(config, model)
+    chosen = sampling.choose_buckets(source, buckets, model)
     needed = np.array(source.has_flow, bool) | (model.motion is None)
     groups: list[tuple[int, list[int]]] = []
     for number in np.flatnonzero(needed).tolist():
@@ -251,7 +252,7 @@ class _ReadBatch:
     seed: int
     rows: slice
 
-    def __call__(self, step: order.Step) -> _Read:
+    def __call__(self, step: sampling.Step) -> _Read:
         examples, damaged = [], []
         first = step.number * self.config.batch_size + self.rows.start
         for i, (k, number) in enumerate(step.rows[self.rows].tolist()):
@@ -288,8 +289,8 @@ class _ReadBatch:
 
     def _choose(self, k, bucket, rng):
         """Any example of the same source and bucket."""
-        buckets = order.get_buckets(self.config, self.model)
-        chosen = order.choose_buckets(self.sources[k], buckets, self.model)
+        buckets = sampling.get_buckets(self.config, self.model)
+        chosen = sampling.choose_buckets(self.sources[k], buckets, self.model)
         return int(rng.choice(np.flatnonzero(chosen == buckets.index(bucket))))
 
 

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from movseg_jax.data.annotations import Objects, Size, from_json
 from movseg_jax.data.example import Example
 from movseg_jax.data.frames import check_size, ranges
-from movseg_jax.data.listings import read_json
-from movseg_jax.data.objects import Objects, Size, from_json
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, read_deep_rgb, read_rgb
+from movseg_jax.system.bounded import read_json
 
 FORMAT = 1  # Of metadata.json and records; another number is refused.
 DATASET = "movseg"  # TFDS' name of all of them.

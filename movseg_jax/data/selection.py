@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from movseg_jax.data.annotations import Objects, Size
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.frames import ranges
-from movseg_jax.data.objects import Objects, Size
 from movseg_jax.errors import InputError
 from movseg_jax.images import encode_png
 

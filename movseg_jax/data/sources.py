@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from movseg_jax.data.coco import Coco, CocoClasses
-from movseg_jax.data.davis import Davis2016, Davis2017
+from movseg_jax.data.datasets.coco import Coco, CocoClasses
+from movseg_jax.data.datasets.davis import Davis2016, Davis2017
+from movseg_jax.data.datasets.fbms import Fbms, Fbms3d
+from movseg_jax.data.datasets.flyingthings3d import FlyingThings3d
+from movseg_jax.data.datasets.folders import Folder, Rendered
+from movseg_jax.data.datasets.video_instances import VideoInstances
+from movseg_jax.data.datasets.youtube_vos import YoutubeVos, YtvosMoving
 from movseg_jax.data.example import Source
-from movseg_jax.data.fbms import Fbms, Fbms3d
-from movseg_jax.data.flyingthings3d import FlyingThings3d
-from movseg_jax.data.folders import Folder, Rendered
 from movseg_jax.data.frames import Frame, FrameSource
 from movseg_jax.data.prepared import find_prepared, plain_options
-from movseg_jax.data.video_instances import VideoInstances
-from movseg_jax.data.youtube_vos import YoutubeVos, YtvosMoving
 from movseg_jax.errors import InputError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from movseg_jax.errors import InputError
-from movseg_jax.formats.reading import read_json
+from movseg_jax.formats.parsing import read_json
 from movseg_jax.metrics.coco_results import evaluate_coco
 
 MAX_BYTES = 2**30  # Of a file; COCO's largest has half as many.

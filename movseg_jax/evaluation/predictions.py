@@ -17,12 +17,12 @@ from movseg_jax.errors import InputError
 from movseg_jax.evaluation.track_files import paint_points
 from movseg_jax.evaluation.truth import TruthSequence, check_lossless, listed
 from movseg_jax.formats.conversion import read_tracks
+from movseg_jax.formats.parsing import Recorded
 from movseg_jax.formats.pictures import MaskFolder
-from movseg_jax.formats.reading import Recorded
 from movseg_jax.images import image_size
-from movseg_jax.metrics.compared import ComparedFrame
+from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.point_tracks import read_point_tracks
-from movseg_jax.paths import list_images
+from movseg_jax.system.paths import list_images
 
 Kind = Literal["masks", "tracks.json", ".json", ".npz", ".dat"]
 SUFFIXES: Mapping[str, Kind] = {".json": ".json", ".npz": ".npz", ".dat": ".dat"}

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from movseg_jax.evaluation.groups import (
+from movseg_jax.evaluation.metric_sets import (
     DAVIS16,
     DETECTION,
     FOREGROUND,

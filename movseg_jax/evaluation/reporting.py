@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.job import Measured
-from movseg_jax.evaluation.page import make_page
+from movseg_jax.evaluation.evaluate import Measured
+from movseg_jax.evaluation.metrics_page import make_page
 from movseg_jax.evaluation.results import summarise, to_json
 from movseg_jax.evaluation.tables import to_text
-from movseg_jax.writing import make_folder, write_file
+from movseg_jax.system.atomic import make_folder, write_file
 
 MAX_WORST = 200  # Frames on a page.
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from movseg_jax.evaluation import bootstrap
-from movseg_jax.evaluation.groups import Context, Group, Number
-from movseg_jax.evaluation.job import Measured
+from movseg_jax.evaluation.evaluate import Measured
+from movseg_jax.evaluation.metric_sets import Context, Group, Number
 from movseg_jax.evaluation.protocols import Protocol
-from movseg_jax.metrics.compared import SequenceScore
+from movseg_jax.metrics.base import SequenceScore
 
 APART = 10  # Of the frames of a sequence, the fewest parts between two that are shown.
 MOST_OF_ONE = 3  # Frames of a sequence that are shown.

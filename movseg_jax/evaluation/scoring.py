@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.groups import Context, Settings
+from movseg_jax.evaluation.metric_sets import Context, Settings
 from movseg_jax.evaluation.predictions import (
     FLAT,
     Digest,
@@ -18,12 +18,12 @@ from movseg_jax.evaluation.predictions import (
 from movseg_jax.evaluation.protocols import PROTOCOLS, Protocol
 from movseg_jax.evaluation.track_files import digest_points, paint_points
 from movseg_jax.evaluation.truth import FrameTruth, TruthSequence, update_digest
+from movseg_jax.formats.parsing import Recorded
 from movseg_jax.formats.pictures import MaskFolder
-from movseg_jax.formats.reading import Recorded
-from movseg_jax.metrics.compared import ComparedFrame, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, SequenceScore
 from movseg_jax.metrics.point_tracks import read_point_tracks
-from movseg_jax.notes import notes_kept
-from movseg_jax.tracks import TrackedFrame
+from movseg_jax.results import TrackedFrame
+from movseg_jax.system.notes import notes_kept
 
 FOREGROUND = 255  # What masks that tell no objects apart hold, beside 0.
 

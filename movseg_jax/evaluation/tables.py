@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from movseg_jax.evaluation.groups import DETECTION, TRACKING, Group, Number
-from movseg_jax.evaluation.job import Measured
+from movseg_jax.evaluation.evaluate import Measured
+from movseg_jax.evaluation.metric_sets import DETECTION, TRACKING, Group, Number
 from movseg_jax.evaluation.predictions import FLAT
 from movseg_jax.evaluation.results import LEFT_OUT, Results
 from movseg_jax.metrics.reference import COUNTS, reference_results

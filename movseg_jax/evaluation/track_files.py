@@ -10,8 +10,8 @@ import numpy as np
 
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.truth import TruthSequence
+from movseg_jax.formats.parsing import Recorded
 from movseg_jax.formats.pictures import sightings_of
-from movseg_jax.formats.reading import Recorded
 from movseg_jax.metrics.point_tracks import PointTracks
 
 

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
-from movseg_jax.data.fbms import LabelledFrame
+from movseg_jax.data.datasets.fbms import LabelledFrame
+from movseg_jax.data.datasets.joins import JoinedAnnotation, read_joins
+from movseg_jax.data.datasets.listings import list_folders
 from movseg_jax.data.frames import Annotation, IdImage, check_size, id_images
-from movseg_jax.data.joining import JoinedAnnotation, read_joins
-from movseg_jax.data.listings import list_folders
 from movseg_jax.data.prepared import plain_options
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, mask_size
-from movseg_jax.paths import list_images
+from movseg_jax.system.paths import list_images
 
 SHOWN = 10  # Names in a message.
 

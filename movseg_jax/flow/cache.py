@@ -14,7 +14,7 @@ import numpy as np
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import FlowEstimator, OpenCVEstimator, check_frames
 from movseg_jax.flow.files import encode_npz, read_flow
-from movseg_jax.writing import write_file
+from movseg_jax.system.atomic import write_file
 
 ENTRY = re.compile(r"[0-9a-f]{40}\.npz")
 LEFT_OVER = re.compile(r"\.[0-9a-f]{40}\.npz\.[0-9a-f]+\.tmp")  # Of a killed writer.

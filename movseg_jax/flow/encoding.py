@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from movseg_jax.errors import InputError
-from movseg_jax.flow.camera import residual_flow
+from movseg_jax.flow.global_motion import residual_flow
 
 WAYS = ("direct", "paper", "relative", "residual")
 

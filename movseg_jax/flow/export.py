@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from movseg_jax.errors import InputError
+from movseg_jax.flow.colour_wheel import flow_picture
 from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, write_flow
-from movseg_jax.flow.pictures import flow_picture
 from movseg_jax.images import encode_png
-from movseg_jax.paths import inside
-from movseg_jax.writing import write_file
+from movseg_jax.system.atomic import write_file
+from movseg_jax.system.paths import inside
 
 SETTINGS = "flow.json"
 OWN = "all_flow_is_ours"  # There: no --overwrite took a folder of other files over.

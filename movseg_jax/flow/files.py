@@ -25,7 +25,8 @@ from movseg_jax.images import (
     read_header,
     read_rgb,
 )
-from movseg_jax.writing import write_file
+from movseg_jax.system.atomic import write_file
+from movseg_jax.system.bounded import read_bytes
 
 SUFFIXES = (".flo", ".pfm", ".png", ".npz", ".npy")
 MAGNITUDES = "_magnitude_minmax.txt"  # After the stem; the authors' PNGs need it.
@@ -80,7 +81,7 @@ def read_flow_valid(
             f"{path}: is no flow file by its name; expected one of "
             f"{', '.join(SUFFIXES)}."
         )
-    flow, valid = reader(path, _read_bytes(path))
+    flow, valid = reader(path, read_bytes(path, MAX_BYTES, "flow.files.MAX_BYTES"))
     known = ~_is_longer(flow, UNKNOWN)
     valid = known if valid is None else known & valid
     if not valid.all():
@@ -146,21 +147,6 @@ def encode_npz(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
     file = io.BytesIO()
     np.savez(file, flow=flow)
     return file.getvalue()
-
-
-def _read_bytes(path):
-    try:
-        if not path.is_file():  # Reading a pipe would wait for ever.
-            raise InputError(f"{path}: there is no such file.")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise InputError(
-                f"{path}: has {size} bytes, expected at most {MAX_BYTES} "
-                "(flow.files.MAX_BYTES)."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}.") from None
 
 
 def _check_pixels(path, height, width):
@@ -348,7 +334,7 @@ def _read_magnitudes(path):
     """The least and the greatest magnitude in an authors' PNG."""
     beside = path.with_name(path.stem + MAGNITUDES)
     try:
-        words = _read_bytes(beside)[:1000].split()
+        words = read_bytes(beside, MAX_BYTES, "flow.files.MAX_BYTES")[:1000].split()
     except InputError as error:
         raise InputError(
             f"{path}: is an 8-bit PNG, in which flow needs the file {beside.name} "

@@ -9,7 +9,7 @@ import numpy as np
 from movseg_jax.errors import InputError
 from movseg_jax.formats.pictures import OpenFrames, with_images
 from movseg_jax.formats.survey import survey, union
-from movseg_jax.tracks import TrackedFrame
+from movseg_jax.results import TrackedFrame
 from movseg_jax.video.writing import VideoWriter
 
 

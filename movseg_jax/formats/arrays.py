@@ -15,14 +15,14 @@ import numpy as np
 
 from movseg_jax import images
 from movseg_jax.errors import InputError
-from movseg_jax.formats import reading
+from movseg_jax.formats import parsing
 from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint, survey
-from movseg_jax.mask_checks import check_ids
-from movseg_jax.mask_images import MAX_ID, VOID, fits_8_bits
-from movseg_jax.notes import note
-from movseg_jax.tracks import Sighting, TrackedFrame
-from movseg_jax.writing import whole_file
+from movseg_jax.images.ids import check_ids
+from movseg_jax.masks.id_images import MAX_ID, VOID, fits_8_bits
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.atomic import whole_file
+from movseg_jax.system.notes import note
 
 KEY = "segmentation"
 
@@ -57,7 +57,7 @@ def write_npz(tracks: Sequence[TrackedFrame], out: Path) -> None:
                 file.write(paint(frame).astype(dtype).tobytes())
 
 
-def read_npz(path: Path) -> reading.Recorded:
+def read_npz(path: Path) -> parsing.Recorded:
     """Reads the array "segmentation", or the only one; holds one frame at a time.
 
     Pixels are whole numbers of any type, or truth values. The format knows only them:
@@ -67,7 +67,7 @@ def read_npz(path: Path) -> reading.Recorded:
     Raises:
         InputError: It is damaged, or its array is not as expected.
     """
-    reading.check_file(path)
+    parsing.check_file(path)
     try:
         with zipfile.ZipFile(path) as archive, _entry(archive, path) as file:
             dtype, (count, height, width) = _header(file, path)
@@ -85,7 +85,7 @@ def read_npz(path: Path) -> reading.Recorded:
     if dtype.itemsize == 1:
         sightings = _without_void(sightings, path)
     sightings = {index: there for index, there in sightings.items() if there}
-    return reading.Recorded(count, (height, width), sightings)
+    return parsing.Recorded(count, (height, width), sightings)
 
 
 def _without_void(
@@ -139,7 +139,7 @@ def _header(
             f"{path}: holds {dtype} {shape}{order}, expected whole numbers of shape "
             "(frames, height, width) in C's order."
         )
-    reading.check_count(shape[0], str(path))
+    parsing.check_count(shape[0], str(path))
     if not 1 <= math.prod(shape[1:]) <= images.MAX_PIXELS:
         raise InputError(
             f"{path}: frames are of size {shape[1:]}, expected at least 1x1 and at "

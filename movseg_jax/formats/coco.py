@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import dialects, reading
+from movseg_jax.formats import dialects, parsing
 from movseg_jax.formats.json_text import info, to_text, write_list
 from movseg_jax.formats.survey import box_of, check_suffix, stem, survey
-from movseg_jax.tracks import Sighting, TrackedFrame
-from movseg_jax.writing import whole_file
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.atomic import whole_file
 
 
 def write_coco(
@@ -53,7 +53,7 @@ def write_coco(
 
 def read_coco(
     data: Any, path: Path, *, sequence: int | str | None = None
-) -> reading.Recorded:
+) -> parsing.Recorded:
     """Reads images as the frames of one video, in order of time.
 
     That is the order of their numbers in the video, of their names, or of the file if
@@ -71,10 +71,10 @@ def read_coco(
             cannot be told, or there is no such video.
     """
     indices, frames = _read_frames(data, sequence, path)
-    rows, by_image = reading.rows(data, "annotations", path), []
+    rows, by_image = parsing.rows(data, "annotations", path), []
     for number, row in enumerate(rows):
         where = f"{path}: annotation {number}"
-        image = reading.integer(row, "image_id", where, low=0)
+        image = parsing.integer(row, "image_id", where, low=0)
         if image not in indices:
             raise InputError(f"{where}: there is no image {image}.")
         if indices[image] is not None:
@@ -82,17 +82,17 @@ def read_coco(
     of_video = [row for _, _, row in by_image]
     tracks = dialects.track_ids(of_video, path)
     unit = dialects.score_unit((row.get("score") for row in of_video), path)
-    reader, pieces = reading.MaskReader(), dialects.Pieces(path)
+    reader, pieces = parsing.MaskReader(), dialects.Pieces(path)
     for (where, index, row), track in zip(by_image, tracks, strict=True):
         sighting = Sighting(
             track,
             reader.read(row.get("segmentation"), frames.size, source=where),
-            reading.score(row.get("score"), where, unit),
-            reading.flag(row.get("moving"), where),
-            reading.motion(row.get("motion"), where),
+            parsing.score(row.get("score"), where, unit),
+            parsing.flag(row.get("moving"), where),
+            parsing.motion(row.get("motion"), where),
         )
         pieces.add(index, sighting, where)
-    return reading.Recorded(
+    return parsing.Recorded(
         len(frames.names),
         frames.size,
         pieces.finish(),
@@ -116,11 +116,11 @@ def _read_frames(
 
     The number is None for images of other videos.
     """
-    images = reading.rows(data, "images", path)
-    reading.check_count(len(images), str(path))
+    images = parsing.rows(data, "images", path)
+    parsing.check_count(len(images), str(path))
     indices: dict[int, int | None] = {}
     for number, row in enumerate(images):
-        image = reading.integer(row, "id", f"{path}: image {number}", low=0)
+        image = parsing.integer(row, "id", f"{path}: image {number}", low=0)
         if image in indices:
             raise InputError(f'{path}: two images have the same "id", {image}.')
         indices[image] = None
@@ -132,7 +132,7 @@ def _read_frames(
     for number, row in zip(numbers, rows, strict=True):
         where = f"{path}: image {number}"
         names.append(stem(row.get("file_name", ""), where))
-        of_image = reading.size(row, where)
+        of_image = parsing.size(row, where)
         size = size or of_image
         if size != of_image:
             raise InputError(
@@ -145,9 +145,9 @@ def _read_frames(
     dialects.check_names((row.get("file_name") for row in rows), path)
     order = dialects.time_order(rows, names, path)
     for place, i in enumerate(order):
-        indices[reading.integer(rows[i], "id", str(path), low=0)] = place
+        indices[parsing.integer(rows[i], "id", str(path), low=0)] = place
     times = [
-        reading.real(rows[i].get("time"), f"{path}: image {numbers[i]}", '"time"')
+        parsing.real(rows[i].get("time"), f"{path}: image {numbers[i]}", '"time"')
         for i in order
     ]
     return indices, _Frames(size, [names[i] for i in order], times)
@@ -163,7 +163,7 @@ class _Videos(NamedTuple):
 def _videos(data: Any, images: Sequence[Mapping[str, Any]], path: Path) -> _Videos:
     if all(row.get("video_id") is not None for row in images):
         ids: list[int | str] = [
-            reading.integer(row, "video_id", f"{path}: image {number}", low=0)
+            parsing.integer(row, "video_id", f"{path}: image {number}", low=0)
             for number, row in enumerate(images)
         ]
         listed = data.get("videos")

@@ -12,12 +12,12 @@ from movseg_jax.formats import (
     coco,
     fbms,
     mots,
+    parsing,
     pictures,
-    reading,
     youtube_vis,
 )
-from movseg_jax.tracks import TrackedFrame
-from movseg_jax.writing import make_folder
+from movseg_jax.results import TrackedFrame
+from movseg_jax.system.atomic import make_folder
 
 Format = Literal[
     "tracks",
@@ -151,8 +151,8 @@ def read_tracks(
     path: Path,
     *,
     sequence: int | str | None = None,
-    max_text_bytes: int = reading.MAX_TEXT_BYTES,
-) -> reading.Recorded | pictures.MaskFolder:
+    max_text_bytes: int = parsing.MAX_TEXT_BYTES,
+) -> parsing.Recorded | pictures.MaskFolder:
     """Reads tracks in one of the formats that hold them.
 
     A folder is "masks"; ".json" is "tracks", results or ground truth of YouTube-VIS, or
@@ -180,7 +180,7 @@ def read_tracks(
         return pictures.MaskFolder(path)
     match suffix:
         case ".json":
-            data = reading.read_json(path, max_text_bytes)
+            data = parsing.read_json(path, max_text_bytes)
             if isinstance(data, dict) and "images" in data:
                 return coco.read_coco(data, path, sequence=sequence)
             return youtube_vis.read_youtube_vis(data, path, sequence=sequence)
@@ -188,7 +188,7 @@ def read_tracks(
             return mots.read_mots(path, max_text_bytes=max_text_bytes)
         case ".npz":
             return arrays.read_npz(path)
-    reading.check_file(path)
+    parsing.check_file(path)
     raise InputError(
         f"{path}: is in no format that is read; expected a folder of index PNGs, .json "
         "of YouTube-VIS or COCO, .txt of MOTS, or .npz."

@@ -15,11 +15,11 @@ import numpy as np
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import reading
+from movseg_jax.formats import parsing
 from movseg_jax.formats.survey import MAX_ID
-from movseg_jax.notes import note
-from movseg_jax.paths import natural_key
-from movseg_jax.tracks import Sighting
+from movseg_jax.results import Sighting
+from movseg_jax.system.notes import note
+from movseg_jax.system.paths import natural_key
 
 Row = Mapping[str, Any]
 
@@ -136,7 +136,7 @@ def track_ids(rows: Sequence[Row], path: Path) -> list[int]:
     ids = []
     for number, own in enumerate(found):
         try:
-            ids.append(reading.integer(own, key, f"{path}: annotation {number}", low=0))
+            ids.append(parsing.integer(own, key, f"{path}: annotation {number}", low=0))
         except InputError as error:
             raise InputError(
                 f"{error} Every annotation needs its track; those of single images "

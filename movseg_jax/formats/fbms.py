@@ -16,8 +16,8 @@ from pathlib import Path
 
 from movseg_jax.errors import InputError
 from movseg_jax.formats.survey import paint, survey
-from movseg_jax.tracks import TrackedFrame
-from movseg_jax.writing import whole_file
+from movseg_jax.results import TrackedFrame
+from movseg_jax.system.atomic import whole_file
 
 
 def write_fbms(

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import dialects, reading
+from movseg_jax.formats import dialects, parsing
 from movseg_jax.formats.survey import box_of, survey, visible
-from movseg_jax.tracks import Sighting, TrackedFrame
-from movseg_jax.writing import whole_file
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.atomic import whole_file
 
 OBJECT = 1  # The class of what we write.
 IDS_OF_CLASS = 1_000
@@ -52,8 +52,8 @@ def write_mot(tracks: Sequence[TrackedFrame], out: Path) -> None:
 
 
 def read_mots(
-    path: Path, *, max_text_bytes: int = reading.MAX_TEXT_BYTES
-) -> reading.Recorded:
+    path: Path, *, max_text_bytes: int = parsing.MAX_TEXT_BYTES
+) -> parsing.Recorded:
     """Reads MOTS' text, up to the last frame in which something is.
 
     Frames count from 1, or from 0, as in KITTI MOTS, if there is a line of frame 0.
@@ -90,13 +90,13 @@ def read_mots(
         sighting = Sighting(track, mask, 1.0, True, float("nan"))
         pieces.add(frame - start, sighting, where)
         count = max(count, frame - start + 1)
-    reading.check_count(count, str(path))
-    return reading.Recorded(count, size, pieces.finish())
+    parsing.check_count(count, str(path))
+    return parsing.Recorded(count, size, pieces.finish())
 
 
 def _parse(path: Path, max_bytes: int) -> Iterator[tuple[int, int, int, masks.Rle]]:
     """Frame, id, class and mask of each line that is none to ignore."""
-    text = reading.read_text(path, max_bytes)
+    text = parsing.read_text(path, max_bytes)
     for number, line in enumerate(text.split("\n"), start=1):
         fields = line.split()
         if not fields:
@@ -105,7 +105,7 @@ def _parse(path: Path, max_bytes: int) -> Iterator[tuple[int, int, int, masks.Rl
         plain = all(re.fullmatch("[0-9]{1,9}", field) for field in fields[:5])
         if len(fields) != 6 or not plain:
             expected = '"time_frame id class_id img_height img_width rle"'
-            raise reading.unexpected(where, "the line", line, expected)
+            raise parsing.unexpected(where, "the line", line, expected)
         frame, identity, class_id, height, width = map(int, fields[:5])
         if identity == IGNORE:
             continue

@@ -27,11 +27,11 @@ from movseg_jax.formats.survey import (
     survey,
     union,
 )
-from movseg_jax.mask_images import MAX_ID, VOID, MaskVideo, fits_8_bits
-from movseg_jax.notes import note
-from movseg_jax.paths import list_images
-from movseg_jax.tracks import Sighting, TrackedFrame
-from movseg_jax.writing import make_folder, write_file
+from movseg_jax.masks.id_images import MAX_ID, VOID, MaskVideo, fits_8_bits
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.atomic import make_folder, write_file
+from movseg_jax.system.notes import note
+from movseg_jax.system.paths import list_images
 
 MAX_DILATION = 1_000  # Pixels.
 

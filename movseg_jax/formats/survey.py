@@ -12,8 +12,8 @@ from jaxtyping import Bool, UInt8, UInt16
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.paths import IMAGE_SUFFIXES, inside
-from movseg_jax.tracks import TrackedFrame
+from movseg_jax.results import TrackedFrame
+from movseg_jax.system.paths import IMAGE_SUFFIXES, inside
 
 MAX_ID = 2**31 - 1  # Of a track; most readers hold it in 32 bits.
 

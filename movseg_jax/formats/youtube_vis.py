@@ -18,12 +18,12 @@ from typing import Any, NamedTuple, TextIO
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats import dialects, reading
+from movseg_jax.formats import dialects, parsing
 from movseg_jax.formats.json_text import info, to_text, write_list
 from movseg_jax.formats.spool import Spool
 from movseg_jax.formats.survey import Survey, box_of, check_suffix, stem, survey
-from movseg_jax.tracks import Sighting, TrackedFrame
-from movseg_jax.writing import whole_file
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.atomic import whole_file
 
 OURS = ("scores", "moving", "motion")
 LISTS = ("segmentations", "bboxes", "areas", *OURS)
@@ -171,7 +171,7 @@ class _Video(NamedTuple):
 
 def read_youtube_vis(
     data: Any, path: Path, *, sequence: int | str | None = None
-) -> reading.Recorded:
+) -> parsing.Recorded:
     """Reads our files, ground truth of YouTube-VIS, or a list of results.
 
     What others' files lack is as in ground truth: scores are 1 and all moves. A score
@@ -190,40 +190,40 @@ def read_youtube_vis(
     if isinstance(data, list):
         annotations, known = _results(data, path), None
     else:
-        annotations = reading.rows(data, "annotations", path)
-        known = reading.rows(data, "videos", path)
+        annotations = parsing.rows(data, "annotations", path)
+        known = parsing.rows(data, "videos", path)
     found = _choose(annotations, known, sequence, path)
     rows = [
         (number, row)
         for number, row in enumerate(annotations)
-        if reading.integer(row, "video_id", f"{path}: annotation {number}", low=0)
+        if parsing.integer(row, "video_id", f"{path}: annotation {number}", low=0)
         == found.id
     ]
     tracks = _track_ids(rows, path)
     unit = dialects.score_unit(_scores(row for _, row in rows), path)
     by_frame: dict[int, list[Sighting]] = {}
     count = None if found.names is None else len(found.names)
-    size, reader = found.size, reading.MaskReader()
+    size, reader = found.size, parsing.MaskReader()
     for (number, row), track in zip(rows, tracks, strict=True):
         where = f"{path}: annotation {number}"
         entries = row.get("segmentations")
         if not isinstance(entries, list) or len(entries) != (count or len(entries)):
             expected = f"a list of {count or 'all'} frames"
-            raise reading.unexpected(where, '"segmentations"', entries, expected)
+            raise parsing.unexpected(where, '"segmentations"', entries, expected)
         count = len(entries)
         size = _add_track(row, track, size, by_frame, reader, where, unit)
     if count is None or size is None:
         raise InputError(f"{path}: holds no masks of video {found.id}, nor its size.")
-    reading.check_count(count, f"{path}: video {found.id}")
+    parsing.check_count(count, f"{path}: video {found.id}")
     _sort(by_frame, found.order, path)
-    return reading.Recorded(
+    return parsing.Recorded(
         count, size, by_frame, names=found.names, times=found.times, cuts=found.cuts
     )
 
 
 def _results(data: list, path: Path) -> list[Mapping[str, Any]]:
     """The rows of a list of results."""
-    rows = reading.rows({"results": data}, "results", path)
+    rows = parsing.rows({"results": data}, "results", path)
     if rows and "video_id" not in rows[0] and "image_id" in rows[0]:
         raise InputError(
             f"{path}: is a list of COCO's results, which says nothing of the images; "
@@ -243,7 +243,7 @@ def _choose(
     key = "video_id" if known is None else "id"
     by_id: dict[int | str, Mapping[str, Any]] = {}
     for row in annotations if known is None else known:
-        by_id.setdefault(reading.integer(row, key, str(path), low=0), row)
+        by_id.setdefault(parsing.integer(row, key, str(path), low=0), row)
     names = {i: _folder(row) if known is not None else "" for i, row in by_id.items()}
     chosen = dialects.choose_video(names, sequence, path)
     if known is None:
@@ -265,7 +265,7 @@ def _track_ids(
     ids: dict[int, None] = {}  # In the order of the annotations.
     for number, row in rows:
         where = f"{path}: annotation {number}"
-        own = reading.integer(row, "id", where, low=0) if "id" in row else number + 1
+        own = parsing.integer(row, "id", where, low=0) if "id" in row else number + 1
         if own in ids:
             raise InputError(f"{where}: there already is a track {own}.")
         ids[own] = None
@@ -282,18 +282,18 @@ def _scores(rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
 
 def _video(number: int, row: Mapping[str, Any], path: Path) -> _Video:
     where = f"{path}: video {number}"
-    size = reading.size(row, where)
+    size = parsing.size(row, where)
     files = row.get("file_names")
     if not isinstance(files, list) or row.get("length", len(files)) != len(files):
         expected = f'as many names as "length" says, {row.get("length")!r:.20}'
-        raise reading.unexpected(where, '"file_names"', files, expected)
-    reading.check_count(len(files), where)
+        raise parsing.unexpected(where, '"file_names"', files, expected)
+    parsing.check_count(len(files), where)
     names = [stem(name, f"{where}: frame {i}") for i, name in enumerate(files)]
     dialects.check_names(files, path)
     if len(set(names)) < len(names):
         raise InputError(f"{where}: two frames have the same name.")
     times = _entries(row, "times", len(files), where)
-    seconds = [reading.real(t, where, '"times"') for t in times]
+    seconds = [parsing.real(t, where, '"times"') for t in times]
     order = _entries(row, "order", len(files), where) if row.get("order") else None
     cuts = row.get("cuts", [])
     known = isinstance(cuts, list) and all(
@@ -301,7 +301,7 @@ def _video(number: int, row: Mapping[str, Any], path: Path) -> _Video:
     )
     if not known:
         expected = "a list of frames after the first, counted from 0"
-        raise reading.unexpected(where, '"cuts"', cuts, expected)
+        raise parsing.unexpected(where, '"cuts"', cuts, expected)
     return _Video(number, size, names, seconds, order, frozenset(cuts))
 
 
@@ -321,9 +321,9 @@ def _add_track(
         sighting = Sighting(
             track,
             mask,
-            reading.score(row.get("score") if score is None else score, source, unit),
-            reading.flag(moving, source),
-            reading.motion(motion, source),
+            parsing.score(row.get("score") if score is None else score, source, unit),
+            parsing.flag(moving, source),
+            parsing.motion(motion, source),
         )
         by_frame.setdefault(index, []).append(sighting)
     return size
@@ -335,7 +335,7 @@ def _entries(row: Mapping[str, Any], key: str, count: int, where: str) -> list[A
     if values is None:
         return [None] * count
     if not isinstance(values, list) or len(values) != count:
-        raise reading.unexpected(where, f'"{key}"', values, f"a list of {count} frames")
+        raise parsing.unexpected(where, f'"{key}"', values, f"a list of {count} frames")
     return values
 
 
@@ -350,5 +350,5 @@ def _sort(by_frame, order: list | None, path: Path) -> None:
         plain = isinstance(listed, list) and all(type(i) is int for i in listed)
         if not plain or sorted(listed) != sorted(by_id):
             expected = f"the tracks of frame {index}: {json.dumps(sorted(by_id))}"
-            raise reading.unexpected(str(path), '"order"', listed, expected)
+            raise parsing.unexpected(str(path), '"order"', listed, expected)
         sightings[:] = [by_id[i] for i in listed]

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int64
 
 from movseg_jax.errors import InputError
 from movseg_jax.masks import tight_box
-from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.stability import (
     Variant,
     check_variant,

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int32
 from scipy.optimize import linear_sum_assignment
 
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.davis import (
     Boundary,
     Statistics,

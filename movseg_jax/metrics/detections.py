@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from movseg_jax import masks
 from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
-from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
 
 MAX_DETECTIONS = 100  # Of a frame, as COCO has it.

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.segments import Segments, fit, harmonic_mean, match
 
 _FOUND = 0.75  # F from which on `three_d` takes an object for found.

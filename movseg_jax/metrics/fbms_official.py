@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.fbms import mean
 from movseg_jax.metrics.point_tracks import PointTracks
 from movseg_jax.metrics.segments import Segments, fit, match

@@ -16,7 +16,7 @@ from jaxtyping import Bool
 
 from movseg_jax import masks
 from movseg_jax.masks import Rle
-from movseg_jax.tracks import TrackedFrame
+from movseg_jax.results import TrackedFrame
 
 SAME = 0.5  # IoU above which two tracks are taken for one thing.
 INSIDE = 0.7  # Share of a track's pixels above which it lies in another track.

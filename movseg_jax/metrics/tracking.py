@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.compared import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
 from movseg_jax.metrics.davis import boundary_accuracy, mean, region_similarity
 from movseg_jax.metrics.davis17 import (
     FramePairs,
@@ -36,7 +36,7 @@ from movseg_jax.metrics.track_shapes import (
     shape_numbers,
     whole_masks,
 )
-from movseg_jax.tracks import TrackedFrame
+from movseg_jax.results import TrackedFrame
 
 ON_OBJECT = 0.5  # Share of a track's pixels above which it is a track of an object.
 

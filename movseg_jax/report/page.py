@@ -26,10 +26,10 @@ from movseg_jax import images, masks
 from movseg_jax.errors import InputError
 from movseg_jax.report.charts import chart, cut_lines, hex_colour, lane, nice_top
 from movseg_jax.report.summary import TrackSummary, summarise
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.system.atomic import whole_file
+from movseg_jax.video.overlay import paired
 from movseg_jax.video.reading import Frame
-from movseg_jax.viz import paired
-from movseg_jax.writing import whole_file
 
 MAX_FRAMES = 300  # That are shown.
 MAX_TRACKS = 200  # That are listed and charted.

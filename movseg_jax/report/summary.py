@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from movseg_jax.tracks import Sighting, TrackedFrame
+from movseg_jax.results import Sighting, TrackedFrame
 
 
 class Point(NamedTuple):

@@ -20,17 +20,16 @@ import numpy as np
 from jaxtyping import Float32
 
 from movseg_jax import masks
-from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.folder import FlowFolder
-from movseg_jax.flow.scene import object_shifts, object_speeds
-from movseg_jax.inputs import make_inputs
-from movseg_jax.preprocessing import resized_size, stack
-from movseg_jax.segment.ahead import ahead
-from movseg_jax.segment.detector import TrainedDetector
+from movseg_jax.flow.object_motion import object_shifts, object_speeds
+from movseg_jax.model.inputs import make_inputs, resized_size, stack
+from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.results import Detection, FrameDetections
+from movseg_jax.system.devices import start_devices
+from movseg_jax.system.prefetch import ahead
 from movseg_jax.track.colour import colour_histogram
-from movseg_jax.tracks import Detection, FrameDetections
 from movseg_jax.types import Detections, Inputs
 from movseg_jax.video.cuts import ShotFrame, mark_cuts
 from movseg_jax.video.reading import Frame

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, overload
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.tracks import Detection, FrameDetections
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.video.reading import Frame
 
 MAX_LINE = 2**27  # Bytes: thousands of detections.

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from movseg_jax.config import MIN_FRAMES, MIN_MOTION, ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import FORMATS, Format
+from movseg_jax.results import FrameDetections
 from movseg_jax.track.joining import join_tracks
 from movseg_jax.track.linking import link
 from movseg_jax.track.links import Links
 from movseg_jax.track.moving import drop_resting
-from movseg_jax.tracks import FrameDetections
 
 IMAGE_FPS = 25.0  # At which the overlay of a folder of images plays.
 FPS_RANGE = (0.001, 1000.0)  # Of a video that is written.

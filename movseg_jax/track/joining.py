@@ -15,10 +15,10 @@ from jaxtyping import Int64
 
 from movseg_jax import masks
 from movseg_jax.masks import Rle
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_similarity
 from movseg_jax.track.links import Links, by_track, check_lengths
 from movseg_jax.track.translation import carry, translate
-from movseg_jax.tracks import Detection, FrameDetections
 
 # A part's first (last) mask lies inside its whole in one of so many frames before
 # (after) it, with this share.

@@ -27,10 +27,10 @@ from scipy.optimize import linear_sum_assignment
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.masks import Rle
+from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.links import Links, by_track, check_count, check_lengths, ranked
 from movseg_jax.track.objects import Expected, FoundObject, find_objects
 from movseg_jax.track.translation import carry
-from movseg_jax.tracks import Detection, FrameDetections
 
 # Masks that overlap so much where flow takes them are assigned first. Flow is wrong at
 # times, above all of small and fast things; so the other pairs may overlap where flow

@@ -15,7 +15,7 @@ from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.masks import Size
-from movseg_jax.tracks import Detection, FrameDetections, Sighting, TrackedFrame
+from movseg_jax.results import Detection, FrameDetections, Sighting, TrackedFrame
 
 Item = TypeVar("Item")
 

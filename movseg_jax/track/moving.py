@@ -6,8 +6,8 @@ import numpy as np
 
 from movseg_jax.config import TrackConfig
 from movseg_jax.errors import InputError
+from movseg_jax.results import FrameDetections
 from movseg_jax.track.links import Links, check_count, check_lengths, ranked
-from movseg_jax.tracks import FrameDetections
 
 
 def drop_resting(

@@ -14,8 +14,8 @@ from jaxtyping import Bool
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.masks import Rle
+from movseg_jax.results import FrameDetections
 from movseg_jax.track.links import Candidate, ranked
-from movseg_jax.tracks import FrameDetections
 
 FOLLOWS = 0.5  # Least IoU of a detection with a track's expected mask to follow it.
 MATURE = 20  # Frames after which a track is known to be a thing of its own.

@@ -23,7 +23,7 @@ from typing import Any
 import jax
 
 from movseg_jax.errors import InputError
-from movseg_jax.train import arrays, manifest, parallel
+from movseg_jax.train import manifest, orbax_io, parallel
 from movseg_jax.train.manifest import Manifest
 
 Tree = Any
@@ -84,12 +84,12 @@ class Checkpoints:
             raise InputError(f"extra: JSON cannot hold it: {error}.") from None
         if score is not None:
             score = float(score) if math.isfinite(score) else None
-        copies = arrays.to_host(state)
+        copies = orbax_io.to_host(state)
         self._attempt += 1
         # Of this attempt only, since threads of one that failed may still write.
         unfinished = self.folder / f".{step}.{self._attempt}.unfinished"
         replaces = _in_all_processes(lambda: self._make_room(step, unfinished))
-        write = functools.partial(arrays.save, unfinished / _ARRAYS, copies)
+        write = functools.partial(orbax_io.save, unfinished / _ARRAYS, copies)
         if jax.process_count() > 1:
             # Orbax starts with a collective: in the order of all others, so here.
             write = functools.partial(_returned, write())
@@ -157,10 +157,12 @@ class Checkpoints:
         self.wait()
         path = self._path(step)
         about = _in_all_processes(lambda: manifest.check(path))
-        stored, wanted = arrays.describe(path / _ARRAYS), arrays.flat(like)
-        arrays.check_same(path, stored, wanted)
-        loaded = arrays.load(path / _ARRAYS, stored)
-        leaves = arrays.place((loaded[name] for name in wanted), list(wanted.values()))
+        stored, wanted = orbax_io.describe(path / _ARRAYS), orbax_io.flat(like)
+        orbax_io.check_same(path, stored, wanted)
+        loaded = orbax_io.load(path / _ARRAYS, stored)
+        leaves = orbax_io.place(
+            (loaded[name] for name in wanted), list(wanted.values())
+        )
         return jax.tree.unflatten(jax.tree.structure(like), leaves), about.extra
 
     def _first_process(self, find: Callable[[], int | None]) -> int | None:
@@ -312,7 +314,7 @@ def restore_params(
         raise InputError(f"{folder}: has no whole checkpoint.")
     path = Path(folder) / str(step)
     _in_all_processes(lambda: manifest.check(path))
-    stored = arrays.describe(path / _ARRAYS)
+    stored = orbax_io.describe(path / _ARRAYS)
     if average and not any(name.startswith("average/") for name in stored):
         raise InputError(
             f"{path}: has no moving average: train with train.ema_decay > 0."
@@ -329,8 +331,10 @@ def restore_params(
             f"{path}: has no parameters below {prefix!r}, only below "
             f"{', '.join(sorted(inside))}."
         )
-    loaded = arrays.load(path / _ARRAYS, {c: stored[c] for c in chosen.values()})
-    return arrays.nested({n.removeprefix(below): loaded[c] for n, c in chosen.items()})
+    loaded = orbax_io.load(path / _ARRAYS, {c: stored[c] for c in chosen.values()})
+    return orbax_io.nested(
+        {n.removeprefix(below): loaded[c] for n, c in chosen.items()}
+    )
 
 
 def _warn(message: str) -> None:

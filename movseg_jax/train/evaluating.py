@@ -16,12 +16,12 @@ from movseg_jax.config import Config
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.loader import evaluation_batches
 from movseg_jax.data.transforms import ignore_resting
-from movseg_jax.detector import Detector
 from movseg_jax.metrics.average_precision import Evaluator
 from movseg_jax.metrics.davis import region_similarity
 from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
+from movseg_jax.model.detector import Detector
 from movseg_jax.types import Detections
-from movseg_jax.viz import draw_masks
+from movseg_jax.video.overlay import draw_masks
 
 FOREGROUND_SCORE = 0.7  # Detections above it are foreground (paper, section 5.4.1).
 PICTURES = 4  # Frames of which to draw the detections.

@@ -30,8 +30,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from movseg_jax.errors import InputError
-from movseg_jax.train.progress import Progress, shown
-from movseg_jax.writing import write_file
+from movseg_jax.system.atomic import write_file
+from movseg_jax.train.throughput import Progress, shown
 
 FILE = "log.jsonl"
 TIMINGS = ("images_per_second", "seconds")  # What differs between equal runs.

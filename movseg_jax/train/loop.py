@@ -24,23 +24,23 @@ from movseg_jax.data.example import Source
 from movseg_jax.data.loader import Loader
 from movseg_jax.data.selection import with_flow
 from movseg_jax.data.sources import open_source
-from movseg_jax.detector import Detector
-from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
+from movseg_jax.model.detector import Detector
+from movseg_jax.model.parameters import parameter_shapes, run_key
+from movseg_jax.model.weights import RUN_WEIGHTS, save_weights
+from movseg_jax.system.atomic import locked, write_file
+from movseg_jax.system.devices import start_devices
+from movseg_jax.system.stopping import StopRequest
 from movseg_jax.train import freezing, parallel
 from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, CheckpointWarning
 from movseg_jax.train.evaluating import Evaluation
+from movseg_jax.train.initialise import start
 from movseg_jax.train.log import Log
 from movseg_jax.train.objective import detection_losses
 from movseg_jax.train.optimizers import make_optimizer, make_schedule
-from movseg_jax.train.start import parameter_shapes, run_key, start
 from movseg_jax.train.step import Step, TrainState
-from movseg_jax.train.stopping import StopRequest
-from movseg_jax.weights.files import save_weights
-from movseg_jax.writing import locked, write_file
 
 CONFIG = "config.json"
-WEIGHTS = "weights.safetensors"
 
 
 class Outcome(NamedTuple):
@@ -189,7 +189,7 @@ def train(
     now = int(state.step)
     if now < steps:
         return Outcome(False, f"{workdir}: stopped at step {now}; start it again.")
-    if first and not (now == done and (workdir / WEIGHTS).exists()):
+    if first and not (now == done and (workdir / RUN_WEIGHTS).exists()):
         _write_weights(workdir, config, state)
     already = " already" if now == done else ""
     return Outcome(True, f"{workdir}: finished{already}, {now} steps.")
@@ -324,7 +324,9 @@ def _claim(workdir, config):
         found = file.read_text() if file.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read: {error}.") from None
-    saved = any((workdir / CHECKPOINTS).glob("[0-9]*")) or (workdir / WEIGHTS).exists()
+    saved = (
+        any((workdir / CHECKPOINTS).glob("[0-9]*")) or (workdir / RUN_WEIGHTS).exists()
+    )
     # What failed before its first checkpoint may have another config the next time.
     if found is None or not saved:
         write_file(file, text.encode())
@@ -368,4 +370,4 @@ def _write_weights(workdir, config, state):
         "trained": {"steps": int(state.step), "config": dataclasses.asdict(config)},
     }
     params = jax.device_get(best_params(state))
-    save_weights(workdir / WEIGHTS, params, config.model, card, overwrite=True)
+    save_weights(workdir / RUN_WEIGHTS, params, config.model, card, overwrite=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from movseg_jax.errors import InputError
-from movseg_jax.writing import write_file
+from movseg_jax.system.atomic import write_file
 
 NAME = "manifest.json"
 MAX_BYTES = 2**26  # Of a manifest.

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from movseg_jax import losses, targets
 from movseg_jax.config import TargetConfig
-from movseg_jax.decoding import Selected
-from movseg_jax.detector import Detector
-from movseg_jax.losses import Term
+from movseg_jax.model.decoding import Selected
+from movseg_jax.model.detector import Detector
+from movseg_jax.train import losses, targets
+from movseg_jax.train.losses import Term
 from movseg_jax.types import Batch, Proposals
 
 

@@ -22,8 +22,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from movseg_jax.devices import start_devices
 from movseg_jax.errors import InputError
+from movseg_jax.system.devices import start_devices
 
 How = Literal["auto", "pmap", "shard_map"]
 GRACE = 5.0

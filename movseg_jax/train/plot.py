@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from movseg_jax.errors import InputError
+from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.train import charts
 from movseg_jax.train.charts import Chart, Curve, Line, Strip, Text
 from movseg_jax.train.log import EVALUATION, FILE, read_log
-from movseg_jax.writing import make_folder, write_file
 
 MAX_QUANTITIES = 200  # Of a plot: a chart each.
 MAX_VALUES = 2**24  # Of a run; 16 bytes each.

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from movseg_jax.losses import Term
 from movseg_jax.train import parallel
 from movseg_jax.train.freezing import join, split
+from movseg_jax.train.losses import Term
 
 Objective = Callable[[Any, Any, jax.Array], dict[str, Term]]
 

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from movseg_jax import images, paths
+from movseg_jax import images
 from movseg_jax.errors import InputError, InputNote
-from movseg_jax.video.files import decode_file, read_header
+from movseg_jax.system import paths
+from movseg_jax.video.containers import decode_file, read_header
 
 DARK = 2**14 - 1  # Images of 16 bits with no value above this are noted.
 

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 from movseg_jax import images
 from movseg_jax.errors import InputError
-from movseg_jax.writing import whole_file
+from movseg_jax.system.atomic import whole_file
 
 
 class _Format(NamedTuple):

@@ -1,0 +1,129 @@
+"""The command line, `movseg`: what it was asked for, run and reported.
+
+The commands are in `commands`. Heavy modules are imported by the command that needs
+them, so that `movseg --help` is instant; and all of them in `main`, so that Control-C
+is handled while they are.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, Union
+
+from movseg_jax.errors import InputError, InputNote
+from movseg_jax.system.signals import Interrupts
+
+# Commands that resume when they are started again.
+RESUMABLE = {"segment", "demo", "flow", "synth", "train"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status.
+
+    The status is 0, or 2 if the input is wrong. After Control-C it is 75 if the command
+    resumes when it is started again, else 130.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    interrupts = Interrupts(resumable=not RESUMABLE.isdisjoint(arguments[:1]))
+    status = 0
+    try:
+        try:
+            interrupts.start()
+            status = _run(arguments)
+        finally:
+            interrupts.stop(process_ends=argv is None)
+    except BaseException:
+        # If a signal came, the exception is its consequence.
+        if interrupts.number is None:
+            raise
+    if interrupts.number is None:
+        return status
+    interrupts.tell()
+    return interrupts.status
+
+
+def _run(arguments: list[str]) -> int:
+    from movseg_jax.cli.arguments import check_paths
+    from movseg_jax.cli.messages import in_options
+    from movseg_jax.cli.streams import check_output, prepare_streams
+    from movseg_jax.system.process import prepare_jax
+
+    prepare_streams()
+    try:
+        command = _parse(arguments)
+        _print_notes()
+        check_paths(command)
+        prepare_jax()
+        print(command.run())
+        check_output()
+    except InputError as error:
+        message = in_options(error, _kinds_of_options(arguments))
+        print(f"movseg: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _print_notes() -> None:
+    """Prints notes to users as lines, each once, and other warnings as before."""
+    import warnings
+
+    show_other, shown = warnings.showwarning, set()
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        if not issubclass(category, InputNote):
+            show_other(message, category, filename, lineno, file, line)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            print(f"movseg: note: {message}", file=sys.stderr)
+
+    warnings.showwarning = show
+    warnings.filterwarnings("always", category=InputNote)
+
+
+def _commands() -> tuple[type, ...]:
+    from movseg_jax.cli.data import Data, Synth
+    from movseg_jax.cli.evaluate import Eval
+    from movseg_jax.cli.train import Convert, Plot, Train
+    from movseg_jax.cli.video import ConvertTracks, Demo, Flow, Segment
+
+    return (
+        Segment, Eval, Demo, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert
+    )  # fmt: skip
+
+
+def _parse(arguments: list[str]) -> Any:
+    """The command asked for; `--help` exits, a wrong argument is an `InputError`."""
+    import dataclasses
+    from pathlib import Path
+
+    import tyro
+
+    from movseg_jax.cli.arguments import parse_arguments, read_config
+
+    if arguments[:1] == ["train"] and "--help" in arguments[2:]:
+        read_config(Path(arguments[1]), ["--help"])
+    kind = Union[_commands()]  # noqa: UP007
+    options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
+    if arguments[:1] != ["train"]:
+        return parse_arguments(kind, arguments, **options)
+    command, settings = parse_arguments(
+        kind, arguments, return_unknown_args=True, **options
+    )
+    return dataclasses.replace(command, settings=tuple(settings))
+
+
+def _kinds_of_options(arguments: list[str]) -> Sequence[type]:
+    """The dataclasses whose fields are the options of the command asked for."""
+    from movseg_jax.cli.data import DATA_COMMANDS
+    from movseg_jax.config import Config
+
+    name, *rest = arguments or [""]
+    commands = _commands()
+    if name == "data":
+        name, commands = (rest or [""])[0], DATA_COMMANDS
+    kinds = [kind for kind in commands if _name(kind) == name]
+    return [*kinds, Config] if name == "train" else kinds
+
+
+def _name(command: type) -> str:
+    return re.sub("(?<!^)(?=[A-Z])", "-", command.__name__).lower()

@@ -1,1 +1,0 @@
-"""The commands of `movseg`: dataclasses of their arguments, which run them."""

@@ -1,0 +1,277 @@
+"""A weight file of another framework, while its layers become ours.
+
+Our arrays are `[h, w, in, out]` (convolutions) and `[in, out]` (dense layers); a batch
+norm is folded into a scale and a bias. `Source` keeps account of every name in the file
+and of everything that does not fit, so that one message can say it all.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from movseg_jax.convert.foreign import read_file
+from movseg_jax.convert.names import FAMILIES, Family
+from movseg_jax.errors import InputError
+
+CROP = 7  # Height and width of the RoIs that the box head sees.
+EPSILON = 1e-5  # Added to a batch norm's variance.
+# The start of a file's sha256, where another epsilon is needed: torchvision's own
+# COCO_V1 weights, for which it calls `overwrite_eps(model, 0.0)`.
+EPSILON_OF_FILES = {"bf2d0c1e": 0.0}
+# Gluon puts this in front of every name; wrappers in PyTorch put words with dots there.
+GLUON_PREFIX = re.compile(r"resnetv2\d*_")
+MAX_WRAPPERS = 6  # Words in front of a name, as "model.module." has two.
+MAX_LISTED = 8  # Problems in one message.
+
+
+class Layer(NamedTuple):
+    """One of our layers, and what its weights look like in the file."""
+
+    name: str  # A key of `Family.names`, or a format string that is.
+    shape: tuple[int, ...]  # Of the kernel there: [out, in, ...]; of a norm: [n].
+    values: Mapping[str, Any] = MappingProxyType({})  # For the format strings.
+    has_bias: bool = True
+
+    @property
+    def path(self) -> str:
+        """Where its parameters are in ours."""
+        return self.name.format(**self.values)
+
+
+class Source:
+    """A file being converted: what it held, what was taken, and what is wrong."""
+
+    def __init__(self, path: Path, prefix: str | None = None):
+        """Reads the file.
+
+        Args:
+            path: The file.
+            prefix: The start of the names of the model's arrays; None finds it, where
+                the file holds one model.
+
+        Raises:
+            InputError: The file cannot be read, or holds no model of a known kind or
+                several.
+        """
+        self.path = path
+        file = read_file(path)
+        found = _find_prefix(path, file.tensors) if prefix is None else prefix
+        self.tensors = {
+            name.removeprefix(found): array
+            for name, array in file.tensors.items()
+            if name.startswith(found)
+        }
+        if file.tensors and not self.tensors:
+            first = ", ".join(sorted(file.tensors)[:5])
+            raise InputError(
+                f"{path}: no array's name begins with {prefix!r}; its first are "
+                f"{first:.300}."
+            )
+        outside = [name for name in file.tensors if not name.startswith(found)]
+        self.family = _recognise(path, self.tensors)
+        self.sha256 = file.sha256
+        self.epsilon = EPSILON_OF_FILES.get(file.sha256[:8], EPSILON)
+        self.params: dict[str, Any] = {}
+        self.taken: set[str] = set()
+        self.problems: list[str] = []
+        self.ignorable = dict(self.family.ignorable)
+        self.ignored: dict[str, list[str]] = {}
+        if file.ignored:
+            self.ignored["not an array of the model"] = file.ignored
+        if outside:
+            self.ignored[f"its name does not begin with {found!r}"] = outside
+            if prefix is None:  # Counters of wrappers; what is more may be of use.
+                self.problems += [
+                    f"{name} does not begin with {found!r} as the model's arrays do"
+                    for name in outside
+                    if file.tensors[name].size > 1
+                ]
+
+    def spell(self, layer: Layer) -> str:
+        """What the file calls the layer."""
+        spellings = self.family.names.get(layer.path) or self.family.names[layer.name]
+        if isinstance(spellings, str):
+            return spellings.format(**layer.values)
+        formatted = [spelling.format(**layer.values) for spelling in spellings]
+        kernel = self.family.suffixes[0]
+        there = (name for name in formatted if name + kernel in self.tensors)
+        return next(there, formatted[0])
+
+    def has(self, layer: Layer) -> bool:
+        """Whether the file has the layer's kernel."""
+        return self.spell(layer) + self.family.suffixes[0] in self.tensors
+
+    def rows(self, layer: str, **values) -> int:
+        """Output channels of a layer, which decide the size of others."""
+        name = self.spell(Layer(layer, (), values)) + self.family.suffixes[0]
+        if name not in self.tensors or self.tensors[name].ndim == 0:
+            raise InputError(f"{self.path}: is a {self.family.kind} without {name!r}.")
+        return self.tensors[name].shape[0]
+
+    def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """One array of the file; None, and a problem noted, if it does not fit."""
+        array = self.tensors.get(name)
+        if array is None:
+            self.problems.append(f"{name} is missing")
+            return None
+        self.taken.add(name)
+        if array.shape != shape:
+            self.problems.append(
+                f"{name} has shape {list(array.shape)}, expected {list(shape)}"
+            )
+            return None
+        if not _is_finite(array):
+            self.problems.append(f"{name} is not finite")
+            return None
+        return array
+
+    def put(self, path: str, leaves: Mapping[str, np.ndarray]) -> None:
+        """Stores a layer's parameters."""
+        node = self.params
+        for group in path.split("/"):
+            node = node.setdefault(group, {})
+        for name, array in leaves.items():
+            node[name] = np.ascontiguousarray(array, np.float32)
+
+    def convert_layer(self, layer: Layer, prefix: str = "") -> None:
+        """Moves a convolution or dense layer to our parameters."""
+        theirs = self.spell(layer)
+        kernel_suffix, bias_suffix = self.family.suffixes
+        taken = {"kernel": self.take(theirs + kernel_suffix, layer.shape)}
+        if layer.has_bias:
+            # A transposed convolution is [in, out, h, w].
+            outputs = layer.shape[layer.name == "mask_head/upconv"]
+            taken["bias"] = self.take(theirs + bias_suffix, (outputs,))
+        leaves = {k: self.reorder(layer, a) for k, a in taken.items() if a is not None}
+        if len(leaves) < len(taken):
+            return
+        leaves["kernel"] = _transpose(layer, leaves["kernel"])
+        self.put(prefix + layer.path, leaves)
+
+    def reorder(self, layer: Layer, rows: np.ndarray) -> np.ndarray:
+        """Brings outputs per class into our order: the background first, if at all."""
+        if self.family.background == "last":
+            return np.roll(rows, 1, axis=0) if layer.name == "box_head/logits" else rows
+        useless = {"box_head/deltas": 4, "mask_head/logits": 1}.get(layer.name, 0)
+        if useless:
+            reason = f"the first {useless} rows, of the background: nothing uses them"
+            self.ignored.setdefault(reason, [self.spell(layer)])
+        return rows[useless:]
+
+    def convert_norm(self, layer: Layer, prefix: str = "") -> None:
+        """Folds a batch norm into a scale and a bias."""
+        theirs = self.spell(layer)
+        suffixes = self.family.norm_suffixes
+        taken = [self.take(theirs + suffix, layer.shape) for suffix in suffixes]
+        arrays = [array for array in taken if array is not None]
+        if len(arrays) < len(taken):
+            return
+        scale, bias, *statistics = (array.astype(np.float64) for array in arrays)
+        if statistics:
+            mean, variance = statistics
+            with np.errstate(all="ignore"):
+                scale = scale / np.sqrt(variance + self.epsilon)
+                bias = bias - mean * scale
+            if not (_is_finite(scale) and _is_finite(bias)):
+                self.problems.append(f"{theirs} has a variance that is not positive")
+                return
+        self.put(prefix + layer.path, {"scale": scale, "bias": bias})
+
+    def finish(self) -> dict[str, Any]:
+        """The card; raises `InputError` unless everything was taken or ignorable."""
+        for name in self.tensors:
+            reasons = (r for p, r in self.ignorable.items() if re.fullmatch(p, name))
+            if name in self.taken:
+                continue
+            if reason := next(reasons, None):
+                self.ignored.setdefault(reason, []).append(name)
+            else:
+                self.problems.append(f"{name} is unknown")
+        if self.problems:
+            listed = "; ".join(self.problems[:MAX_LISTED])
+            if (more := len(self.problems) - MAX_LISTED) > 0:
+                listed += f"; and {more} more"
+            raise InputError(
+                f"{self.path}: looks like a {self.family.kind}, but {listed}. "
+                f"Every name has to be known and every layer to be there."
+            )
+        return {
+            "kind": self.family.kind,
+            "source": self.path.name,
+            "source_sha256": self.sha256,
+            "mapped": len(self.taken),
+            "ignored": self.ignored,
+            "partial": self.family.contents == "trunk",
+        }
+
+
+def _recognise(path: Path, tensors: Mapping[str, np.ndarray]) -> Family:
+    for family in FAMILIES:
+        if any(re.match(family.signature, name) for name in tensors):
+            return family
+    first = ", ".join(sorted(tensors)[:5])
+    kinds = ", ".join(family.kind for family in FAMILIES)
+    raise InputError(
+        f"{path}: none of the kinds that can be converted: {kinds}. It has "
+        f"{len(tensors)} arrays: {first:.300} ..."
+    )
+
+
+def _find_prefix(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
+    """The start that wrappers put in front of the model's names: "model." or nothing.
+
+    Raises:
+        InputError: Several models are in the file, such as one and its moving average.
+    """
+    found = {
+        start
+        for name in tensors
+        for start in _starts(name)
+        if any(re.match(family.signature, name[len(start) :]) for family in FAMILIES)
+    }
+    # A detector's trunk is a model by itself, too; the detector is what is meant.
+    models = sorted(
+        start
+        for start in found
+        if not any(start != other and start.startswith(other) for other in found)
+    )
+    if len(models) > 1:
+        shown = ", ".join(map(repr, models[:MAX_LISTED]))
+        raise InputError(
+            f"{path}: holds {len(models)} models, whose arrays' names begin with "
+            f"{shown}; choose one of them by `prefix`."
+        )
+    return models[0] if models else ""
+
+
+def _starts(name: str) -> Iterator[str]:
+    """What may be in front of a name: nothing, its first word, its first two, ..."""
+    yield ""
+    end = 0
+    for _ in range(MAX_WRAPPERS):
+        end = name.find(".", end) + 1
+        if not end:
+            break
+        yield name[:end]
+    if gluon := GLUON_PREFIX.match(name):
+        yield gluon[0]
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    """Whether it is as float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(array.astype(np.float32)).all())
+
+
+def _transpose(layer: Layer, kernel: np.ndarray) -> np.ndarray:
+    if layer.name == "mask_head/upconv":  # [in, out, h, w]
+        return kernel.transpose(2, 3, 0, 1)
+    if layer.name == "box_head/fc1":  # They flatten crops of [channels, y, x].
+        outputs, inputs = kernel.shape
+        kernel = kernel.reshape(outputs, inputs // CROP**2, CROP, CROP)
+        return kernel.transpose(2, 3, 1, 0).reshape(inputs, outputs)
+    return kernel.transpose(*range(2, kernel.ndim), 1, 0)

@@ -1,0 +1,1 @@
+"""The layouts of data sets, each as a `Layout` of sequences and frames."""

@@ -1,0 +1,206 @@
+"""In which order examples are trained on: a pure function of the step.
+
+A *bucket* is a size that inputs are padded to. The order is mixed from streams, one of
+each source and bucket: a stream runs through its examples in a random order, again and
+again, each time in another one. Streams of a bucket are mixed by the weights of their
+sources and cut into batches; the batches of all buckets are mixed by how many examples
+they get. Mixing takes turns, so that the shares hold at every moment, to 1 %.
+
+Hosts split each batch in equal parts, host 0 has the first rows. So they all have the
+same bucket at the same step, and together exactly what one host would have.
+"""
+
+import hashlib
+import json
+import operator
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import NamedTuple
+
+import grain
+import numpy as np
+
+from movseg_jax.config import DataConfig, ModelConfig
+from movseg_jax.data.example import Source
+from movseg_jax.errors import InputError
+from movseg_jax.model.inputs import DIVISOR, resized_size
+
+Size = tuple[int, int]
+
+
+class Step(NamedTuple):
+    """What is trained on at a step.
+
+    Attributes:
+        number: The step's, from 0.
+        bucket: Height and width of its inputs.
+        rows: int64 [b, 2], a source's number and an example's in it.
+    """
+
+    number: int
+    bucket: Size
+    rows: np.ndarray
+
+
+def get_buckets(config: DataConfig, model: ModelConfig) -> tuple[Size, ...]:
+    """The config's buckets, or else wide and 4:3 ones, lying and standing.
+
+    Those hold every frame as `preprocessing.resized_size` resizes it for the model.
+    """
+    if config.buckets:
+        return config.buckets
+    short, medium, long = (
+        -(-n // DIVISOR) * DIVISOR
+        for n in (model.short_side, round(model.short_side * 4 / 3), model.long_side)
+    )
+    sides = [max(side, short) for side in (medium, long) if side <= max(long, short)]
+    shapes = [shape for side in sides for shape in ((short, side), (side, short))]
+    return tuple(dict.fromkeys(shapes))
+
+
+def choose_buckets(
+    source: Source, buckets: Sequence[Size], model: ModelConfig
+) -> np.ndarray:
+    """The number of the smallest bucket that each example fits into, int64 [n].
+
+    Raises:
+        InputError: An example fits into none.
+    """
+    smallest = sorted(range(len(buckets)), key=lambda i: buckets[i][0] * buckets[i][1])
+    known: dict[Size, int] = {}
+    for frame_size in set(source.sizes):
+        size, _ = resized_size(frame_size, model)
+        fitting = (i for i in smallest if all(map(operator.le, size, buckets[i])))
+        known[frame_size] = next(fitting, -1)
+        if known[frame_size] < 0:
+            sizes = ", ".join(f"{w}x{h}" for h, w in buckets)
+            raise InputError(
+                f"{source.name}: frames of {frame_size[1]}x{frame_size[0]} pixels "
+                f"become {size[1]}x{size[0]} (ModelConfig.short_side and long_side), "
+                f"which fits into no bucket of {sizes} (DataConfig.buckets)."
+            )
+    return np.array([known[size] for size in source.sizes], np.int64)
+
+
+def check_sources(
+    sources: Sequence[Source], config: DataConfig, model: ModelConfig
+) -> None:
+    """Refuses what could only fail later, in the middle of a run.
+
+    Raises:
+        InputError: The sources are not those of the config, one has no examples, one
+            lacks flow that the model needs, or has classes that the model has not.
+    """
+    if len(sources) != len(config.sources) or not sources:
+        named = ", ".join(s.name for s in config.sources) or "none"
+        raise InputError(
+            f"The loader got {len(sources)} sources, but the config has "
+            f"{len(config.sources)} ({named}; DataConfig.sources); it needs the same, "
+            "and at least one."
+        )
+    for source in sources:
+        if not len(source):
+            raise InputError(f"{source.name}: the source has no examples.")
+        missing = np.flatnonzero(~np.array(source.has_flow, bool))
+        if model.motion is not None and len(missing):
+            raise InputError(
+                f"{source.name}: {len(missing)} of {len(source)} examples have no "
+                f"flow, the first is number {missing[0]}; a model with a motion stream "
+                "cannot train on them. Use data.selection.with_flow(source)."
+            )
+        if 1 < model.classes < len(source.classes):
+            raise InputError(
+                f"{source.name}: there are {len(source.classes)} classes, but the "
+                f"model has {model.classes} (ModelConfig.classes); expected as many, "
+                "or 1, to take all for objects."
+            )
+
+
+def training_order(
+    sources: Sequence[Source], config: DataConfig, model: ModelConfig, seed: int
+) -> grain.MapDataset[Step]:
+    """The `Step`s of a run, without end; knows numbers only, and reads no example."""
+    buckets = get_buckets(config, model)
+    chosen = [choose_buckets(source, buckets, model) for source in sources]
+    batches, shares = [], []
+    for b, bucket in enumerate(buckets):
+        streams, weights = [], []
+        for k, (of_example, options) in enumerate(
+            zip(chosen, config.sources, strict=True)
+        ):
+            (members,) = np.nonzero(of_example == b)
+            if len(members):
+                stream = _Stream(k, members, (seed, k, b))
+                streams.append(grain.MapDataset.source(stream))
+                weights.append(options.weight * len(members) / len(of_example))
+        if streams:
+            mixed = grain.MapDataset.mix(streams, weights).batch(config.batch_size)
+            batches.append(mixed.map(_WithBucket(bucket)))
+            shares.append(sum(weights))
+    return grain.MapDataset.mix(batches, shares).map_with_index(_number)
+
+
+class _Stream:
+    """Rows for examples in a random order, for ever; the order is another each time.
+
+    Not grain's shuffling: it takes milliseconds an example for a few of them, and
+    orders that start from neighbouring seeds meet again an epoch later.
+    """
+
+    def __init__(self, source_number: int, members: np.ndarray, seed: tuple[int, ...]):
+        self._source_number, self._members, self._seed = source_number, members, seed
+        self._last = (-1, members)
+
+    def __len__(self) -> int:
+        return 2**48  # No end, but grain can still count with it.
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        epoch, at = divmod(index, len(self._members))
+        last = self._last
+        if last[0] != epoch:
+            rng = np.random.default_rng([*self._seed, epoch])
+            last = self._last = (epoch, rng.permutation(self._members))
+        return np.array([self._source_number, last[1][at]])
+
+
+class _WithBucket:
+    """A function that worker processes can be sent."""
+
+    def __init__(self, bucket):
+        self.bucket = bucket
+
+    def __call__(self, rows):
+        return self.bucket, rows
+
+
+def _number(number, bucket_and_rows):
+    bucket, rows = bucket_and_rows
+    return Step(number, bucket, rows)
+
+
+def fingerprint(
+    order: grain.MapDataset[Step],
+    sources: Sequence[Source],
+    config: DataConfig,
+    model: ModelConfig,
+    seed: int,
+) -> str:
+    """A hash of all that decides what is in which batch, besides the files' contents.
+
+    That is the order, looked at in some steps; what is done to examples and with which
+    seed; and how the model wants them. Not the number of workers or hosts.
+    """
+    data = asdict(config)
+    for name in ("workers", "prefetch", "max_damaged"):
+        del data[name]
+    looks = ("short_side", "long_side", "classes", "convention", "flow_encoding")
+    steps = [order[i] for i in (*range(8), 2**10, 2**20)]
+    content = {
+        "data": data,
+        "model": {name: getattr(model, name) for name in looks},
+        "streams": model.streams,
+        "seed": seed,
+        "sources": [[source.name, len(source)] for source in sources],
+        "steps": [[step.bucket, step.rows.tolist()] for step in steps if step],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The detector: from a frame and its flow to boxes, scores and masks; its weights."""

@@ -1,0 +1,258 @@
+"""The detector: a functional Mask R-CNN on one stream or two.
+
+`Detector(config).apply(params, inputs)` runs everything from pixels to masks as one
+function of fixed shapes, to be compiled once per size of input:
+
+    detect = jax.jit(Detector(config).apply)
+    outputs = detect({"params": params}, inputs)
+
+Its methods are the parts, for whoever trains or experiments: `features`, `propose`,
+`classify`, `mask_logits`. None of them ever sees ground truth.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+
+from movseg_jax.config import ModelConfig
+from movseg_jax.errors import InputError
+from movseg_jax.model.decoding import (
+    Selected,
+    propose,
+    pyramid_anchors,
+    select_detections,
+)
+from movseg_jax.nn.fpn import LEVELS, Trunk
+from movseg_jax.nn.fusion import Fusion, fuse_pyramids, get_fusion
+from movseg_jax.nn.heads import BoxHead, MaskHead, RPNHead
+from movseg_jax.nn.padding import Pyramid
+from movseg_jax.ops.roi_align import pyramid_roi_align
+from movseg_jax.types import Detections, Inputs, Outputs, Proposals
+
+BOX_CROP = 7  # Cells of a crop for the box head ...
+MASK_CROP = 14  # ... and for the mask head, whose masks have twice as many.
+MASKS_AT_ONCE = 10  # Of detections; of ten that are all padding no mask is computed.
+STREAM_INPUTS = {"appearance": "image", "motion": "motion"}
+
+
+class ObjectnessHeads(nn.Module):
+    """The static branch: an RPN and a box head for the appearance features."""
+
+    config: ModelConfig
+
+    def setup(self):
+        """Names the heads."""
+        self.rpn = _rpn(self.config)
+        self.box_head = _box_head(self.config)
+
+
+class Detector(nn.Module):
+    """Mask R-CNN with ResNet-FPN trunks for appearance, motion or both.
+
+    Attributes:
+        config: The architecture and all its constants.
+        fuse: Fuses the streams' features: see `nn.fusion`. None takes the one that
+            `config.fusion` names.
+        rematerialise: For gradients: see `nn.resnet.ResNet`.
+    """
+
+    config: ModelConfig
+    fuse: Fusion | None = None
+    rematerialise: bool = False
+
+    def setup(self):
+        """Builds what `config` names."""
+        config, dtype = self.config, _dtype(self.config)
+        precision = config.arithmetic.precision
+        for stream in config.streams:
+            trunk = Trunk(
+                getattr(config, stream),
+                config.channels,
+                dtype,
+                self.rematerialise,
+                precision,
+            )
+            setattr(self, stream, trunk)
+        if len(config.streams) == 2:
+            self.fusion = self.fuse or get_fusion(config.fusion, dtype, precision)
+        self.rpn = _rpn(config)
+        self.box_head = _box_head(config)
+        self.mask_head = MaskHead(config.classes, dtype, precision)
+        if config.static_branch:
+            self.static = ObjectnessHeads(config)
+
+    def __call__(self, inputs: Inputs) -> Outputs:
+        """Detects objects in a batch of frames; see `types` for shapes."""
+        features = self.features(inputs)
+        config = self.config
+
+        def detect(rpn, box_head, rpn_features, box_features):
+            proposals = self.propose(rpn(rpn_features), rpn_features, inputs)
+            heads = self.classify(box_head, box_features, proposals, inputs)
+            selected = self.select(*heads, proposals, inputs)
+            logits = self._found_masks(features[config.mask_features], selected, inputs)
+            boxes, scores, classes, valid = selected[1:]
+            return Detections(boxes, scores, classes, logits, valid)
+
+        moving = detect(
+            self.rpn,
+            self.box_head,
+            features[config.rpn_features],
+            features[config.box_features],
+        )
+        static = None
+        if config.static_branch:
+            appearance = features["appearance"]
+            heads = self.static
+            static = detect(heads.rpn, heads.box_head, appearance, appearance)
+        return Outputs(moving, static)
+
+    def features(self, inputs: Inputs) -> dict[str, Pyramid]:
+        """Pyramids by name: each stream's, and "fused" (a single stream's again)."""
+        config = self.config
+        size = inputs.size if config.arithmetic.ignore_padding else None
+        features: dict[str, Pyramid] = {}
+        for stream in config.streams:
+            if getattr(inputs, STREAM_INPUTS[stream]) is None:
+                raise InputError(
+                    f"The model has a stream for {stream}, but the inputs have no "
+                    f"{STREAM_INPUTS[stream]!r}."
+                )
+        for stream in config.streams:
+            images = getattr(inputs, STREAM_INPUTS[stream])
+            features[stream] = getattr(self, stream)(images, size)
+        if len(config.streams) == 2:
+            features["fused"] = fuse_pyramids(
+                self.fusion, features["appearance"], features["motion"], size
+            )
+        else:
+            features["fused"] = features[config.streams[0]]
+        return features
+
+    def anchors(self, pyramid: Pyramid) -> dict[int, Float32[np.ndarray, "_ 4"]]:
+        """The anchors that the RPN's outputs refer to: see `pyramid_anchors`."""
+        return pyramid_anchors(*_sizes(pyramid), self.config)
+
+    def propose(
+        self,
+        outputs: Mapping[int, tuple[Float[Array, "b _"], Float[Array, "b _ 4"]]],
+        pyramid: Pyramid,
+        inputs: Inputs,
+    ) -> Proposals:
+        """Proposals of each image from the RPN's outputs: see `decoding.propose`."""
+        shapes, padded_size = _sizes(pyramid)
+
+        def one_image(outputs, size):
+            return propose(outputs, shapes, size, padded_size, self.config)
+
+        return jax.lax.stop_gradient(jax.vmap(one_image)(outputs, inputs.size))
+
+    def classify(
+        self,
+        box_head: Callable[[Array], tuple[Array, Array]],
+        pyramid: Pyramid,
+        proposals: Proposals,
+        inputs: Inputs,
+    ) -> tuple[Float[Array, "b n k1"], Float[Array, "b n k 4"]]:
+        """Class logits (background first) and box deltas of each proposal."""
+        crops = self._crops(pyramid, proposals.boxes, BOX_CROP, inputs)
+        batch, n = crops.shape[:2]
+        logits, deltas = box_head(crops.reshape(batch * n, *crops.shape[2:]))
+        return (
+            logits.reshape(batch, n, *logits.shape[1:]),
+            deltas.reshape(batch, n, *deltas.shape[1:]),
+        )
+
+    def select(
+        self,
+        class_logits: Float[Array, "b n k1"],
+        deltas: Float[Array, "b n k 4"],
+        proposals: Proposals,
+        inputs: Inputs,
+    ) -> Selected:
+        """The final boxes: see `decoding.select_detections`."""
+        one_image = functools.partial(select_detections, config=self.config)
+        sizes = (inputs.size, inputs.frame_size, inputs.scale)
+        return jax.vmap(one_image)(class_logits, deltas, proposals, *sizes)
+
+    def mask_logits(
+        self, pyramid: Pyramid, selected: Selected, inputs: Inputs
+    ) -> Float[Array, "b n mask mask"]:
+        """The mask of each selected box, for the class it was given."""
+        return self._masks(self.mask_head, pyramid, selected, inputs)
+
+    def _found_masks(self, pyramid, selected, inputs):
+        """`mask_logits`, but zeros where ten rows, or twenty ..., are all padding.
+
+        Detections come first and are few, so that this spares most of the work.
+        """
+        if self.is_initializing():
+            return self.mask_logits(pyramid, selected, inputs)
+        head, variables = self.mask_head.unbind()
+        apply = lambda crops: head.apply(variables, crops)
+
+        def some(rows):
+            masks = lambda: self._masks(apply, pyramid, rows, inputs)
+            shape = jax.eval_shape(masks)
+            zeros = lambda: jnp.zeros(shape.shape, shape.dtype)
+            return jax.lax.cond(rows.valid.any(), masks, zeros)
+
+        batch, n = selected.valid.shape
+        turns = -(-n // MASKS_AT_ONCE)
+
+        def cut(x):
+            rest = [(0, 0)] * (x.ndim - 2)
+            x = jnp.pad(x, [(0, 0), (0, turns * MASKS_AT_ONCE - n), *rest])
+            return x.reshape(batch, turns, MASKS_AT_ONCE, *x.shape[2:]).swapaxes(0, 1)
+
+        logits = jax.lax.map(some, jax.tree.map(cut, selected)).swapaxes(0, 1)
+        return logits.reshape(batch, -1, *logits.shape[3:])[:, :n]
+
+    def _masks(self, head, pyramid, selected, inputs):
+        crops = self._crops(pyramid, selected.rois, MASK_CROP, inputs)
+        batch, n = crops.shape[:2]
+        logits = head(crops.reshape(batch * n, *crops.shape[2:]))
+        index = selected.classes.reshape(-1, 1, 1, 1)
+        logits = jnp.take_along_axis(logits, index, axis=-1)[..., 0]
+        return logits.reshape(batch, n, *logits.shape[1:])
+
+    def _crops(self, pyramid, boxes, output_size, inputs):
+        arithmetic = self.config.arithmetic
+        levels = {level: pyramid[level] for level in LEVELS if level <= 5}
+
+        def one_image(levels, boxes, size):
+            return pyramid_roi_align(
+                levels,
+                boxes,
+                output_size=output_size,
+                half_pixel=arithmetic.half_pixel_crops,
+                inclusive=arithmetic.inclusive,
+                size=size if arithmetic.ignore_padding else None,
+            )
+
+        return jax.vmap(one_image)(levels, boxes, inputs.size)
+
+
+def _sizes(pyramid):
+    """The sizes of the levels in cells, and of the padded input in pixels."""
+    shapes = {level: x.shape[1:3] for level, x in pyramid.items()}
+    return shapes, tuple(4 * n for n in shapes[2])
+
+
+def _rpn(config):
+    precision = config.arithmetic.precision
+    return RPNHead(len(config.anchor_ratios), _dtype(config), precision)
+
+
+def _box_head(config):
+    width, precision = config.box_head_width, config.arithmetic.precision
+    return BoxHead(config.classes, width, _dtype(config), precision)
+
+
+def _dtype(config):
+    return jnp.dtype(config.compute_dtype)

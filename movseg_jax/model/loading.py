@@ -1,0 +1,186 @@
+"""A trained detector, ready for any frame."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+from flax.traverse_util import flatten_dict
+
+from movseg_jax.config import ModelConfig
+from movseg_jax.errors import InputError
+from movseg_jax.model.detector import Detector
+from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.weights import RUN_WEIGHTS, Weights, load_weights
+from movseg_jax.system.devices import start_devices
+from movseg_jax.types import Inputs, Outputs
+
+BUNDLED = Path(__file__).parents[1] / "weights" / "default.safetensors"
+Use = Literal["joint", "appearance", "motion"]
+
+
+class TrainedDetector(NamedTuple):
+    """A model and its parameters.
+
+    Attributes:
+        config: Of the model.
+        params: On the device.
+        name: Of the weights, for people.
+        digest: The sha256 of the weights' file, as in its card and by `sha256sum`.
+    """
+
+    config: ModelConfig
+    params: Any
+    name: str
+    digest: str
+
+    def __call__(self, inputs: Inputs, min_score: float = 0.0) -> Outputs:
+        """Detects in a batch; compiled once for each shape. Returns before it is done.
+
+        Args:
+            inputs: See `types` for shapes.
+            min_score: Detections with more are valid, if `config` has no more; of
+                others no masks are computed, which takes its time.
+
+        Raises:
+            InputError: The parameters are not those of the model.
+        """
+        least = max(min_score, self.config.min_score)
+        try:
+            config = dataclasses.replace(self.config, min_score=least)
+            on_device = jax.device_put(inputs)
+            return _compiled(config)({"params": self.params}, on_device)
+        except Exception:
+            self._check_parameters()
+            raise
+
+    def _check_parameters(self):
+        """Refuses parameters of another model; takes seconds, so only after a failure.
+
+        `load_weights` has seen that the file is the one its card is about.
+        """
+        there: dict[str, Any] = flatten_dict(self.params, sep="/")
+        expected: dict[str, Any] = flatten_dict(parameter_shapes(self.config), sep="/")
+        for path in sorted({*there, *expected}):
+            found, wanted = (
+                tree[path].shape if path in tree else "missing"
+                for tree in (there, expected)
+            )
+            if found != wanted:
+                raise InputError(
+                    f"{self.name}: {path} is {found}, but {wanted} in the model that "
+                    "its card describes; convert or train the weights again."
+                )
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(config: ModelConfig) -> Callable[[Any, Inputs], Any]:
+    return jax.jit(Detector(config).apply)
+
+
+def load_detector(
+    weights: str | Path | Weights | None = None,
+    *,
+    use: Use | None = None,
+    max_side: int | None = None,
+) -> TrainedDetector:
+    """Loads a detector.
+
+    Args:
+        weights: A .safetensors file, the folder of a finished training run, or weights
+            that are loaded already; None is the model that comes with the package.
+        use: What to detect with. None is all there is; "appearance" takes the trunk of
+            appearance and the heads of the static branch out of a joint model, and
+            finds objects whether they move or not.
+        max_side: Longer side that frames are reduced to, in pixels; less is faster.
+            None is the model's own.
+
+    Raises:
+        InputError: There are no such weights, they are damaged, are no whole model, or
+            have not what is to be used; or JAX has no device.
+    """
+    start_devices()
+    found = _found(weights)
+    name, params, config = found.name, found.params, found.config
+    parts = (*config.streams, "rpn", "box_head", "mask_head")
+    parts += ("static",) * config.static_branch
+    missing = [part for part in parts if part not in params]
+    if missing:
+        raise InputError(
+            f"{name}: has no {', '.join(missing)}: a part to start training from, not "
+            "a detector; hand in weights of a whole model."
+        )
+    config, params = _used(config, params, use, name)
+    if max_side is not None:
+        if max_side < 32:
+            raise InputError(f"`max_side` is {max_side}, expected 32 or more pixels.")
+        long = min(config.long_side, max_side)
+        config = dataclasses.replace(
+            config, long_side=long, short_side=min(config.short_side, long)
+        )
+    return TrainedDetector(config, jax.device_put(params), name, found.sha256)
+
+
+def is_unfinished_run(weights: str | Path) -> bool:
+    """True if this is a folder without the weights that a finished run leaves."""
+    path = Path(weights)
+    return path.is_dir() and not (path / RUN_WEIGHTS).is_file()
+
+
+def _found(weights: str | Path | Weights | None) -> Weights:
+    """The weights asked for."""
+    if isinstance(weights, Weights):
+        return weights
+    if weights is None:
+        if not BUNDLED.is_file():
+            raise InputError(f"{BUNDLED}: is missing; reinstall, or hand in weights.")
+        return load_weights(BUNDLED)._replace(name="bundled")
+    if is_unfinished_run(weights):
+        raise InputError(
+            f"{weights}: has no {RUN_WEIGHTS}, which a finished training run has. "
+            "`movseg_jax.train.initialise.load_trained` also loads the last checkpoint "
+            "of a run that has not finished."
+        )
+    path = Path(weights)
+    if path.is_dir():
+        path = path / RUN_WEIGHTS
+    return load_weights(path)._replace(name=str(weights))
+
+
+def _used(
+    config: ModelConfig, params: Mapping[str, Any], use: Use | None, name: str
+) -> tuple[ModelConfig, Mapping[str, Any]]:
+    """The part of a model to use."""
+    streams = config.streams
+    has = "joint" if len(streams) == 2 else streams[0]
+    if use is None or use == has:
+        return config, params
+    if has != "joint" or use == "motion" or not config.static_branch:
+        offered = [has]
+        if has == "joint" and config.static_branch:
+            offered.append("appearance")
+        hint = (
+            ", or weights of a motion stage" if has == "joint" and use == "motion"
+            else ", or other weights"
+        )  # fmt: skip
+        raise InputError(
+            f"{name}: cannot be used as a model of {use}; expected "
+            f"{' or '.join(offered)}{hint}."
+        )
+    if config.mask_features != "appearance":
+        raise InputError(
+            f"{name}: its masks are of {config.mask_features!r} features, so that it "
+            "cannot be used with appearance alone."
+        )
+    config = dataclasses.replace(
+        config,
+        motion=None,
+        static_branch=False,
+        rpn_features="fused",
+        box_features="fused",
+        mask_features="fused",
+    )
+    taken = {"appearance": params["appearance"], "mask_head": params["mask_head"]}
+    return config, taken | dict(params["static"])

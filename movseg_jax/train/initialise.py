@@ -1,0 +1,245 @@
+"""What training starts from: weights of earlier stages put together, the rest fresh.
+
+The paper's joint model takes each trunk from the model of its stream, and the heads
+from the appearance model; its fusion starts from random weights (section 3.3).
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from movseg_jax.config import Config, ModelConfig, StartConfig
+from movseg_jax.config_json import from_json
+from movseg_jax.errors import InputError
+from movseg_jax.model.loading import (
+    TrainedDetector,
+    is_unfinished_run,
+    load_detector,
+)
+from movseg_jax.model.parameters import fresh, parameter_shapes
+from movseg_jax.model.weights import Weights, load_weights
+from movseg_jax.train import manifest
+from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, restore_params
+
+HEADS = ("rpn", "box_head", "mask_head")
+# Layers whose size depends on the number of classes: fresh if that has changed.
+OUTPUTS = ("box_head/logits", "box_head/deltas", "mask_head/logits")
+
+
+class Start(NamedTuple):
+    """Parameters to start from.
+
+    Attributes:
+        params: Of the whole model, nested dicts of NumPy arrays.
+        report: A line for each of their parts: where it is from.
+    """
+
+    params: dict[str, Any]
+    report: tuple[str, ...]
+
+
+def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
+    """Puts together what `sources` names; what it does not is fresh.
+
+    Raises:
+        InputError: Weights cannot be read, or are not of such a model: see `find`.
+    """
+    origins, unused = find(
+        config,
+        sources,
+        parameter_shapes(config),
+        lambda name: read_weights(name, config.fusion),
+    )
+    known: dict[str, Any] = flatten_dict(fresh(config, seed), sep="/")
+    counts: dict[str, dict[str, int]] = {}
+    for path in known:
+        origin = "fresh"
+        if path in origins:
+            array, origin = origins[path]
+            if array is not None:
+                known[path] = np.array(array, np.float32)
+        of_part = counts.setdefault(_part(path), {})
+        of_part[origin] = of_part.get(origin, 0) + 1
+    report = [
+        f"{part}: " + "; ".join(f"{n} arrays {origin}" for origin, n in parts.items())
+        for part, parts in counts.items()
+    ]
+    if unused:
+        report.append(f"not used: {', '.join(unused)}")
+    return Start(unflatten_dict(known, sep="/"), tuple(report))
+
+
+def find(
+    config: ModelConfig,
+    sources: StartConfig,
+    shapes: Mapping[str, Any],
+    read: Callable[[str], Weights],
+) -> tuple[dict[str, tuple[Any, str]], list[str]]:
+    """What there is to start from, by path; computes nothing.
+
+    Args:
+        config: Of the model to start.
+        sources: What to start from.
+        shapes: Of the model's parameters; the parameters themselves will do.
+        read: From a name in `sources` to its weights; their arrays may be shapes.
+
+    Returns:
+        For each parameter that is not just fresh, its array and "from" which weights;
+        None instead of the array where the number of classes has changed. And the parts
+        of weights that were asked for but have no place in this model.
+
+    Raises:
+        InputError: Weights lack what is asked of them, or are of another architecture.
+    """
+    taken: dict[str, tuple[Any, str]] = {}
+
+    take = functools.partial(_take, taken)
+    if sources.weights:
+        part = read(sources.weights)
+        take(part, "", "")
+        for stream in config.streams:
+            if stream in part.params:
+                _check_stream(part, stream, config, stream)
+    if sources.heads == "motion" and not sources.motion:
+        raise InputError(
+            "train.start.heads is 'motion', but train.start.motion names no weights."
+        )
+    for stream in ("appearance", "motion"):
+        if not getattr(sources, stream):
+            continue
+        if stream not in config.streams:
+            raise InputError(
+                f"train.start.{stream}: the model has no stream for {stream}."
+            )
+        part = read(getattr(sources, stream))
+        own = stream
+        if stream == "motion" and part.config.motion is None:
+            own = "appearance"  # Such as ImageNet's trunk, which sees flow from now on.
+        take(part, own, stream)
+        _check_stream(part, own, config, stream)
+        if sources.heads == stream and "rpn" in part.params:
+            for head in HEADS:
+                take(part, head, head)
+        if stream == "appearance" and config.static_branch and "rpn" in part.params:
+            for head in HEADS[:2]:
+                take(part, head, f"static/{head}")
+    return _fit(flatten_dict(shapes, sep="/"), taken)
+
+
+def _take(taken, part, there, here):
+    """Takes the subtree called `there` as what this model calls `here`."""
+    node = part.params.get(there) if there else part.params
+    if node is None:
+        raise InputError(
+            f"{part.name}: has no {there!r}, only {', '.join(part.params)}."
+        )
+    for path, array in flatten_dict(node, sep="/").items():
+        taken[f"{here}/{path}" if here else path] = (array, part.name)
+
+
+def _check_stream(part, own, config, stream):
+    """Refuses a trunk whose arrays would fit, but which computes something else."""
+    theirs, ours = getattr(part.config, own), getattr(config, stream)
+    for field in dataclasses.fields(ours):
+        there, here = getattr(theirs, field.name), getattr(ours, field.name)
+        if there != here:
+            raise InputError(
+                f"{part.name}: its {own} trunk has {field.name}={there!r}, that of the "
+                f"model to train has {here!r}. Set model.{stream}.{field.name} to "
+                f"{there!r}, or start from other weights."
+            )
+    if stream == "appearance":
+        there, here = part.config.arithmetic, config.arithmetic
+        if (there.channel_order, there.mean, there.std) != (
+            here.channel_order,
+            here.mean,
+            here.std,
+        ):
+            raise InputError(
+                f"{part.name}: its pixels are normalised as model.convention "
+                f"{part.config.convention!r} does, those of the model to train as "
+                f"{config.convention!r} does. Set model.convention, or start from "
+                "other weights."
+            )
+    elif own == "motion" and part.config.flow_encoding != config.flow_encoding:
+        raise InputError(
+            f"{part.name}: saw flow in the encoding {part.config.flow_encoding!r}, the "
+            f"model to train gets it in {config.flow_encoding!r}. Set "
+            "model.flow_encoding, or start from other weights."
+        )
+
+
+def _fit(shapes, taken):
+    """What `find` returns, of the shapes that the model has."""
+    found = {}
+    for path, (array, origin) in taken.items():
+        if path not in shapes:
+            continue
+        expected = shapes[path].shape
+        if array.shape == expected:
+            found[path] = (array, f"from {origin}")
+        elif any(f"{layer}/" in path for layer in OUTPUTS):
+            found[path] = (None, f"fresh, since {origin} has other classes")
+        else:
+            raise InputError(
+                f"{origin}: {path} has shape {array.shape}, expected {expected}: its "
+                "model is another one."
+            )
+    return found, sorted({_part(path) for path in taken.keys() - shapes.keys()})
+
+
+def read_weights(source: str, fusion: str | None = None) -> Weights:
+    """Reads weights from a file, or from the last intact checkpoint of a run.
+
+    Args:
+        source: A .safetensors file or the folder of a training run.
+        fusion: See `load_weights`; the config of a run's folder is trusted.
+
+    Returns:
+        The weights. Those of a run are the averaged ones if it averages, their `sha256`
+        is that of the checkpoint's manifest, which holds the hashes of all its files.
+
+    Raises:
+        InputError: There are no weights, or they are damaged.
+    """
+    path = Path(source)
+    if path.suffix in (".safetensors", ".json"):
+        return load_weights(path, fusion=fusion)
+    config_file = path / "config.json"
+    if not config_file.is_file():
+        raise InputError(
+            f"{source}: neither weights (.safetensors) nor the folder of a training "
+            "run, which has a config.json."
+        )
+    config = from_json(Config, config_file.read_text(), str(config_file))
+    average = config.train.ema_decay > 0  # As in the weights that the run leaves.
+    checkpoints = Checkpoints(path / CHECKPOINTS)
+    step = checkpoints.latest_good()
+    if step is None:
+        raise InputError(f"{path / CHECKPOINTS}: has no intact checkpoint.")
+    params = restore_params(checkpoints.folder, step, average=average)
+    hashes = (checkpoints.folder / str(step) / manifest.NAME).read_bytes()
+    digest = hashlib.sha256(hashes).hexdigest()
+    return Weights(params, config.model, {"run": source, "step": step}, digest, source)
+
+
+def load_trained(weights: str | Path | None, **options: Any) -> TrainedDetector:
+    """`load_detector`, which also takes the folder of a run that has not finished.
+
+    Args:
+        weights: As in `load_detector`, or the folder of a run with checkpoints only.
+        options: The other arguments of `load_detector`.
+    """
+    if weights is not None and is_unfinished_run(weights):
+        return load_detector(read_weights(str(weights)), **options)
+    return load_detector(weights, **options)
+
+
+def _part(path):
+    return "/".join(path.split("/")[:2])

@@ -1,0 +1,259 @@
+"""Pictures and videos of what was found, drawn with OpenCV.
+
+A track keeps its colour, that of its id in DAVIS' palette. What was seen to move is
+filled, and so is what may move or not; what stands still is hatched.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from movseg_jax import masks
+from movseg_jax.errors import InputError
+from movseg_jax.images import palette
+from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.video.reading import Frame
+from movseg_jax.video.writing import VideoWriter
+
+OPACITY = 0.5  # Of a mask over the frame.
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+Colour = tuple[int, int, int]
+Box = tuple[slice, slice]
+
+
+def track_colour(id: int) -> Colour:
+    """The colour of a track, RGB; those of ids 255 apart are the same."""
+    red, green, blue = palette()[1 + (id - 1) % 255].tolist()
+    return red, green, blue
+
+
+def draw_masks(
+    frame: UInt8[np.ndarray, "h w 3"],
+    masks: Sequence[Bool[np.ndarray, "h w"]],
+    ids: Sequence[int] | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame with masks laid over it, each in its own colour with a white outline.
+
+    Args:
+        frame: RGB; it is not changed.
+        masks: Later ones over earlier ones.
+        ids: Of the colours, as `track_colour`; counted from 1 without.
+    """
+    drawn = frame.copy()
+    for id, mask in zip(ids or range(1, len(masks) + 1), masks, strict=True):
+        box = _tight(mask)
+        _fill(drawn, frame, mask, box, track_colour(id))
+        _outline(drawn, mask, box, 1)
+    return drawn
+
+
+def draw_tracks(
+    frame: UInt8[np.ndarray, "h w 3"], tracked: TrackedFrame, *, why: bool = False
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The frame with its tracks: masks, outlines and labels.
+
+    What is known to stand still is hatched. Lines and labels grow with the frame.
+
+    Args:
+        frame: RGB; it is not changed.
+        tracked: What to draw.
+        why: Whether labels tell the motion, in pixels a frame; "?" if it is unknown.
+
+    Raises:
+        InputError: The frame is not of the size that the tracks are of.
+    """
+    _check_size(frame, tracked, f"frame {tracked.name!r}")
+    drawn = frame.copy()
+    short = min(tracked.size)
+    labels = []
+    for sighting in tracked.sightings:
+        mask = masks.decode(sighting.mask)
+        box = _tight(mask)
+        stripe = max(2, short // 100) if sighting.stands_still else 0
+        _fill(drawn, frame, mask, box, track_colour(sighting.id), stripe)
+        _outline(drawn, mask, box, max(1, round(short / 540)))
+        if mask[box].size:
+            top = box[0].start
+            middle = box[1].start + int(np.flatnonzero(mask[top, box[1]]).mean())
+            labels.append((sighting, (middle, top)))
+    for sighting, place in labels:  # Last, so that no mask hides them.
+        text = label_text(sighting, why=why)
+        _label(drawn, text, place, track_colour(sighting.id), short)
+    return drawn
+
+
+def label_text(sighting: Sighting, *, why: bool = False) -> str:
+    """The text beside a mask: its track's id; with `why` also its motion, if known."""
+    if not why:
+        return str(sighting.id)
+    known = math.isfinite(sighting.motion)
+    return f"{sighting.id}: {f'{sighting.motion:.1f}' if known else '?'} px"
+
+
+def write_overlay(
+    frames: Iterable[np.ndarray | Frame],
+    tracks: Sequence[TrackedFrame],
+    out: Path,
+    fps: int | float | Fraction | None,
+    *,
+    why: bool = False,
+) -> None:
+    """Writes the video with its tracks drawn, as H.264; one frame is held at a time.
+
+    Args:
+        frames: The whole video, RGB.
+        tracks: One for each frame.
+        out: The file, "NAME.mp4".
+        fps: Frames per second; None to show each frame at its tracks' `time`.
+        why: As of `draw_tracks`.
+
+    Raises:
+        InputError: There are no frames, not as many frames as tracks, or of other
+            sizes; or the file cannot be written.
+    """
+    if not tracks:
+        raise InputError(f"{out}: a video needs at least one frame.")
+    with VideoWriter(out, tracks[0].size, fps) as writer:
+        for image, tracked in paired(frames, tracks, source=str(out)):
+            time = tracked.time if fps is None else None
+            writer.write(draw_tracks(image, tracked, why=why), time)
+
+
+def paired(
+    frames: Iterable[np.ndarray | Frame],
+    tracks: Sequence[TrackedFrame],
+    *,
+    source: str,
+) -> Iterator[tuple[np.ndarray, TrackedFrame]]:
+    """Every frame's image with its tracks.
+
+    Args:
+        frames: RGB.
+        tracks: One for each frame.
+        source: Names what is made of them in messages.
+
+    Raises:
+        InputError: There are more of one than of the other, or their sizes differ.
+    """
+    images, count = iter(frames), 0
+    for tracked in tracks:
+        frame = next(images, None)
+        if frame is None:
+            raise _unequal(source, f"only {count}", len(tracks))
+        image = frame.image if isinstance(frame, Frame) else frame
+        _check_size(image, tracked, f"{source}: frame {count} ({tracked.name!r})")
+        yield image, tracked
+        count += 1
+    if next(images, None) is not None:
+        raise _unequal(source, f"more than {count}", len(tracks))
+
+
+def _unequal(source: str, frames: str, tracks: int) -> InputError:
+    return InputError(
+        f"{source}: the video has {frames} frames, but there are tracks for {tracks}; "
+        "expected the frames that were segmented, all of them."
+    )
+
+
+def _check_size(image: np.ndarray, tracked: TrackedFrame, source: str) -> None:
+    expected = (*tracked.size, 3)
+    sizes = {sighting.mask.size for sighting in tracked.sightings} - {tracked.size}
+    if image.shape != expected or image.dtype != np.uint8:
+        raise InputError(
+            f"{source}: is {image.dtype} {image.shape}, but its tracks need uint8 "
+            f"{expected}; hand in the video that was segmented."
+        )
+    if sizes:
+        raise InputError(
+            f"{source}: has a mask of size {sizes.pop()}, expected {tracked.size} "
+            "(height, width)."
+        )
+
+
+# Drawing into an array, in place ---------------------------------------------------
+
+
+def _tight(mask: Bool[np.ndarray, "h w"]) -> Box:
+    """The rows and columns that a mask's pixels lie in."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _fill(
+    drawn: UInt8[np.ndarray, "h w 3"],
+    frame: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
+    box: Box,
+    colour: Colour,
+    stripe: int = 0,
+) -> None:
+    """Blends a mask with the frame, so that what it covers does not shine through.
+
+    With a stripe of some pixels only diagonal stripes are blended. They are fixed to
+    the frame and not to the object, and between them is the frame.
+    """
+    if not mask[box].size:
+        return
+    part = frame[box]
+    solid = np.full_like(part, colour)
+    blend = cv2.addWeighted(part, 1 - OPACITY, solid, OPACITY, 0)
+    if stripe:
+        rows, columns = np.ogrid[box]
+        between = (rows + columns) // stripe % 2 == 1
+        np.copyto(blend, part, where=between[..., None])
+    np.copyto(drawn[box], blend, where=mask[box][..., None])
+
+
+def _outline(
+    drawn: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
+    box: Box,
+    thickness: int,
+) -> None:
+    if not mask[box].size:
+        return
+    part = np.ascontiguousarray(mask[box]).view(np.uint8)
+    lines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    corner = (box[1].start, box[0].start)
+    cv2.drawContours(
+        drawn, lines, -1, WHITE, thickness, cv2.LINE_8, None, 2**31 - 1, corner
+    )
+
+
+def _label(
+    drawn: UInt8[np.ndarray, "h w 3"],
+    text: str,
+    place: tuple[int, int],
+    colour: Colour,
+    short: int,
+) -> None:
+    """Text on a plate of the colour, above `place`, or below where there is no room."""
+    letters = max(8, round(short / 42))  # The height of a digit, in pixels.
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    scale, thickness = letters / 22, max(1, round(letters / 10))
+    (width, _), _ = cv2.getTextSize(text, font, scale, thickness)
+    margin = max(2, letters // 4)
+    wide, high = width + 2 * margin, letters + 2 * margin
+    x, y = place
+    left = max(0, min(x - wide // 2, drawn.shape[1] - wide))
+    top = y - high - margin if y >= high + margin else y + margin
+    cv2.rectangle(
+        drawn, (left, top), (left + wide - 1, top + high - 1), colour, cv2.FILLED
+    )
+    bright = float(np.dot(colour, (0.299, 0.587, 0.114))) > 140
+    cv2.putText(
+        drawn,
+        text,
+        (left + margin, top + margin + letters),
+        font,
+        scale,
+        BLACK if bright else WHITE,
+        thickness,
+        cv2.LINE_AA,
+    )

@@ -1,1 +1,0 @@
-"""Weights on disk: this package's own files, and reading those of others."""
