@@ -216,7 +216,7 @@ def test_the_name_has_to_be_that_of_weights(tmp_path):
     for use in (load_weights, lambda p: save_weights(p, PARAMS, CONFIG, CARD)):
         with pytest.raises(InputError, match=r"ends in \.safetensors"):
             use(tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="there is no such file"):
         load_weights(tmp_path / "missing.safetensors")
     (tmp_path / "no folder").touch()
     with pytest.raises(InputError, match="no folder: cannot be made"):
