@@ -1,32 +1,32 @@
-"""The measures as protocols have them, and the convention behind each number.
+"""The metrics as protocols report them: titles, and the convention behind each number.
 
-They are in `metrics`, whose docstrings say more; here numbers get titles and texts.
+The metrics are in `metrics`, whose docstrings say more. Apart from `make`, everything
+here is data.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from movseg_jax.metrics.base import Measure
-from movseg_jax.metrics.davis import STABLE_SEQUENCES, davis16
-from movseg_jax.metrics.davis17 import davis17_unsupervised
-from movseg_jax.metrics.detections import detection, overlap
-from movseg_jax.metrics.fbms import proposed, three_d
-from movseg_jax.metrics.fbms_official import official, official_points
-from movseg_jax.metrics.point_tracks import PointTracks
-from movseg_jax.metrics.tracking import tracking
+from movseg_jax.metrics.base import TrackMetric
+from movseg_jax.metrics.davis import Davis16
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
+from movseg_jax.metrics.detections import Detection, Overlap
+from movseg_jax.metrics.fbms import Proposed, ThreeD
+from movseg_jax.metrics.fbms_official import Official
+from movseg_jax.metrics.tracking import Tracking
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What can be chosen of a protocol.
+    """The settings of a protocol.
 
     Attributes:
-        background: Of the "proposed" measure: pixels without a track, or "infer", the
-            largest track.
-        temporal: Whose numbers of T to reproduce: those of DAVIS' Python or Matlab
-            code; "off" measures no T.
-        max_tracks: Of a sequence, in "davis17-unsupervised".
+        background: Background in the "proposed" metric: the pixels without a track, or
+            "infer" for the largest track.
+        temporal: Variant of T: that of DAVIS' Python or Matlab code; "off" measures no
+            T.
+        max_tracks: Largest number of tracks in a sequence, in "davis17-unsupervised".
     """
 
     background: Literal["0", "infer"] = "0"
@@ -34,31 +34,13 @@ class Settings:
     max_tracks: int = 20
 
 
-class Context(NamedTuple):
-    """What decides about a measure beside its protocol.
-
-    Attributes:
-        settings: Settings of the protocol.
-        sequence: Name of what is measured; "" for the data set.
-        points: Prediction, if it is of point trajectories.
-        frame_count: Number of the video's frames.
-        exclusive: Whether the prediction's file cannot hold tracks that overlap.
-    """
-
-    settings: Settings
-    sequence: str = ""
-    points: PointTracks | None = None
-    frame_count: int = 0
-    exclusive: bool = False
-
-
 class Number(NamedTuple):
-    """How to read a number.
+    """The description of a number.
 
     Attributes:
-        title: For a table.
-        text: What it is: averaging, frames, background.
-        percent: Whether a table has it times 100.
+        title: Title in a table.
+        text: Convention: averaging, frames, background.
+        percent: Whether tables show it times 100.
     """
 
     title: str
@@ -67,37 +49,31 @@ class Number(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
-    """A measure of a protocol.
+class MetricSet:
+    """A metric with the numbers that a protocol reports of it.
 
     Attributes:
-        name: Unique in the protocol.
-        title: For a table.
-        make: The measure.
-        numbers: Those of the measure that are given, in the order to print them.
+        name: Name, unique in the protocol.
+        title: Title in a table.
+        make: Function that makes the metric from the settings.
+        numbers: Numbers that are reported, in the order to print them.
     """
 
     name: str
     title: str
-    make: Callable[[Context], Measure]
+    make: Callable[[Settings], TrackMetric]
     numbers: Mapping[str, Number]
 
 
-# Of objects ------------------------------------------------------------------------
+# Objects ---------------------------------------------------------------------------
 
 _OVER_SEQUENCES = "mean over sequences"
 
 
-def _make_official(context: Context) -> Measure:
-    if context.points is not None:
-        return official_points(context.points, context.frame_count)
-    return official()
-
-
-OFFICIAL = Group(
+OFFICIAL = MetricSet(
     "official",
     "Official measure of FBMS-59",
-    _make_official,
+    lambda settings: Official(),
     {
         "precision": Number(
             "P",
@@ -128,16 +104,12 @@ OFFICIAL = Group(
 )
 
 
-def _make_proposed(context: Context) -> Measure:
-    return proposed("infer" if context.settings.background == "infer" else 0)
-
-
 _MATCHED = "tracks and objects matched over all frames by the largest sum of F"
 
-PROPOSED = Group(
+PROPOSED = MetricSet(
     "proposed",
     "Measure of Dave et al., 2019",
-    _make_proposed,
+    lambda settings: Proposed("infer" if settings.background == "infer" else 0),
     {
         "precision": Number(
             "P",
@@ -162,10 +134,10 @@ _ALL_REGIONS = (
     "truth's regions; the background is a region and what has no track is a track"
 )
 
-THREE_D = Group(
+THREE_D = MetricSet(
     "3d",
     "Measure of Bideau et al., 2018",
-    lambda context: three_d(),
+    lambda settings: ThreeD(),
     {
         "precision": Number("P", _ALL_REGIONS),
         "recall": Number("R", f"{_ALL_REGIONS}; of whole regions"),
@@ -202,18 +174,18 @@ def _detection_numbers() -> dict[str, Number]:
     return numbers
 
 
-DETECTION = Group(
+DETECTION = MetricSet(
     "detection",
     "Detections, as of COCO",
-    # Which frames are left out is the protocol's.
-    lambda context: detection(drop_last_frame=False),
+    # The protocol leaves out the last frame, not the metric.
+    lambda settings: Detection(drop_last_frame=False),
     _detection_numbers(),
 )
 
-OVERLAP = Group(
+OVERLAP = MetricSet(
     "overlap",
     "Overlap",
-    lambda context: overlap(),
+    lambda settings: Overlap(),
     {
         "object_iou": Number(
             "object IoU",
@@ -255,10 +227,10 @@ _IDENTITIES = (
 )
 _OVER_FRAMES = "share of the frames of all sequences"
 
-TRACKING = Group(
+TRACKING = MetricSet(
     "tracking",
     "One thing, one track",
-    lambda context: tracking(exclusive=context.exclusive),
+    lambda settings: Tracking(),
     {
         "best_j": Number("best J", _BEST),
         "best_f": Number("best F", f"{_BEST}; within 0.008 of the diagonal"),
@@ -350,17 +322,10 @@ _REGION = ("J", "sequences", _INNER, _ONE_REGION)
 _OUTLINE = ("F", "sequences", _INNER, f"{_ONE_REGION}; within 0.008 of the diagonal")
 
 
-def _make_davis16(context: Context) -> Measure:
-    variant, name = context.settings.temporal, context.sequence
-    if variant == "off" or (name and name not in STABLE_SEQUENCES):
-        return davis16(None)
-    return davis16(variant)
-
-
-DAVIS16 = Group(
+DAVIS16 = MetricSet(
     "davis16",
     "DAVIS 2016",
-    _make_davis16,
+    lambda settings: Davis16(None if settings.temporal == "off" else settings.temporal),
     {
         **_statistics(*_REGION),
         **_statistics(*_OUTLINE),
@@ -373,10 +338,10 @@ DAVIS16 = Group(
     },
 )
 
-FOREGROUND = Group(
+FOREGROUND = MetricSet(
     "foreground",
     "J and F of DAVIS 2016",
-    lambda context: davis16(None),
+    lambda settings: Davis16(None),
     {**_statistics(*_REGION), **_statistics(*_OUTLINE)},
 )
 
@@ -395,9 +360,9 @@ def _unsupervised_numbers() -> dict[str, Number]:
     return numbers
 
 
-UNSUPERVISED = Group(
+UNSUPERVISED = MetricSet(
     "davis17",
     "DAVIS 2017, unsupervised",
-    lambda context: davis17_unsupervised(context.settings.max_tracks),
+    lambda settings: Davis17Unsupervised(settings.max_tracks),
     _unsupervised_numbers(),
 )

@@ -1,4 +1,4 @@
-"""What each protocol measures, and of which frames."""
+"""The protocols: the metric sets, data set and frames of each."""
 
 import dataclasses
 from typing import Literal
@@ -13,34 +13,37 @@ from movseg_jax.evaluation.metric_sets import (
     THREE_D,
     TRACKING,
     UNSUPERVISED,
-    Group,
+    MetricSet,
 )
 from movseg_jax.evaluation.truth import TruthSequence
-from movseg_jax.metrics.davis17 import davis17_unsupervised
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
 
 LeftOut = Literal["none", "ends", "last"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How predictions are measured.
+    """A way to measure predictions.
 
     Attributes:
-        text: What it is, in a line.
-        groups: Its measures.
-        dataset: A key of `sources.LAYOUTS`; None is to be chosen, "" two folders.
-        split: Of it, by default.
-        foreground: Whether masks of 0 and 255 will do, as objects are not told apart.
-        left_out: Frames that are not measured: "last" is left out here, the last frame
-            of a video if it is annotated, "ends" by the measure, the first and the last
-            annotated ones.
-        weights: Whether it needs how sure the truth's labels are.
-        points: Whether it measures point trajectories.
-        settings: Names of those that matter.
+        text: Description in a line.
+        metric_sets: Metrics with the numbers that are reported; the first one's scores
+            of frames find the worst frames.
+        dataset: Name of the data set, a key of `sources.LAYOUTS`; None if the user
+            chooses it, "" for two folders.
+        split: Name of the default split.
+        foreground: Whether masks of 0 and 255 are accepted, as objects are not told
+            apart.
+        left_out: Frames that are not measured. "last" is the last frame of a video, if
+            it is annotated. "ends" are the first and the last annotated frame, which
+            the metric leaves out, as it may need them.
+        weights: Whether the metrics use the weights of the truth's labels.
+        points: Whether the metrics measure point trajectories.
+        settings: Names of the settings that have an effect.
     """
 
     text: str
-    groups: tuple[Group, ...]
+    metric_sets: tuple[MetricSet, ...]
     dataset: str | None = None
     split: str = ""
     foreground: bool = False
@@ -50,7 +53,7 @@ class Protocol:
     settings: frozenset[str] = frozenset()
 
     def measured(self, truth: TruthSequence) -> range:
-        """The numbers of the frames that are measured, among the annotated ones."""
+        """The numbers of the measured frames among the annotated ones."""
         count = len(truth.frames)
         if self.left_out == "ends":
             return range(1, max(count - 1, 1))
@@ -58,14 +61,14 @@ class Protocol:
         return range(count - 1 if self.left_out == "last" and ends else count)
 
 
-# Two folders whose truth is masks of 0 and 255; not for the command line.
+# The protocol of two folders with masks of 0 and 255; not for the command line.
 MASKS_OF_FOREGROUND = "masks of foreground"
-_NO_LIMIT = 65535  # Of tracks: what 16 bits hold.
+_NO_LIMIT = 65535  # The largest number of tracks that 16 bits hold.
 
 PROTOCOLS: dict[str, Protocol] = {
     "davis16": Protocol(
         text="everything that moves as one region",
-        groups=(DAVIS16,),
+        metric_sets=(DAVIS16,),
         dataset="davis2016",
         split="val",
         foreground=True,
@@ -74,21 +77,21 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "davis17-moving": Protocol(
         text="objects, where all that are labelled move",
-        groups=(PROPOSED,),
+        metric_sets=(PROPOSED,),
         dataset="davis2017",
         split="moving_val",
         settings=frozenset({"background"}),
     ),
     "davis17-unsupervised": Protocol(
         text="objects, each by its own track",
-        groups=(UNSUPERVISED, TRACKING),
+        metric_sets=(UNSUPERVISED, TRACKING),
         dataset="davis2017",
         split="val",
         settings=frozenset({"max_tracks"}),
     ),
     "fbms-official": Protocol(
         text="regions of the few labelled frames, by the data set's authors",
-        groups=(OFFICIAL,),
+        metric_sets=(OFFICIAL,),
         dataset="fbms",
         split="test",
         weights=True,
@@ -96,38 +99,38 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "fbms-proposed": Protocol(
         text="objects in the few labelled frames; weights do not count",
-        groups=(PROPOSED,),
+        metric_sets=(PROPOSED,),
         dataset="fbms",
         split="test",
         settings=frozenset({"background"}),
     ),
     "fbms-3d": Protocol(
         text="what moves in 3D, in the few labelled frames",
-        groups=(THREE_D,),
+        metric_sets=(THREE_D,),
         dataset="fbms_3d",
         split="test",
     ),
     "ytvos-moving": Protocol(
         text="objects, where all that are labelled move, in every fifth frame",
-        groups=(PROPOSED,),
+        metric_sets=(PROPOSED,),
         dataset="ytvos_moving",
         split="val",
         settings=frozenset({"background"}),
     ),
     "detection": Protocol(
         text="objects frame by frame, and their tracks",
-        groups=(DETECTION, OVERLAP, TRACKING),
+        metric_sets=(DETECTION, OVERLAP, TRACKING),
         left_out="last",
     ),
     "masks": Protocol(
         text="objects of two folders",
-        groups=(
+        metric_sets=(
             OVERLAP,
             PROPOSED,
             dataclasses.replace(
                 UNSUPERVISED,
                 title="As of DAVIS 2017, unsupervised, with any number of tracks",
-                make=lambda context: davis17_unsupervised(_NO_LIMIT),
+                make=lambda settings: Davis17Unsupervised(_NO_LIMIT),
             ),
             TRACKING,
             THREE_D,
@@ -138,7 +141,7 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     MASKS_OF_FOREGROUND: Protocol(
         text="everything in the masks as one region",
-        groups=(FOREGROUND,),
+        metric_sets=(FOREGROUND,),
         dataset="",
         foreground=True,
         left_out="ends",
