@@ -1,4 +1,4 @@
-"""`movseg demo`: a rendered video segmented and scored, with nothing to download."""
+"""Runs `movseg demo`: renders a video, segments it and scores the result."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +22,11 @@ FRAMES, TRUTH, RESULT = "frames", "truth", "result"
 
 
 class Ended(NamedTuple):
-    """How a demonstration ended.
+    """The outcome of a demonstration.
 
     Attributes:
-        finished: False if it was asked to stop, and can be started again.
-        report: The result in a few lines, for people.
+        finished: False if the user stopped it; it can be started again.
+        report: Result in a few lines, for people.
     """
 
     finished: bool
@@ -34,11 +34,11 @@ class Ended(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """How well what moves was found, all objects taken as one.
+    """The scores of the moving foreground, all objects taken as one.
 
     Attributes:
-        region: J, the mean over frames.
-        boundary: F, likewise.
+        region: Mean J over frames.
+        boundary: Mean F over frames.
     """
 
     region: float
@@ -55,11 +55,11 @@ def run(
     """Renders a video, segments it and compares the result with the truth.
 
     Args:
-        out: The folder for `frames/`, `truth/` and `result/`, in which is what
-            `movseg segment` writes.
-        weights: The weights' file: see `load_detector`.
+        out: Folder for `frames/`, `truth/` and `result/`, to which the output of
+            `movseg segment` is written.
+        weights: File of the weights, see `load_detector`.
         overwrite: Whether to replace an earlier result.
-        quiet: Whether to show no progress.
+        quiet: Whether to hide the progress.
 
     Raises:
         InputError: The weights cannot be read, or the folder cannot be written to.
@@ -100,7 +100,7 @@ def run(
 
 
 def render(out: Path) -> None:
-    """Writes the frames of the scene, and the truth: what moves in each.
+    """Writes the frames of the scene, and masks of the objects that move in each.
 
     Raises:
         InputError: The folder cannot be written to.
@@ -118,14 +118,14 @@ def render(out: Path) -> None:
             ids[mask] = id if moving else 0
         write_file(out / TRUTH / file.name, encode_ids(ids))
         data = encode_png(example.image)
-        # A file that is what it should be is left alone: a run that was stopped knows
+        # A file with the right content is not written again: a run that resumes knows
         # its frames by their times of change.
         if not file.is_file() or file.read_bytes() != data:
             write_file(file, data)
 
 
 def score(found: Path, truth: Path) -> Scores:
-    """Compares two folders of index PNGs; the last frame has no flow, so is left out.
+    """Compares two folders of index PNGs, without the last frame, which has no flow.
 
     Raises:
         InputError: A file is missing, or cannot be read.

@@ -28,10 +28,9 @@ from movseg_jax.evaluation.matching import (
     BY_POSITION,
     match_frames,
 )
-from movseg_jax.evaluation.metric_sets import Settings
 from movseg_jax.evaluation.metrics_page import make_page
 from movseg_jax.evaluation.predictions import Survey
-from movseg_jax.evaluation.protocols import Protocol
+from movseg_jax.evaluation.protocols import Protocol, Settings
 from movseg_jax.evaluation.reporting import to_text
 from movseg_jax.evaluation.results import summarise, to_json, worst_frames
 from movseg_jax.evaluation.truth import TruthFrame, TruthSequence

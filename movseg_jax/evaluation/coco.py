@@ -18,7 +18,7 @@ import numpy as np
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats.parsing import read_json
+from movseg_jax.formats.parsing import read_json, unexpected
 from movseg_jax.masks import Size
 from movseg_jax.metrics.average_precision import AveragePrecision
 from movseg_jax.metrics.overlaps import (
@@ -195,7 +195,7 @@ def _objects(image: _Image, class_of) -> ImageObjects:
     for where, row in image.annotations:
         crowd.append(row.get("iscrowd", 0))
         if crowd[-1] not in (0, 1):
-            raise _unexpected(where, "iscrowd", crowd[-1], "0 or 1")
+            raise unexpected(where, "iscrowd", crowd[-1], "0 or 1")
     classes, boxes, rles = _items(image.annotations, image.size, class_of)
     return ImageObjects(classes, np.array(crowd, bool), boxes, rles)
 
@@ -224,7 +224,7 @@ def _items(rows, size, class_of):
 def _box(bbox, where):
     valid = isinstance(bbox, list) and len(bbox) == 4
     if not valid or not all(_is_number(value) for value in bbox) or min(bbox[2:]) < 0:
-        raise _unexpected(where, "bbox", bbox, "[x, y, width, height] in pixels")
+        raise unexpected(where, "bbox", bbox, "[x, y, width, height] in pixels")
     x, y, width, height = bbox
     return x, y, x + width, y + height
 
@@ -232,7 +232,7 @@ def _box(bbox, where):
 def _score(row, where):
     score = row.get("score")
     if not _is_number(score):
-        raise _unexpected(where, "score", score, "a number")
+        raise unexpected(where, "score", score, "a number")
     return float(score)
 
 
@@ -300,23 +300,19 @@ def _at(truth, key, source):
 
 def _rows(rows, source, what="result") -> list[tuple[str, Row]]:
     if not isinstance(rows, list):
-        raise _unexpected(source, f"the list of {what}s", rows, "a list of objects")
+        raise unexpected(source, f"the list of {what}s", rows, "a list of objects")
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise _unexpected(source, f"{what} {i}", row, "an object")
+            raise unexpected(source, f"{what} {i}", row, "an object")
     return [(f"{source}: {what} {i}", row) for i, row in enumerate(rows)]
 
 
 def _integer(row, key, where, *, low=-(2**53)):
     value = row.get(key)
     if type(value) is not int or not low <= value < 2**53:
-        raise _unexpected(where, key, value, "a whole number")
+        raise unexpected(where, key, value, "a whole number")
     return value
 
 
 def _is_number(value):
     return type(value) in (int, float) and abs(value) < 1e15  # Not NaN either.
-
-
-def _unexpected(where, what, value, expected):
-    return InputError(f"{where}: {what} is {reprlib.repr(value)}, expected {expected}.")

@@ -8,7 +8,6 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import MAX_DRAWS
 from movseg_jax.evaluation.matching import MatchBy, Matched, match_frames
-from movseg_jax.evaluation.metric_sets import Settings
 from movseg_jax.evaluation.predictions import (
     Prediction,
     choose,
@@ -18,6 +17,7 @@ from movseg_jax.evaluation.protocols import (
     MASKS_OF_FOREGROUND,
     PROTOCOLS,
     Protocol,
+    Settings,
 )
 from movseg_jax.evaluation.scoring import Scored, Task, score_sequence, survey_sequence
 from movseg_jax.evaluation.truth import (

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from movseg_jax.evaluation import bootstrap
 from movseg_jax.evaluation.evaluate import Measured
-from movseg_jax.evaluation.metric_sets import DETECTION, TRACKING, MetricSet, Number
 from movseg_jax.evaluation.predictions import FLAT
-from movseg_jax.evaluation.protocols import Protocol
+from movseg_jax.evaluation.protocols import MetricSet, Number, Protocol
 from movseg_jax.metrics.base import State
 from movseg_jax.metrics.reference import COUNTS, reference_results
 from movseg_jax.report.html import counted
@@ -39,7 +38,7 @@ class Value(NamedTuple):
 
 
 class WorstFrame(NamedTuple):
-    """One of the worst frames.
+    """A frame that is among the worst.
 
     Attributes:
         sequence: Number of the sequence.
@@ -225,12 +224,12 @@ def notes(results: Results) -> list[str]:
         found.append(
             f"Objects that move as one are one object: {counted(groups, 'group')}."
         )
-    if _flat(measured, TRACKING):
+    if _flat(measured, "tracking"):
         found.append(
             "Predictions with one track a pixel, in which no tracks can overlap: left "
             "out of the shares of frames with overlaps."
         )
-    if _flat(measured, DETECTION):
+    if _flat(measured, "detection"):
         found.append(
             "Predictions without scores: all are 1, so that precision is of all "
             "detections together."
@@ -254,10 +253,9 @@ def notes(results: Results) -> list[str]:
     return found
 
 
-def _flat(measured: Measured, metric_set: MetricSet) -> bool:
+def _flat(measured: Measured, name: str) -> bool:
     """Whether the set measures predictions with one track a pixel, without scores."""
-    names = [own.name for own in measured.protocol.metric_sets]
-    measures = metric_set.name in names
+    measures = any(own.name == name for own in measured.protocol.metric_sets)
     return measures and any(task.prediction.kind in FLAT for task in measured.tasks)
 
 

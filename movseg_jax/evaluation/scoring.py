@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.matching import Matched
-from movseg_jax.evaluation.metric_sets import Settings
 from movseg_jax.evaluation.predictions import (
     FLAT,
     Digest,
@@ -18,7 +17,7 @@ from movseg_jax.evaluation.predictions import (
     paint_points,
     survey,
 )
-from movseg_jax.evaluation.protocols import PROTOCOLS
+from movseg_jax.evaluation.protocols import PROTOCOLS, Settings
 from movseg_jax.evaluation.truth import TruthSequence, update_digest
 from movseg_jax.formats.parsing import Recorded
 from movseg_jax.formats.pictures import MaskFolder

@@ -1,4 +1,4 @@
-"""What a metric is, and the frames that the metrics of tracks compare."""
+"""Metrics and their states, and the frames that the metrics of tracks compare."""
 
 import abc
 import dataclasses
@@ -17,10 +17,10 @@ Example = TypeVar("Example", contravariant=True)
 
 
 class State(NamedTuple):
-    """What a metric keeps of the examples that it has seen.
+    """The state of a metric: the data it keeps of the examples that were added.
 
     Attributes:
-        parts: One part for each example; only the metric knows what is in it.
+        parts: Data of each example, in a form that only the metric knows.
         frames: Score of each frame, 0 to 1, by which a reader finds the worst ones.
     """
 

@@ -51,7 +51,7 @@ class Statistics(NamedTuple):
 
 
 class Davis16Part(NamedTuple):
-    """What `Davis16` keeps of a sequence.
+    """The data that `Davis16` keeps of a sequence.
 
     Attributes:
         j: Statistics of the regions' overlap.

@@ -39,7 +39,7 @@ class Region(NamedTuple):
 
 
 class FramePairs(NamedTuple):
-    """How well every track fits every object in a frame.
+    """J and F of every track with every object in a frame.
 
     Attributes:
         name: Name of the frame.

@@ -128,7 +128,7 @@ def _frame_score(metric: AveragePrecision, state: State) -> float:
 
 
 class OverlapPart(NamedTuple):
-    """What `Overlap` keeps of a sequence.
+    """The data that `Overlap` keeps of a sequence.
 
     Attributes:
         ious: IoU of every object with its track; 0 if it has none.

@@ -25,7 +25,7 @@ _FOUND = 0.75  # F from which on `ThreeD` takes an object for found.
 
 
 class ProposedPart(NamedTuple):
-    """What `Proposed` keeps of a sequence, in pixels over all frames.
+    """The data that `Proposed` keeps of a sequence, in pixels over all frames.
 
     Attributes:
         correct: Number of pixels of tracks on the objects that they are matched to.
@@ -39,7 +39,7 @@ class ProposedPart(NamedTuple):
 
 
 class ThreeDPart(NamedTuple):
-    """What `ThreeD` keeps of a sequence.
+    """The data that `ThreeD` keeps of a sequence.
 
     Attributes:
         precision: Mean precision over the regions of the truth.

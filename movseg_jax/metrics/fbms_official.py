@@ -34,7 +34,7 @@ _LENGTHS = (10, 50, 200)  # Numbers of frames of the parts of videos that are ev
 
 
 class OfficialPart(NamedTuple):
-    """What the official metric keeps of a sequence.
+    """The data that the official metric keeps of a sequence.
 
     Attributes:
         precision: Mean precision over the visible regions; NaN if there are none.

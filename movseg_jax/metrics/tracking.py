@@ -57,7 +57,7 @@ class TrueFrame(NamedTuple):
 
 
 class TrackingPart(NamedTuple):
-    """What `Tracking` keeps of a sequence.
+    """The data that `Tracking` keeps of a sequence.
 
     Attributes:
         best: J and F of the best single track of each object.

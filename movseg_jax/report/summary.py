@@ -26,7 +26,7 @@ class Point(NamedTuple):
 
 @dataclasses.dataclass
 class TrackSummary:
-    """One track over the whole video.
+    """The numbers of a track over the whole video.
 
     Attributes:
         id: Number of the track.
