@@ -90,7 +90,7 @@ def run(
         )
     report = (
         f"Rendered {SCENE.frames} frames of {width}x{height} pixels with moving and "
-        f"resting things, and segmented them with the weights {detector.name!r}: "
+        f"stationary objects, and segmented them with the weights {detector.name!r}: "
         f"{summary.tracks} tracks{speed}.\n"
         f"Against the truth of what moves: J {scores.region:.3f}, F "
         f"{scores.boundary:.3f}.\n"

@@ -458,7 +458,7 @@ def test_extra_sequences_and_frames_can_be_left_out(case):
     assert report["extra_sequences"] == ["cows"]
     extra = report["sequences"][DAVIS[0]]["extra_frames_not_measured"]
     assert extra == ["00009"]
-    assert "Too many, left out: 1 frame and 1 sequence." in to_text(results)
+    assert "Not in the data set, left out: 1 frame and 1 sequence." in to_text(results)
 
 
 def test_a_part_of_the_sequences_is_said_to_be_one(case):

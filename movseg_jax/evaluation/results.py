@@ -210,7 +210,7 @@ def notes(results: Results) -> list[str]:
     found = [f"Frames left out: {LEFT_OUT[measured.protocol.left_out]}."]
     if len(measured.tasks) < len(measured.truth.members):
         found.append(
-            f"A part only: {len(measured.tasks)} of {len(measured.truth.members)} "
+            f"Only a part: {len(measured.tasks)} of {len(measured.truth.members)} "
             "sequences."
         )
     expected = measured.truth.expected
@@ -226,13 +226,13 @@ def notes(results: Results) -> list[str]:
         )
     if _flat(measured, "tracking"):
         found.append(
-            "Predictions with one track a pixel, in which no tracks can overlap: left "
-            "out of the shares of frames with overlaps."
+            "Some predictions have one track per pixel, so no tracks can overlap: they "
+            "are left out of the shares of frames with overlaps."
         )
     if _flat(measured, "detection"):
         found.append(
-            "Predictions without scores: all are 1, so that precision is of all "
-            "detections together."
+            "Some predictions are without scores: all scores are 1, so precision is "
+            "that of all detections together."
         )
     rules = [task.matched.rule for task in measured.tasks]
     for rule in sorted(set(rules)):
@@ -247,7 +247,7 @@ def notes(results: Results) -> list[str]:
             found.append(f"{task.truth.name}: {scored.note}.")
     if extra or measured.extra:
         found.append(
-            f"Too many, left out: {counted(extra, 'frame')} and "
+            f"Not in the data set, left out: {counted(extra, 'frame')} and "
             f"{counted(len(measured.extra), 'sequence')}."
         )
     return found

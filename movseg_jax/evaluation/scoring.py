@@ -84,7 +84,7 @@ def survey_sequence(task: tuple[Prediction, TruthSequence]) -> Survey:
 def score_sequence(task: Task) -> Scored:
     """Measures a sequence, and keeps the notes on how its files were read.
 
-    It holds one frame at a time, and the content of a file that is read as a whole.
+    It holds one frame at a time, and the content of a file that is read completely.
 
     Raises:
         InputError: A file is damaged, of another size, or not of the kind that the
