@@ -451,7 +451,7 @@ def test_extra_sequences_and_frames_can_be_left_out(case):
         (pred / DAVIS[0] / "00003.png").read_bytes()
     )
     shutil.copytree(pred / DAVIS[1], pred / "cows")
-    refuse(root, pred, "1 predictions are of no sequence", "cows")
+    refuse(root, pred, "1 predictions belong to no sequence", "cows")
     results = run("davis17-unsupervised", root, pred, allow_extra=True)
     assert value(results, "davis17: J-mean") == 1.0
     report = json.loads(to_json(results))

@@ -183,7 +183,7 @@ def _find(request: Request, truth: Truth) -> tuple[list[Prediction], tuple[str, 
         )
     if extra and not request.allow_extra:
         raise InputError(
-            f"{request.pred}: {len(extra)} predictions are of no sequence of the "
+            f"{request.pred}: {len(extra)} predictions belong to no sequence of the "
             f"split: {listed(extra, MAX_PROBLEMS)}; --allow-extra leaves them out."
         )
     chosen: list[Prediction] = []

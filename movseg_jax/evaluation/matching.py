@@ -82,8 +82,8 @@ def match_frames(
         )
     if extra and not allow_extra:
         problems.append(
-            f"{truth.name}: {len(extra)} frames of the prediction are none of the "
-            f"video's: {listed(extra)}; --allow-extra leaves them out."
+            f"{truth.name}: the prediction has {len(extra)} frames that the video does "
+            f"not have: {listed(extra)}; --allow-extra leaves them out."
         )
     problems += _size_problem(truth, survey, rows)
     absent = tuple(truth.names[i] for i in gone)
@@ -132,8 +132,8 @@ def _choose_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str | Non
 
 def _no_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str:
     counts = (
-        f"the prediction has {len(survey.names)} frames, the video {len(truth.video)}, "
-        f"of which {len(truth.frames)} are annotated"
+        f"the prediction has {len(survey.names)} frames, the video {len(truth.video)}; "
+        f"{len(truth.frames)} are annotated"
     )
     if by == "name":
         return (
@@ -142,8 +142,9 @@ def _no_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str:
         )
     if by == "position" or not survey.named:
         return (
-            f"{truth.name}: {counts}; expected one of these numbers, as the frames of "
-            "the prediction have no names to match by."
+            f"{truth.name}: {counts}. Expected as many frames as the video has or as "
+            "are annotated, because the frames of the prediction have no names to "
+            "match by."
         )
     missing = sorted(set(truth.names) - set(survey.names))
     extra = sorted(set(survey.names) - set(truth.video))
@@ -161,7 +162,7 @@ def _other_rule(truth: TruthSequence, survey: Survey) -> str:
     if _are_numbers(survey) and not set(survey.names) & set(truth.video):
         return (
             f" It has {len(survey.names)} numbered frames, the video "
-            f"{len(truth.video)}, of which {len(truth.frames)} are annotated."
+            f"{len(truth.video)}; {len(truth.frames)} of these are annotated."
         )
     return ""
 

@@ -155,7 +155,7 @@ def _worst_note(results: Results, count: int) -> str:
     measured = results.measured
     pictures = any(task.truth.frames[0].image is not None for task in measured.tasks)
     colours = (
-        "What moves is one region."
+        "Everything that moves is one region."
         if measured.protocol.foreground
         else "A track has the colour of the object that it overlaps most in the frame."
     )

@@ -5,6 +5,7 @@ sequences are sorted by name.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import math
@@ -15,7 +16,7 @@ from movseg_jax.evaluation import bootstrap
 from movseg_jax.evaluation.evaluate import Measured
 from movseg_jax.evaluation.predictions import FLAT
 from movseg_jax.evaluation.protocols import MetricSet, Number, Protocol
-from movseg_jax.metrics.base import State
+from movseg_jax.metrics.base import State, TrackMetric
 from movseg_jax.metrics.reference import COUNTS, reference_results
 from movseg_jax.report.html import counted
 
@@ -83,12 +84,10 @@ def summarise(measured: Measured) -> Results:
     for metric_set in measured.protocol.metric_sets:
         metric = metric_set.make(measured.request.settings)
         states = [scored.scores[metric_set.name] for scored in measured.scored]
-
-        def compute(drawn: Sequence[State], metric=metric) -> dict[str, float]:
-            return metric.compute(metric.merge(drawn))
-
-        numbers = compute(states)
-        ends = bootstrap.intervals(compute, states, measured.request.draws)
+        numbers = _compute(metric, states)
+        ends = bootstrap.intervals(
+            functools.partial(_compute, metric), states, measured.request.draws
+        )
         alone = [metric.compute(state) for state in states]
         for key, about in metric_set.numbers.items():
             if key not in numbers:  # T or overlaps, where they are not measured.
@@ -98,6 +97,10 @@ def summarise(measured: Measured) -> Results:
             for found, own in zip(by_sequence.values(), alone, strict=True):
                 found[name] = float(own.get(key, math.nan))
     return Results(measured, values, by_sequence)
+
+
+def _compute(metric: TrackMetric, states: Sequence[State]) -> dict[str, float]:
+    return metric.compute(metric.merge(states))
 
 
 def _name(protocol: Protocol, metric_set: MetricSet, key: str) -> str:
@@ -135,7 +138,7 @@ def _worst_of_sequence(
     return chosen
 
 
-# For readers ---------------------------------------------------------------------
+# For readers -----------------------------------------------------------------------
 
 
 class Published(NamedTuple):
