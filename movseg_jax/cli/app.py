@@ -82,12 +82,14 @@ def _print_notes() -> None:
 
 def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.data import Data, Synth
+    from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
     from movseg_jax.cli.train import Convert, Plot, Train
     from movseg_jax.cli.video import ConvertTracks, Demo, Flow, Segment
 
     return (
-        Segment, Eval, Demo, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert
+        Segment, Eval, Demo, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
+        Doctor,
     )  # fmt: skip
 
 
