@@ -15,8 +15,8 @@
 # # Segment your own video
 #
 # This notebook finds, segments and tracks everything that moves in a video, without a
-# prompt. It takes a file of yours, a web address, or a short rendered clip. A GPU is not
-# needed: on two CPU cores it processes about three frames of 480x854 per second.
+# prompt. It takes a file of yours, a web address, or a short rendered clip. A GPU is
+# not needed: two CPU cores process about three frames of 480x854 per second.
 
 # %%
 # Installs the package where it is missing, and leaves the installed JAX alone.
