@@ -5,7 +5,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from movseg_jax.cli.app.app import main
+from movseg_jax.cli.app import main
 
 import movseg_jax
 from movseg_jax.cli.data import Synth
