@@ -94,7 +94,7 @@ def test_convert_writes_weights_that_load(tmp_path):
     ours = tmp_path / "new" / "weights" / "ours.safetensors"
     result = movseg(*arguments, ours)
     assert result.returncode == 0, result.stderr
-    assert "a trunk without heads (appearance)" in result.stdout
+    assert "a backbone without heads (appearance)" in result.stdout
     loaded = load_weights(ours)
     assert list(loaded.params["appearance"]) == ["resnet"]
     again = movseg(*arguments, ours)
