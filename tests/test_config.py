@@ -173,7 +173,7 @@ def test_a_wrong_value_is_an_input_error_in_python_too(make, message):
 
 def test_a_value_that_is_no_choice_is_an_input_error_in_python_too():
     # In a process of its own: here, beartype would be faster.
-    code = "from movseg_jax import TrunkConfig; TrunkConfig(norm='batch')"
+    code = "from movseg_jax.config import TrunkConfig; TrunkConfig(norm='batch')"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True
     )
