@@ -19,7 +19,10 @@ class Plot:
         overwrite: Replace the output if it exists.
     """
 
-    workdirs: tyro.conf.Positional[tuple[Path, ...]]
+    workdirs: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="PATH [PATH ...]", help_behavior_hint="(required)"),
+    ]
     out: Annotated[Path | None, optional("curves.html in the first folder", "PATH")] = (
         None
     )
