@@ -33,7 +33,7 @@ def saved(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 def test_what_was_saved_is_loaded(suffix, saved):
-    params, config, card, sha256 = load_weights(saved.with_suffix(suffix))
+    params, config, card, sha256, _ = load_weights(saved.with_suffix(suffix))
     assert config == CONFIG and card == CARD
     assert sha256 == hashlib.sha256(saved.read_bytes()).hexdigest()
     kernel = params["rpn"]["conv"]["kernel"]
