@@ -246,6 +246,6 @@ def test_clips_are_rendered_once_and_can_be_read(tmp_path):
     source = open_source("rendered", "all", tmp_path / "s")
     assert len(source) == 6 and source[0].flow is not None
     more = movseg("synth", "--out", tmp_path / "s", "--clips", "3", *size, "--quiet")
-    assert "3 clips, of which 1 are new" in more.stdout
+    assert "3 clips, 1 of them new" in more.stdout
     other = movseg("synth", "--out", tmp_path / "s", "--seed", "1", *size)
     assert other.returncode == 2 and "another seed" in other.stderr

@@ -67,4 +67,4 @@ class Synth:
                 workers=count_workers(self.workers),
                 progress=show,
             )
-        return f"{self.clips} clips, of which {written} are new: {self.out}"
+        return f"{self.clips} clips, {written} of them new: {self.out}"
