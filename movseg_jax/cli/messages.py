@@ -44,10 +44,21 @@ def _option(match, options) -> str:
 
 def _collect(kind, prefix, options) -> None:
     """Adds the options of a dataclass to a dictionary, by the names of its fields."""
+    annotated = typing.get_type_hints(kind, include_extras=True)
     for name, hint in typing.get_type_hints(kind).items():
         option = prefix + name.replace("_", "-")
-        options.setdefault(name, option)
-        options.setdefault(f"{kind.__name__}.{name}", option)
+        below = f"{option}."
+        if _has_no_name(annotated[name]):
+            below = prefix
+        else:
+            options.setdefault(name, option)
+            options.setdefault(f"{kind.__name__}.{name}", option)
         for part in (hint, *typing.get_args(hint)):
             if dataclasses.is_dataclass(part):
-                _collect(part, f"{option}.", options)
+                _collect(part, below, options)
+
+
+def _has_no_name(annotation) -> bool:
+    """Whether a part's fields are options of the command itself: `arg(name="")`."""
+    extras = getattr(annotation, "__metadata__", ())
+    return any(getattr(extra, "name", None) == "" for extra in extras)
