@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax.cli.video import Flow
+from movseg_jax.cli.flow import Flow
 from movseg_jax.errors import InputError
 from movseg_jax.flow import export
 from movseg_jax.flow.colour_wheel import flow_picture
