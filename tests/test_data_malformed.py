@@ -17,6 +17,7 @@ from movseg_jax.data.datasets.fbms_def import read_definition
 from movseg_jax.data.datasets.flyingthings3d import read_index
 from movseg_jax.data.sources import open_layout, open_source
 from movseg_jax.errors import InputError
+from movseg_jax.system import bounded
 from tests import layouts
 
 DEFINITION = layouts.DEFINITION.format("cars1_01", "cars1_04", "pgm")
@@ -146,7 +147,7 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, line):
 def test_a_list_that_is_too_long_is_refused(tmp_path, monkeypatch):
     file = layouts.write(tmp_path / "train.txt", "bear\n" * 10)
     with pytest.raises(InputError, match="has 50 bytes, expected at most 9"):
-        listings.read_text(file, 9)
+        bounded.read_text(file, 9, "limit")
 
 
 META = json.dumps({"videos": {"003234408d": {"objects": {"1": {"category": "x"}}}}})
@@ -318,7 +319,7 @@ def test_pipes_and_devices_are_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name in ("pipe", "zero"):
-        for read in (listings.read_names, listings.read_json, read_index):
+        for read in (listings.read_names, bounded.read_json, read_index):
             with pytest.raises(InputError, match=f"{name}: is not a file"):
                 read(tmp_path / name)
 
@@ -328,7 +329,7 @@ def test_files_that_have_no_size_are_read_to_their_limit():
     if not file.exists():
         pytest.skip("needs /proc")
     with pytest.raises(InputError, match="has 10 bytes, expected at most 9"):
-        listings.read_text(file, 9)
+        bounded.read_text(file, 9, "limit")
 
 
 @pytest.mark.parametrize("name", ["coco", "prepared"])

@@ -348,9 +348,13 @@ def test_a_damaged_text_beside_an_authors_file_is_an_error(tmp_path, text):
 
 def test_files_that_are_missing_or_no_files_are_errors(tmp_path):
     os.mkfifo(tmp_path / "pipe.flo")
-    for path in (tmp_path / "b.flo", tmp_path / "pipe.flo", tmp_path / "a\0.flo"):
-        with pytest.raises(InputError, match="there is no such file"):
-            read_flow(path)
+    for name, message in (
+        ("b.flo", "there is no such file"),
+        ("pipe.flo", "is not a file"),
+        ("a\0.flo", "cannot be read"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_flow(tmp_path / name)
 
 
 def test_a_packed_array_of_zeros_is_not_unpacked(tmp_path):

@@ -416,13 +416,13 @@ def test_decompression_bombs_are_refused_by_their_header(side):
 
 def test_limits_are_inclusive(monkeypatch, tmp_path):
     data = encoded(picture())
-    monkeypatch.setattr(images, "MAX_PIXELS", 33 * 50)
-    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    monkeypatch.setattr(images.codecs, "MAX_PIXELS", 33 * 50)
+    monkeypatch.setattr(images.codecs, "MAX_BYTES", len(data))
     images.read_rgb(data, source="a")
     (tmp_path / "a.png").write_bytes(data + b"0")
     with pytest.raises(InputError, match=r"images\.MAX_BYTES"):
         images.read_rgb(tmp_path / "a.png")
-    monkeypatch.setattr(images, "MAX_PIXELS", 33 * 50 - 1)
+    monkeypatch.setattr(images.codecs, "MAX_PIXELS", 33 * 50 - 1)
     with pytest.raises(InputError, match=r"images\.MAX_PIXELS"):
         images.read_rgb(data, source="a")
 

@@ -33,7 +33,7 @@ def saved(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])
 def test_what_was_saved_is_loaded(suffix, saved):
-    params, config, card, sha256 = load_weights(saved.with_suffix(suffix))
+    params, config, card, sha256, _ = load_weights(saved.with_suffix(suffix))
     assert config == CONFIG and card == CARD
     assert sha256 == hashlib.sha256(saved.read_bytes()).hexdigest()
     kernel = params["rpn"]["conv"]["kernel"]
@@ -216,7 +216,7 @@ def test_the_name_has_to_be_that_of_weights(tmp_path):
     for use in (load_weights, lambda p: save_weights(p, PARAMS, CONFIG, CARD)):
         with pytest.raises(InputError, match=r"ends in \.safetensors"):
             use(tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="there is no such file"):
         load_weights(tmp_path / "missing.safetensors")
     (tmp_path / "no folder").touch()
     with pytest.raises(InputError, match="no folder: cannot be made"):

@@ -347,9 +347,9 @@ def test_what_is_no_weight_file_is_named_as_such(data, message, written):
 
 
 def test_a_missing_file_is_an_input_error(tmp_path):
-    for path in (tmp_path / "missing.pth", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
-            read_tensors(path)
+    for name, message in (("missing.pth", "there is no such file"), ("", "not a file")):
+        with pytest.raises(InputError, match=message):
+            read_tensors(tmp_path / name)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def check_name(name: str, source: str) -> str:
 
 def packaged_names(name: str) -> list[str]:
     """A list of sequences that comes with the package, such as "ytvos_moving_train"."""
-    folder = importlib.resources.files("movseg_jax.data") / "lists"
+    folder = importlib.resources.files("movseg_jax.data.datasets") / "lists"
     with importlib.resources.as_file(folder / f"{name}.txt") as file:
         return read_names(file)
 

@@ -66,5 +66,8 @@ class VideoInstances(Folder):
 @functools.cache
 def _clips() -> Mapping[str, Mapping[str, Any]]:
     """The package's list of clips: what it says of each, by name."""
-    file = importlib.resources.files("movseg_jax.data") / "lists/video_instances.json"
+    file = (
+        importlib.resources.files("movseg_jax.data.datasets")
+        / "lists/video_instances.json"
+    )
     return json.loads(file.read_text())["clips"]
