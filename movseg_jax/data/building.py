@@ -102,16 +102,11 @@ def prepare(
             already, or another process is writing it.
     """
     kind = layout_class(name)
-    estimator = None
-    if isinstance(flow, str) and flow in ALGORITHMS:
-        estimator = get_estimator(flow)
-        if flow_cache:
-            estimator = cached(estimator, flow_cache)
-        options["flow"] = None
-    elif flow is not None:  # Without the option the reader's default holds.
-        options["flow"] = flow
     if flow is not None and not hasattr(kind, "flow"):
         raise InputError(f"{name} is of images, which have no flow.")
+    estimator = _flow_estimator(flow, flow_cache)
+    if flow is not None:  # Without the option the reader's default holds.
+        options["flow"] = None if estimator else flow
     folders = []
     for split in splits or [s for s in kind.splits if s not in kind.parts]:
         layout = open_layout(name, split, manual_dir, **options)
@@ -123,6 +118,16 @@ def prepare(
                          workers=workers, progress=progress)  # fmt: skip
         folders.append(folder)
     return folders
+
+
+def _flow_estimator(
+    flow: Path | str | None, flow_cache: Path | None
+) -> FlowEstimator | None:
+    """Returns the estimator that `flow` names, if it names one."""
+    if not isinstance(flow, str) or flow not in ALGORITHMS:
+        return None
+    estimator = get_estimator(flow)
+    return cached(estimator, flow_cache) if flow_cache else estimator
 
 
 def _described(name: str, layout: Layout, estimated: Path | str | None) -> Record:
