@@ -30,13 +30,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from movseg_jax.cli.app.app import prepare_jax
 
 from movseg_jax.config import Config, load_config
 from movseg_jax.data import batches
 from movseg_jax.data.example import Example
 from movseg_jax.data.sampling import get_buckets
 from movseg_jax.model.parameters import fresh
+from movseg_jax.system.process import prepare_jax
 from movseg_jax.train import freezing, parallel
 from movseg_jax.train.loop import make_stage
 from movseg_jax.types import Batch

@@ -10,7 +10,7 @@ import pytest
 import tyro
 
 from movseg_jax import images
-from movseg_jax.cli.app import app
+from movseg_jax.cli import app
 from movseg_jax.cli.arguments import check_paths, read_config
 from movseg_jax.cli.data import Check, List, Prepare, Synth
 from movseg_jax.cli.evaluate import Eval

@@ -15,7 +15,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 
 from movseg_jax.config import ModelConfig, TrunkConfig
-from movseg_jax.convert.models import convert_weights, mapping
+from movseg_jax.convert import mapping
+from movseg_jax.convert.models import convert_weights
 from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
 from movseg_jax.types import Inputs

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from movseg_jax import images
-from movseg_jax.cli.app import app
+from movseg_jax.cli import app
 from movseg_jax.errors import InputError
 from movseg_jax.system import process
 from movseg_jax.system.workers import run
@@ -24,7 +24,7 @@ DAVIS = ("blackswan", "bmx-trees", "cows")
 CHROMIUM = shutil.which("chromium")
 COMMAND = """
 import sys
-from movseg_jax.cli.app.app import main
+from movseg_jax.cli.app import main
 if __name__ == "__main__":
     sys.exit(main())
 """

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from movseg_jax import masks
-from movseg_jax.cli.app import app
+from movseg_jax.cli import app
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.results import Sighting, TrackedFrame

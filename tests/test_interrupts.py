@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from movseg_jax.cli.app.app import main
+from movseg_jax.cli.app import main
 sys.stderr.write("begins\\n")
 sys.exit(main())
 """
@@ -29,7 +29,7 @@ COMMAND_ALONE = "import sys; from movseg_jax.cli.app import main; sys.exit(main(
 SWALLOWING = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from movseg_jax.cli.app import app
+from movseg_jax.cli import app
 from movseg_jax.system import signals
 signals.GRACE = 0.5
 class Destroyed:

@@ -5,9 +5,9 @@ import pickle
 from pathlib import Path
 
 import pytest
-from movseg_jax.cli.app.app import main
 
 import movseg_jax
+from movseg_jax.cli.app import main
 from movseg_jax.cli.data import Synth
 from movseg_jax.cli.messages import in_options
 from movseg_jax.cli.video import Flow, Segment
