@@ -15,6 +15,7 @@ from typing import Any, Literal
 from movseg_jax.errors import InputError
 
 Features = Literal["appearance", "motion", "fused"]
+FlowEncoding = Literal["direct", "paper", "relative", "residual"]
 
 # A track is kept if it is seen to move in at least so many frames, faster than so many
 # pixels a frame: see `track.moving`. Compression and noise alone have flow of about a
@@ -135,7 +136,7 @@ class ModelConfig:
 
     convention: str = "continuous"  # A key of `CONVENTIONS`.
     # How flow becomes the motion stream's channels: see `flow.encoding.encode_flow`.
-    flow_encoding: Literal["direct", "paper", "relative", "residual"] = "direct"
+    flow_encoding: FlowEncoding = "direct"
     short_side: int = 800  # Frames are resized to this, in pixels ...
     long_side: int = 1333  # ... unless their longer side would exceed this.
     anchor_size: float = 8.0  # Side of an anchor, in strides of its level.

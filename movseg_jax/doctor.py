@@ -43,7 +43,7 @@ import movseg_jax as ms
 detector = ms.load_detector()
 began = time.perf_counter()
 image = np.zeros((64, 96, 3), np.uint8)
-frames = [ms.video.Frame(index=i, name=str(i), time=None, image=image) for i in range(2)]
+frames = [ms.video.Frame(i, str(i), image, None) for i in range(2)]
 say(frames=len(ms.segment_video(frames, detector)), seconds=time.perf_counter() - began)
 """
 

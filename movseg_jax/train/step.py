@@ -16,7 +16,7 @@ from movseg_jax.train.losses import Term
 Objective = Callable[[Any, Any, jax.Array], dict[str, Term]]
 
 # JAX 0.8 moved it out of `jax.experimental`.
-_enable_x64 = getattr(jax, "enable_x64", None) or jax.experimental.enable_x64
+_X64 = jax if hasattr(jax, "enable_x64") else jax.experimental
 
 
 class TrainState(NamedTuple):
@@ -74,7 +74,7 @@ class Step:
         gradients, means = parallel.total((gradients, means))
 
         # Optax raises decays to the power of the step in JAX's default precision.
-        with _enable_x64(False):
+        with _X64.enable_x64(False):
             updates, opt_state = self.optimizer.update(
                 gradients, state.opt_state, trained
             )
