@@ -66,11 +66,11 @@ from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
 from movseg_jax.flow.estimators import FlowEstimator, get_estimator
-from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
-from movseg_jax.metrics.base import SequenceScore
+from movseg_jax.metrics.average_precision import AveragePrecision, Tables, concatenate
+from movseg_jax.metrics.base import State
 from movseg_jax.metrics.davis import region_similarity
-from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
-from movseg_jax.metrics.tracking import TrueFrame, measure_tracks, tracking_numbers
+from movseg_jax.metrics.overlaps import ComparedImage, ImageDetections, ImageObjects
+from movseg_jax.metrics.tracking import Tracking, TrueFrame, measure_tracks
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import detect_frames
@@ -101,13 +101,13 @@ class Video(NamedTuple):
     """What became of a model's detections in a video.
 
     Attributes:
-        tables: Outcomes of its frames, as `Evaluator` has them.
+        tables: Outcomes of its frames, as `AveragePrecision` has them.
         tracks: Score of its tracks.
         above: J of the detections above each of `SCORES`.
     """
 
     tables: Tables
-    tracks: SequenceScore
+    tracks: State
     above: Float[np.ndarray, " scores"]
 
 
@@ -182,11 +182,14 @@ def compare(
         if len(numbers) < 3:
             raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
         found = _detect(source, name, detector, kept, flow)
-        evaluator = _evaluator()
+        images = []
         for number, frame in zip(numbers[:-1], found, strict=False):
             example = ignore_resting(source[number])
-            evaluator.add(example.name, *_as_images(frame.moving, example))
-        tables, above = evaluator.tables(), _similarities(source, numbers, found)
+            images.append(_as_image(frame.moving, example))
+        metric = _average_precision()
+        state = metric.merge(map(metric.add, images))
+        tables = concatenate(tables for _, tables in state.parts)
+        above = _similarities(source, numbers, found)
         for videos, config in zip(compared, trackers, strict=True):
             tracks = _measure_tracks(source, numbers, found, detector, config)
             videos.append(Video(tables, tracks, above))
@@ -250,24 +253,25 @@ def flow_estimator(
 
 def measure(videos: Sequence[Video]) -> dict[str, float]:
     """The columns, of some videos together."""
-    tables = merged(video.tables for video in videos)
+    tables = concatenate(video.tables for video in videos)
     (outcomes,) = tables.values()
+    tracking = Tracking()
     sure = outcomes.outcomes[0, 0, outcomes.scores > SCORE]
     right, wrong = np.count_nonzero(sure == 1), np.count_nonzero(sure == 0)
     return {
         "precision": right / max(right + wrong, 1),
         "recall": right / max(int(outcomes.objects[0]), 1),
-        "AP50": _evaluator().measures(tables)["mask_ap50"],
+        "AP50": _average_precision().numbers(tables)["mask_ap50"],
         "best J": float(np.mean([video.above for video in videos], axis=0).max()),
-        **tracking_numbers([video.tracks for video in videos]),
+        **tracking.compute(tracking.merge(video.tracks for video in videos)),
     }
 
 
-def _evaluator() -> Evaluator:
-    return Evaluator((IOU,), kinds=("mask",), class_agnostic=True)
+def _average_precision() -> AveragePrecision:
+    return AveragePrecision((IOU,), kinds=("mask",), class_agnostic=True)
 
 
-def _as_images(detections: Sequence[Detection], example: Example):
+def _as_image(detections: Sequence[Detection], example: Example) -> ComparedImage:
     scores = np.array([d.score for d in detections], np.float32)
     found = ImageDetections(
         scores, np.zeros(len(scores), np.int32), masks=[d.mask for d in detections]
@@ -277,7 +281,7 @@ def _as_images(detections: Sequence[Detection], example: Example):
         example.ignore,
         masks=[masks.encode(mask) for mask in example.masks],
     )
-    return found, objects
+    return ComparedImage(example.name, found, objects)
 
 
 def _measure_tracks(
@@ -286,7 +290,7 @@ def _measure_tracks(
     video: list[FrameDetections],
     detector: TrainedDetector,
     config: TrackConfig,
-) -> SequenceScore:
+) -> State:
     """The score of a video's tracks in all frames but the first and the last."""
     names = [f"{i:05d}" for i in range(len(video))]
     links = link_moving(video, detector.config, config)

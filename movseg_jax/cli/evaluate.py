@@ -138,8 +138,7 @@ class Eval:
 
     def _request(self):
         from movseg_jax.evaluation.evaluate import Request
-        from movseg_jax.evaluation.metric_sets import Settings
-        from movseg_jax.evaluation.protocols import PROTOCOLS
+        from movseg_jax.evaluation.protocols import PROTOCOLS, Settings
 
         self._refuse_useless()
         protocol = PROTOCOLS[self.protocol]

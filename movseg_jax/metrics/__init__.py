@@ -1,4 +1,4 @@
-"""How good detections and tracks are: measures of COCO, DAVIS and FBMS, in NumPy."""
+"""Metrics of detections and tracks, those of COCO, DAVIS and FBMS, in NumPy."""
 
 import lazy_loader
 
