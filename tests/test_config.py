@@ -23,7 +23,7 @@ from movseg_jax.config import (
 )
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
-from movseg_jax.segment.settings import Settings
+from movseg_jax.segment.settings import SegmentConfig
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -209,4 +209,4 @@ def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
         text = " ".join((ROOT / file).read_text().split())
         for phrase in phrases:
             assert phrase in text, f"{file} does not say {phrase!r}"
-    assert Segment.min_frames == Settings().min_frames == MIN_FRAMES
+    assert Segment.min_frames == SegmentConfig().min_frames == MIN_FRAMES

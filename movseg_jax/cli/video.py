@@ -91,10 +91,11 @@ class Segment:
     def run(self) -> str:
         """Runs the command; returns what to print."""
         from movseg_jax.segment.detecting import share_processor
-        from movseg_jax.segment.run import Settings, segment_to_folder
+        from movseg_jax.segment.run import segment_to_folder
+        from movseg_jax.segment.settings import SegmentConfig
         from movseg_jax.system.progress import progress_bar
 
-        settings = Settings(
+        settings = SegmentConfig(
             flow=self.flow,
             find_cuts=self.find_cuts,
             track=self.track,
