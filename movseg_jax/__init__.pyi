@@ -35,6 +35,7 @@ from .model.weights import load_weights as load_weights
 from .model.weights import save_weights as save_weights
 from .segment.api import segment_video as segment_video
 from .segment.detecting import detect_frames as detect_frames
+from .segment.settings import SegmentConfig as SegmentConfig
 from .track.linking import Linker as Linker
 from .track.linking import link as link
 from .video.overlay import draw_tracks as draw_tracks

@@ -10,7 +10,8 @@ from movseg_jax.images import encode_ids, encode_png, read_ids
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
 from movseg_jax.model.loading import load_detector
 from movseg_jax.scenes.scene_config import SceneConfig
-from movseg_jax.segment.run import Settings, segment_to_folder
+from movseg_jax.segment.run import segment_to_folder
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.progress import progress_bar
 
@@ -71,7 +72,7 @@ def run(
             str(out / FRAMES),
             out / RESULT,
             detector,
-            Settings(why=True),
+            SegmentConfig(why=True),
             overwrite=overwrite,
             progress=show,
         )

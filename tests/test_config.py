@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movseg_jax.cli.segment import Segment
 from movseg_jax.config import (
     CONVENTIONS,
     MIN_FRAMES,
@@ -23,7 +22,7 @@ from movseg_jax.config import (
 )
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
-from movseg_jax.segment.settings import Settings
+from movseg_jax.segment.settings import SegmentConfig
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -203,10 +202,10 @@ def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
         "README.md": [f"seen to move in fewer than {count} frames"],
         "docs/segmenting.md": [f"in at least {count} frames", motion],
         "docs/results.md": [f"in {count} frames, {motion}"],
-        "movseg_jax/cli/segment.py": [f"{MIN_MOTION}, or 0 if"],
+        "movseg_jax/segment/settings.py": [f"{MIN_MOTION}, or 0 if"],
     }
     for file, phrases in expected.items():
         text = " ".join((ROOT / file).read_text().split())
         for phrase in phrases:
             assert phrase in text, f"{file} does not say {phrase!r}"
-    assert Segment.min_frames == Settings().min_frames == MIN_FRAMES
+    assert SegmentConfig().min_frames == MIN_FRAMES

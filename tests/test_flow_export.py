@@ -192,7 +192,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "flow.json").write_text("[" * 10_000)
     with pytest.raises(InputError, match=r"flow\.json: is damaged"):
         write(video(), tmp_path)
-    with pytest.raises(InputError, match="cannot be used as a folder"):
+    with pytest.raises(InputError, match="cannot be made"):
         write(video(), tmp_path / "00000.flo")
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from movseg_jax.cli.arguments import optional
 from movseg_jax.errors import InputError
+from movseg_jax.formats import Format
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +42,7 @@ class ConvertTracks:
 
     tracks: tyro.conf.Positional[Path]
     out: Path
-    to: Literal[
-        "tracks", "masks", "foreground", "cutouts", "alpha", "colmap", "coco", "mots",
-        "mot", "fbms", "npz",
-    ]  # fmt: skip
+    to: Format
     sequence: Annotated[str | None, optional("the only video", "STR")] = None
     video: Annotated[str | None, optional("none", "STR")] = None
     white: Annotated[int | None, optional("65535", "INT")] = None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from movseg_jax.cli.arguments import optional
-from movseg_jax.config import MIN_FRAMES, TrackConfig
 from movseg_jax.errors import InputError
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.signals import STOPPED
 
 if TYPE_CHECKING:
@@ -31,26 +31,12 @@ class Segment:
         model: Streams to use. "appearance" finds objects whether they move or not.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.
-        batch_size: Number of frames that the device processes at once.
-        flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it;
-            a folder holds a flow file for each frame, named as the frame.
-        max_frames: Largest number of frames to read.
-        white: Value of white in 16-bit images, such as 4095 for a 12-bit camera.
-        find_cuts: Split the video into shots. No track continues across a cut.
-        min_motion: Drop tracks that are not faster than this relative to the scene, in
-            pixels per frame.
-        min_frames: Drop tracks that are seen to move in fewer frames than this.
-        save: Additional formats to write. `movseg convert-tracks --help` describes
-            them.
-        why: Write at each object in the overlay how fast it moves relative to the
-            scene.
-        fps: Frame rate of the overlay if the video is a folder of frames.
         timing: Print how long each part took.
         allow_truncated: Exit with status 0 although the video is damaged. The results
             cover the frames that can be read.
         overwrite: Replace the results of another run in the folder.
         quiet: Do not show progress.
-        track: How detections are linked to tracks.
+        config: Settings that decide about the results.
     """
 
     video: tyro.conf.Positional[str]
@@ -61,39 +47,20 @@ class Segment:
         optional("all streams in the weights", "{joint,appearance,motion}"),
     ] = None
     max_side: Annotated[int | None, optional("the model's own size", "INT")] = None
-    batch_size: int = 1
-    flow: str = "dis"
-    max_frames: Annotated[int | None, optional("all frames", "INT")] = None
-    white: Annotated[int | None, optional("65535", "INT")] = None
-    find_cuts: bool = True
-    min_motion: Annotated[
-        float | None, optional("0.2, or 0 if the model does not use flow", "FLOAT")
-    ] = None
-    min_frames: int = MIN_FRAMES
-    save: Annotated[
-        tuple[
-            Literal[
-                "foreground", "cutouts", "alpha", "colmap", "coco", "mots", "mot",
-                "fbms", "npz",
-            ],
-            ...,
-        ],
-        optional("none"),
-    ] = ()  # fmt: skip
-    why: bool = False
-    fps: float = 25.0
     timing: bool = False
     allow_truncated: bool = False
     overwrite: bool = False
     quiet: bool = False
-    track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
+    config: Annotated[SegmentConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=SegmentConfig
+    )
 
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""
         from movseg_jax.flow.estimators import ALGORITHMS
         from movseg_jax.video.reading import source_paths
 
-        flow = [] if self.flow in ALGORITHMS else [Path(self.flow)]
+        flow = [] if self.config.flow in ALGORITHMS else [Path(self.config.flow)]
         weights = [] if self.weights is None else [self.weights]
         return [*source_paths(self.video), *flow, *weights]
 
@@ -104,22 +71,9 @@ class Segment:
     def run(self) -> str:
         """Runs the command and returns the text to print."""
         from movseg_jax.segment.detecting import share_processor
-        from movseg_jax.segment.run import Settings, segment_to_folder
+        from movseg_jax.segment.run import segment_to_folder
         from movseg_jax.system.progress import progress_bar
 
-        settings = Settings(
-            flow=self.flow,
-            find_cuts=self.find_cuts,
-            track=self.track,
-            min_motion=self.min_motion,
-            min_frames=self.min_frames,
-            why=self.why,
-            max_frames=self.max_frames,
-            batch_size=self.batch_size,
-            save=self.save,
-            fps=self.fps,
-            white=self.white,
-        )
         share_processor()
         detector = load_model(self.weights, use=self.model, max_side=self.max_side)
         with progress_bar("frame", quiet=self.quiet) as show:
@@ -127,7 +81,7 @@ class Segment:
                 self.video,
                 self.out,
                 detector,
-                settings,
+                self.config,
                 overwrite=self.overwrite,
                 allow_truncated=self.allow_truncated,
                 progress=show,
