@@ -75,9 +75,10 @@ from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.record import Record
-from movseg_jax.segment.settings import link_moving
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.track.links import TrackedFrames
+from movseg_jax.track.moving import link_moving
 from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame
 
@@ -216,7 +217,7 @@ def _detect(
     about = {"weights": detector.digest, "video": [source.name, name]}
     about |= {"flow": flow}
     about |= {"frames": len(numbers), "size": source.sizes[numbers[0]]}
-    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".jsonl"
+    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".sqlite"
     kept.mkdir(parents=True, exist_ok=True)
     with Record(kept / file, about, multiple=len(numbers)) as record:
         if not len(record):
@@ -293,7 +294,8 @@ def _measure_tracks(
 ) -> State:
     """The score of a video's tracks in all frames but the first and the last."""
     names = [f"{i:05d}" for i in range(len(video))]
-    links = link_moving(video, detector.config, config)
+    min_motion = SegmentConfig().least_motion(detector.config)
+    links = link_moving(video, config, min_motion=min_motion)
     size = source.sizes[numbers[0]]
     tracked = TrackedFrames(video, links, names=names, size=size, config=config)
     inner = range(1, len(video) - 1)
