@@ -7,3 +7,7 @@ metrics, the data set and the frames. `truth` and `predictions` read both sides,
 and writes the files, one of which is `metrics_page`. `coco` measures files of results
 in COCO's format.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -144,13 +144,10 @@ def evaluate_coco(
         truth_source: Name of the truth's file for messages.
 
     Raises:
-        InputError: Something is malformed or missing, or a result is of an image or a
-            category that the truth does not list.
+        InputError: Something is malformed, missing, or not listed in the truth.
     """
     found = _rows(results, results_source)
-    annotated = _rows(
-        _at(truth, "annotations", truth_source), truth_source, "annotation"
-    )
+    annotated = _listed(truth, "annotation", truth_source)
     categories = _categories(truth, truth_source)
     class_of = {number: i for i, number in enumerate(categories)}
     if stacked:
@@ -176,8 +173,9 @@ def evaluate_coco(
         # `COCOeval` goes through images, and stacked classes, by their numbers.
         name = f"{truth_source}: image {number:0{width}d}"
         numbers = None if stacked else class_of
-        detections, objects = _detections(image, numbers), _objects(image, numbers)
-        states.append(metric.add(ComparedImage(name, detections, objects)))
+        detections = _detections(image, numbers)
+        compared = ComparedImage(name, detections, _objects(image, numbers))
+        states.append(metric.add(compared))
     return metric.compute(metric.merge(states))
 
 
@@ -251,7 +249,7 @@ def _kinds(rows) -> Sequence[str]:
 
 def _images(truth, source) -> dict[int, _Image]:
     images = {}
-    for where, row in _rows(_at(truth, "images", source), source, "image"):
+    for where, row in _listed(truth, "image", source):
         number = _integer(row, "id", where, low=0)
         size = [_integer(row, key, where, low=1) for key in ("height", "width")]
         if number in images:
@@ -273,7 +271,7 @@ def _image_of(row, images, where) -> _Image:
 def _categories(truth, source) -> dict[int, str]:
     """The names by number, in the order of the numbers."""
     names: dict[int, str] = {}
-    for where, row in _rows(_at(truth, "categories", source), source, "category"):
+    for where, row in _listed(truth, "category", source):
         number = _integer(row, "id", where)
         if number in names:
             raise InputError(f"{where}: id {number} is listed twice.")
@@ -296,6 +294,11 @@ def _at(truth, key, source):
     if value is None:
         raise InputError(f'{source}: has no "{key}", expected COCO\'s instances.')
     return value
+
+
+def _listed(truth, what, source) -> list[tuple[str, Row]]:
+    key = "categories" if what == "category" else f"{what}s"
+    return _rows(_at(truth, key, source), source, what)
 
 
 def _rows(rows, source, what="result") -> list[tuple[str, Row]]:
