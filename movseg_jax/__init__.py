@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from movseg_jax.config import SourceConfig as SourceConfig
     from movseg_jax.config import TrackConfig as TrackConfig
     from movseg_jax.config import TrunkConfig as TrunkConfig
-    from movseg_jax.config import load_config as load_config
+    from movseg_jax.config_files import load_config as load_config
     from movseg_jax.convert.models import Converted as Converted
     from movseg_jax.convert.models import convert_weights as convert_weights
     from movseg_jax.data.datasets.synthetic import SyntheticSource as SyntheticSource
@@ -116,7 +116,7 @@ _MODULES = {
     "flow_picture": "flow.colour_wheel",
     "get_estimator": "flow.estimators",
     "link": "track.linking",
-    "load_config": "config",
+    "load_config": "config_files",
     "load_detector": "model.loading",
     "load_weights": "model.weights",
     "make_inputs": "model.inputs",

@@ -1,15 +1,13 @@
-"""Configuration: frozen dataclasses, and config files. Their JSON is `config_json`'s.
+"""Configuration: frozen dataclasses.
 
-A config file is Python with one function, `get_config() -> Config`. It sets what its
-experiment changes; everything else has its default here, next to its meaning.
-Nothing here imports JAX.
+A config file (`config_files`) sets what its experiment changes; everything else has its
+default here, next to its meaning. `config_json` writes and reads them as JSON. Nothing
+here imports JAX.
 """
 
 import dataclasses
 import math
-import runpy
 import typing
-from pathlib import Path
 from typing import Any, Literal
 
 from movseg_jax.errors import InputError
@@ -412,19 +410,3 @@ class Config:
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     seed: int = 0  # Of the parameters, the order of the data and its augmentations.
-
-
-def load_config(path: str | Path) -> Config:
-    """Runs a config file's `get_config()`. The file is code: run only your own.
-
-    Raises:
-        InputError: There is no such file, or it does not define a `Config`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such config file.")
-    get_config = runpy.run_path(str(path)).get("get_config")
-    config = get_config() if callable(get_config) else None
-    if not isinstance(config, Config):
-        raise InputError(f"{path}: defines no `get_config()` that returns a `Config`.")
-    return config

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
-CONFIGS = SCRIPTS.parent / "configs" / "default"
+CONFIGS = SCRIPTS.parent / "configs" / "default.py"
 MOVSEG = "import sys; from movseg_jax.cli.app import main; sys.exit(main())"
 Step = list[str | Path]
 
@@ -81,7 +81,7 @@ def stages() -> Iterator[Step]:
         ("motion_estimated", "data/estimated"),
         ("joint", "data/estimated"),
     ):
-        yield ["movseg", "train", CONFIGS / f"{stage}.py", "--workdir",
+        yield ["movseg", "train", f"{CONFIGS}:{stage}", "--workdir",
                f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
 
 

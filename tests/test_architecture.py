@@ -15,7 +15,7 @@ LAYERS = [
     {"errors"},
     {"system"},
     {"config", "config_json", "types", "images"},
-    {"masks"},
+    {"config_files", "masks"},
     {"ops", "results"},
     {"nn", "flow", "video", "track", "metrics"},
     {"model"},

@@ -19,7 +19,8 @@ class Train:
     """
 
     config: tyro.conf.Positional[Path]
-    """A config file, such as configs/tiny.py."""
+    """A config file and, if it has several, the name of one: configs/tiny.py or
+    configs/paper.py:joint_davis."""
     workdir: Path
     """The run's folder; the same command goes on where it was stopped."""
     data_dir: Path
