@@ -57,6 +57,7 @@ ONLY = {
         "video",
     },
     "grain": {"data"},
+    "matplotlib": {"train"},
     "pycocotools": {"masks"},
     "safetensors": {"model"},
     "tyro": {"cli"},

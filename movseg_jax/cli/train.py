@@ -55,12 +55,13 @@ class Train:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """Draw the curves of training runs: one page without network, or a PNG."""
+    """Draw the curves of training runs, as a page without network or as a picture."""
 
     workdirs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of runs, to be drawn over one another."""
     out: Path | None = None
-    """An .html or .png file; curves.html in the first folder without."""
+    """The .html, .svg or .png file to write. By default it is curves.html in the first
+    folder, which is replaced."""
     overwrite: bool = False
     """Replace the file if it exists."""
 
