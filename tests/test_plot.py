@@ -118,8 +118,8 @@ def test_runs_are_overlaid_and_named(tmp_path):
     ]
     page = page_of(*runs)
     first, second = (t for t in texts(page, "text") if "spent" in t)
-    assert first.startswith("first   step 6000   loss ")
-    assert second.startswith("second   step 4000   loss ")
+    assert first.startswith("first: step 6000, loss ")
+    assert second.startswith("second: step 4000, loss ")
     assert first.endswith("0:03:00 spent") and second.endswith("0:02:00 spent")
     loss, *_ = plot.draw([plot.read_run(run, run.name) for run in runs]).axes
     colours = [line.get_color() for line in loss.lines]
@@ -129,7 +129,7 @@ def test_runs_are_overlaid_and_named(tmp_path):
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path):
     runs = [write_rows(tmp_path / name / "run", run_rows(3)) for name in "ab"]
     lines = [t for t in texts(page_of(*runs), "text") if "spent" in t]
-    names = [line.split("   ")[0] for line in lines]
+    names = [line.split(": ")[0] for line in lines]
     assert names[0] != names[1]
     assert all(name.endswith("run") for name in names)
 
@@ -218,7 +218,7 @@ def test_a_torn_last_line_is_not_drawn(tmp_path):
     run = write_rows(tmp_path, run_rows(5))
     path = run / FILE
     path.write_bytes(path.read_bytes()[:-5])
-    assert any("   step 80   " in text for text in texts(page_of(run), "text"))
+    assert any(": step 80, " in text for text in texts(page_of(run), "text"))
 
 
 # What goes wrong -------------------------------------------------------------------

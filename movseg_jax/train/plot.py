@@ -191,7 +191,7 @@ def draw(runs: Sequence[Run]) -> "Figure":
         figure = Figure(figsize=(13.2, height))
         for i, run in enumerate(runs):
             y = 1 - (0.3 * i + 0.25) / height
-            text = "   ".join([run.name, *(_latest(run) if keys else [_EMPTY])])
+            text = f"{run.name}: {_latest(run) if keys else _EMPTY}"
             # The swatch is a line, since not every font has a block.
             figure.add_artist(_swatch(y, COLOURS[i]))
             figure.text(0.045, y, text, va="center", size=11)
@@ -308,13 +308,13 @@ def _clean(name: str) -> str:
     return text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"
 
 
-def _latest(run: Run) -> list[str]:
+def _latest(run: Run) -> str:
     """What the figure says beside a run's name."""
     _, losses = run.quantities.get(("", "loss"), ([], []))
     loss = f"{losses[-1]:.4g}" if len(losses) else "none"
     # A log can claim anything; a timedelta ends at 10^9 days.
     spent = datetime.timedelta(seconds=round(min(max(run.seconds, 0), 1e12)))
-    return [f"step {run.step}", f"loss {loss}", f"{spent} spent"]
+    return f"step {run.step}, loss {loss}, {spent} spent"
 
 
 def _file_of(figure: "Figure", suffix: str) -> bytes:
