@@ -80,9 +80,10 @@ CONVENTIONS: dict[str, Convention] = {
 
 
 def _check_fields(config: Any, may_be_zero: tuple[str, ...] = ()) -> None:
-    """Refuses values outside of a field's choices, and counts and sides below 1."""
+    """Refuses values that are not a choice, not finite, or counts below 1."""
     for name, kind in typing.get_type_hints(type(config)).items():
-        value, where = getattr(config, name), type(config).__name__
+        value = getattr(config, name)
+        where = type(config).__name__
         choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
         if choices and value not in choices:
             expected = ", ".join(map(repr, choices))
@@ -171,7 +172,7 @@ class ModelConfig:
 
     @property
     def arithmetic(self) -> Convention:
-        """What `convention` names."""
+        """The convention that `convention` names."""
         return CONVENTIONS[self.convention]
 
 
@@ -282,7 +283,7 @@ class OptimizerConfig:
     """Gradients to updates: see `train.optimizers`."""
 
     name: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.02  # After the warm-up; for the whole batch.
+    learning_rate: float = 0.02  # After the warm-up; for the complete batch.
     warmup_steps: int = 500
     warmup_factor: float = 1 / 3  # Of the learning rate, at step 0.
     schedule: Literal["constant", "cosine"] = "constant"
@@ -292,7 +293,7 @@ class OptimizerConfig:
     beta2: float = 0.999  # Of AdamW.
     weight_decay: float = 1e-4  # Of kernels.
     bias_rate: float = 2.0  # Learning rate of biases, relative.
-    clip_norm: float = 0.0  # Of the whole gradient; 0 does not clip.
+    clip_norm: float = 0.0  # Largest norm of the gradient; 0 does not clip.
 
     def __post_init__(self):
         _check_fields(self, may_be_zero=("warmup_steps",))
@@ -302,9 +303,9 @@ class OptimizerConfig:
 class StartConfig:
     """Weights to start from: .safetensors files or the folders of training runs."""
 
-    weights: str = ""  # Of the whole model; "" is none. The others replace parts of it.
-    appearance: str = ""  # Trunk of that stream, and its heads as the static branch's.
-    motion: str = ""  # Trunk of that stream.
+    weights: str = ""  # The complete model; "" is none. The others replace parts.
+    appearance: str = ""  # Backbone, and its heads as the static branch's.
+    motion: str = ""  # Backbone of that stream.
     heads: Literal["appearance", "motion", "fresh"] = "appearance"  # Whose to take.
 
 
@@ -319,7 +320,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
     ema_decay: float = 0.0  # Of an average of the parameters; 0 keeps none.
     microbatches: int = 1  # Parts of a device's batch, one after the other.
-    rematerialise: bool = False  # Recompute the trunks' activations: less memory.
+    rematerialise: bool = False  # Recompute the backbones' activations: less memory.
     parallel: Literal["auto", "pmap", "shard_map"] = "auto"
     log_every: int = 20  # Steps.
     save_every: int = 1000  # Steps.

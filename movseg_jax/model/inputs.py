@@ -1,4 +1,6 @@
-"""From a frame and its flow to the detector's inputs: encode, resize, normalise, pad.
+"""Makes the detector's inputs from a frame and its flow.
+
+Flow is encoded, then both are resized, normalised and padded.
 
 NumPy and OpenCV on the host. `Inputs` keeps the frame's size, so that the detector
 returns its boxes in pixels of the frame.

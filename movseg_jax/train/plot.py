@@ -85,7 +85,7 @@ _EMPTY = "Nothing has been logged yet."
 
 
 class Run(NamedTuple):
-    """What a run logged.
+    """The log of a run, by quantity.
 
     Attributes:
         name: The run's name, different from those of the other runs.
@@ -309,7 +309,7 @@ def _clean(name: str) -> str:
 
 
 def _latest(run: Run) -> str:
-    """What the figure says beside a run's name."""
+    """The text beside a run's name: how far it is."""
     _, losses = run.quantities.get(("", "loss"), ([], []))
     loss = f"{losses[-1]:.4g}" if len(losses) else "none"
     # A log can claim anything; a timedelta ends at 10^9 days.
