@@ -1,5 +1,7 @@
 """Every test runs on four simulated devices, with JAX's strictest settings."""
 
+from collections import Counter
+
 import hypothesis
 import jax
 import pytest
@@ -43,3 +45,14 @@ def compilation_cache(tmp_path_factory, quick_compilation):
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says in one line which tests were skipped and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in skipped
+    )
+    if reasons:
+        why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped: {why}")

@@ -19,9 +19,11 @@ from tests.oracles import (
     random_params,
     unpack_shapes,
 )
+from tests.outside import needs, outside
 
 GOLDEN = Path(__file__).parent / "golden"
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+BACKGROUNDS = "data/backgrounds"
+IMAGENET = "data/weights/resnet50v2_imagenet_through_stage3.npz"
 SMALL = {
     "v1, stride in the 3x3": TrunkConfig(depth=14, width=8),
     "v1, stride in the 1x1": TrunkConfig(depth=26, width=8, stride_in="1x1"),
@@ -49,7 +51,7 @@ def test_resnet50_equals_torchvisions(tmp_path):
 
 
 def photographs(n=6):
-    paths = sorted((SHARED / "backgrounds").glob("*.jpg"))[:: 500 // n]
+    paths = sorted(outside(BACKGROUNDS).glob("*.jpg"))[:: 500 // n]
     images = [cv2.imread(str(path))[:320, :320, ::-1] for path in paths]
     images = [image for image in images if image.shape == (320, 320, 3)]
     continuous = CONVENTIONS["continuous"]
@@ -57,10 +59,10 @@ def photographs(n=6):
     return jnp.asarray(images / np.float32(continuous.std))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the ImageNet weights")
+@needs(IMAGENET, BACKGROUNDS)
 def test_imagenet_v2_activations_have_the_statistics_of_its_batch_norms():
     """A norm's output, less its offset and over its scale, is of mean 0, variance 1."""
-    path = SHARED / "weights" / "resnet50v2_imagenet_through_stage3.npz"
+    path = outside(IMAGENET)
     converted = convert_weights(path)
     params = converted.params["appearance"]["resnet"]
     trunk = ResNet(TrunkConfig("v2", last_level=4))
