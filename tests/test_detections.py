@@ -503,8 +503,13 @@ def test_any_json_is_measured_or_an_input_error(value, place):
         results = value
     else:
         truth = value
-    with contextlib.suppress(InputError):
-        evaluate_coco(results, truth)
+    try:
+        measures = evaluate_coco(results, truth)
+    except InputError as error:
+        assert "results" in str(error) or "truth" in str(error)
+        return
+    for measure in measures.values():
+        assert measure in (-1, None) or math.isnan(measure) or 0 <= measure <= 1
 
 
 # Overlap ---------------------------------------------------------------------------
