@@ -9,7 +9,9 @@ them; the images of the COCO case have 20 objects and 50 detections.
 
 - "j_and_f": DAVIS 2017's J&F with assignment, beside TrackEval's `JAndF`;
 - "average_precision": box and mask AP, beside pycocotools' `COCOeval`;
-- "davis16": J and F of the foreground; "stability": with T; nobody to compare with.
+- "davis16": J and F of the foreground; "stability": with T; no other tool to compare;
+- "draws": `movseg eval` draws sequences for its intervals; this is AP over 20 videos,
+  and a "frame" is one draw.
 
 TrackEval is left out if it is not installed (`pip install --no-deps trackeval
 scikit-image`).
@@ -31,6 +33,7 @@ from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.coco_results import evaluate_coco
 from movseg_jax.metrics.davis import davis16
 from movseg_jax.metrics.davis17 import davis17_unsupervised
+from movseg_jax.metrics.detections import detection
 from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (480, 854)
@@ -163,6 +166,19 @@ def coco_case(images: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return lambda: evaluate_coco(results, truth), theirs
 
 
+def draws_case(draws: int) -> Callable[[], Any]:
+    """Average precision of randomly drawn sequences, as intervals need it."""
+    measure = detection()
+    scores = [measure.sequence(iter(clip(10))) for _ in range(20)]
+    rng = np.random.default_rng(0)
+
+    def run():
+        for _ in range(draws):
+            measure.dataset([scores[i] for i in rng.integers(0, 20, 20)])
+
+    return run
+
+
 def main() -> None:
     """Runs all cases."""
     parser = argparse.ArgumentParser(
@@ -190,6 +206,7 @@ def main() -> None:
     say("davis16", frames, *best_of(repeats, lambda: foreground(fresh())))
     stability = davis16("python").sequence
     say("stability", frames, *best_of(1, lambda: stability(fresh())))
+    say("draws", 10, *best_of(repeats, draws_case(10)))
 
 
 if __name__ == "__main__":

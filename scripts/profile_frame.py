@@ -27,11 +27,13 @@ from movseg_jax.model.decoding import Selected
 from movseg_jax.model.detector import STREAM_INPUTS, Detector
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.segment.detecting import KEPT_SCORE, share_processor
 from movseg_jax.system.paths import list_images
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.train.initialise import load_trained
 from movseg_jax.types import Inputs, Outputs
+from movseg_jax.video.overlay import draw_tracks
 
 FLOWS = ("dis", "dis@480", "dis@427", "dis_fast", "dis_fast@480", "dis_fast@427")
 
@@ -110,6 +112,7 @@ def show_detector(
     outputs = show("  detector, whole", lambda x: detector(x, KEPT_SCORE), inputs)
     rles = show("  paste", paste, frames, jax.device_get(outputs))
     show("  how fast things move", speeds, flows, rles)
+    show("  draw", draw, frames, rles)
 
 
 def show_parts(
@@ -166,6 +169,16 @@ def speeds(flow: np.ndarray, found: list[masks.Rle]) -> list:
     decoded = [masks.decode(rle) for rle in found]
     others = masks.decode(masks.union(found)) if found else None
     return object_speeds(flow, decoded, others)
+
+
+def draw(frame: np.ndarray, found: list[masks.Rle]) -> np.ndarray:
+    """The frame with the detections' masks, outlines and labels."""
+    sightings = tuple(
+        Sighting(i, rle, 1.0, True, 1.0) for i, rle in enumerate(found, 1)
+    )
+    return draw_tracks(
+        frame, TrackedFrame("0", frame.shape[:2], None, sightings), why=True
+    )
 
 
 if __name__ == "__main__":

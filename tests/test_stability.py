@@ -451,15 +451,12 @@ def test_instability_is_that_of_davis(name, first):
 
 @pytest.mark.slow
 @needs(GOLDEN, TRUTH)
-def test_instability_is_that_of_davis_in_every_video_and_in_time():
-    before = time.process_time()
+def test_instability_is_that_of_davis_in_every_video():
     pairs = [golden(name, 5, 12) for name in json.loads(outside(GOLDEN).read_text())]
     expected, found = (np.concatenate(values) for values in zip(*pairs, strict=True))
-    seconds = time.process_time() - before
     assert len(found) == 30 * 12
     np.testing.assert_allclose(found, expected, atol=1e-3)
     # Equal path costs and angles between two bins: what rounding decides.
     difference = np.abs(found - expected)
     assert np.nansum(difference > 1e-4) <= 3
     assert abs(5 * np.nanmean(found - expected)) < 1e-5
-    assert seconds / len(found) < 0.4
