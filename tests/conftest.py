@@ -28,6 +28,7 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # Compiled programs would fill gigabytes by the end of a run.
 
 
 @pytest.fixture(scope="module")

@@ -137,9 +137,8 @@ def equal(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
-@pytest.mark.parametrize(
-    "convention", ["continuous", pytest.param("detectron", marks=slow)]
-)
+@slow
+@pytest.mark.parametrize("convention", ["continuous", "detectron"])
 def test_detections_are_the_same_with_64_bits(convention):
     config = dataclasses.replace(SMALL, convention=convention)
     params = random_params(parameter_shapes(config))
@@ -163,6 +162,7 @@ def test_with_64_bits_nothing_is_computed_in_them(convention):
         assert "f64" not in line or re.search(passing, line), line
 
 
+@slow
 def test_fresh_parameters_are_the_same_with_64_bits():
     expected = fresh(SMALL, 3)
     with jax.enable_x64(True):
@@ -197,7 +197,8 @@ def test_steps_are_the_same_with_64_bits(optimizer):
             equal(train(config), expected)
 
 
-@pytest.mark.parametrize("how", ["pmap", pytest.param("shard_map", marks=slow)])
+@slow
+@pytest.mark.parametrize("how", ["pmap", "shard_map"])
 def test_a_step_moves_nothing_between_host_and_devices_by_itself(how):
     stage = make_stage(make_config(parallel=how))
     shapes = parameter_shapes(make_config().model)
