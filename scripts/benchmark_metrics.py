@@ -69,7 +69,7 @@ def clip(frames: int) -> list[ComparedFrame]:
 
 
 def best_of(repeats: int, *functions: Callable[[], Any]) -> list[float]:
-    """The least processor time of each, in seconds, called in turns."""
+    """Returns the least processor time of each, in seconds; calls them in turns."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, own in zip(functions, times, strict=True):
@@ -80,7 +80,7 @@ def best_of(repeats: int, *functions: Callable[[], Any]) -> list[float]:
 
 
 def say(case: str, frames: int, own: float, other: float | None = None) -> None:
-    """Prints a line."""
+    """Prints a case's line."""
     row: dict[str, Any] = {"case": case, "ms_per_frame": round(1e3 * own / frames, 3)}
     if other is not None:
         row |= {"other_ms_per_frame": round(1e3 * other / frames, 3)}
@@ -111,7 +111,7 @@ def trackeval_of(frames: list[ComparedFrame]) -> Callable[[], Any] | None:
 
 
 def coco_case(images: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Random circles, by us and by COCOeval."""
+    """Average precision of random circles, by this package and by COCOeval."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -4,20 +4,20 @@
         --objects OBJECTS --videos VIDEOS --backgrounds PHOTOGRAPHS \\
         --resnet resnet50v2.npz
 
-- DAVIS: the DAVIS 2016 data set, of which the frames of 480x270 pixels are used;
+- DAVIS: the DAVIS 2016 data set; its frames of 480x270 pixels are used;
 - COCO: a folder with `annotations/instances_train.json`, everything labelled, and
   `instances_one_person_only.json`, one person labelled an image, and their images in
   `train` and `one_person_only`;
-- OBJECTS: a folder of folders, each with photographs in `images` and what stands out in
-  them in `instances.json`, as `scripts/gather_objects.py` reads them;
+- OBJECTS: a folder of folders, each with photographs in `images` and the objects that
+  stand out in `instances.json`, as `scripts/gather_objects.py` reads them;
 - VIDEOS: clips with instance masks, the data set `video_instances`;
-- PHOTOGRAPHS: a folder of images, behind and upon the things of rendered clips;
+- PHOTOGRAPHS: a folder of images for the backgrounds and surfaces of rendered clips;
 - resnet50v2.npz: ImageNet weights of a pre-activation ResNet-50, its stem and first
   three stages (to stride 16), Gluon's names.
 
-Everything is written below --out, where `data`, `weights` and `runs` in the configs'
-docstrings are, too, in steps that are commands and are printed. Stopped at any moment
-and started again, it goes on where it was: OUT/steps_done.txt lists what is done.
+Everything is written below --out, with the `data`, `weights` and `runs` of the configs'
+docstrings. Each step is a command and is printed. Stopped at any moment and started
+again, the script resumes: OUT/steps_done.txt lists the finished steps.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Step = list[str | Path]
 
 
 def data_steps(options: argparse.Namespace) -> Iterator[Step]:
-    """The commands that make the data; paths are relative to `options.out`."""
+    """Returns the commands that make the data; paths are relative to `options.out`."""
     yield ["movseg", "convert", options.resnet, "--out",
            "weights/resnet50v2.safetensors", "--overwrite"]  # fmt: skip
     synth: Step = ["movseg", "synth", "--scene.size", "256", "448"]
@@ -74,7 +74,7 @@ def data_steps(options: argparse.Namespace) -> Iterator[Step]:
 
 
 def stages() -> Iterator[Step]:
-    """The commands that train, after those that make the data."""
+    """Returns the commands that train, after those that make the data."""
     for stage, data in (
         ("appearance", "data/photographs"),
         ("motion", "data"),
@@ -86,7 +86,7 @@ def stages() -> Iterator[Step]:
 
 
 def finish(command: list[str], folder: Path) -> int:
-    """The status of a command, which gets the signal to stop that this process gets."""
+    """Runs a command and passes signals to stop on to it; returns its status."""
     process = subprocess.Popen(command, cwd=folder)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:

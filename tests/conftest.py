@@ -55,5 +55,5 @@ def pytest_terminal_summary(terminalreporter):
         report.longrepr[2].removeprefix("Skipped: ") for report in skipped
     )
     if reasons:
-        why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        why = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common())
         terminalreporter.write_line(f"{len(skipped)} tests were skipped: {why}")

@@ -21,7 +21,6 @@ def outside(name: str) -> Path:
 def needs(*names: str) -> pytest.MarkDecorator:
     """Returns the mark of a test that is skipped unless all these paths exist."""
     missing = [name for name in names if not outside(name).exists()]
-    place = f"missing in {FOLDER}" if FOLDER else "MOVSEG_TEST_DATA is not set"
-    return pytest.mark.skipif(
-        bool(missing), reason=f"needs {', '.join(missing)} ({place})"
-    )
+    lacks = f"{FOLDER} lacks {', '.join(missing)}"
+    reason = lacks if FOLDER else "MOVSEG_TEST_DATA is not set"
+    return pytest.mark.skipif(bool(missing), reason=reason)
