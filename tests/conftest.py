@@ -12,9 +12,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-@pytest.fixture(params=["eager", "jit"])
+@pytest.fixture(params=["jit", pytest.param("eager", marks=pytest.mark.slow)])
 def compiled(request):
-    """Runs the test twice: with the function as it is, and under `jax.jit`."""
+    """Runs the test under `jax.jit` and, with the slow tests, without."""
     return jax.jit if request.param == "jit" else lambda function: function
 
 

@@ -34,6 +34,17 @@ SMALL = {
 KEY = jax.random.key(0)
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 small = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
+some_fast = pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(
+            config,
+            id=name,
+            marks=() if name in ("v1, group norm", "v2") else pytest.mark.slow,
+        )
+        for name, config in SMALL.items()
+    ],
+)
 
 
 def test_resnet50_equals_torchvisions(tmp_path):
@@ -109,7 +120,7 @@ def test_levels_halve_the_resolution_and_double_the_channels(config):
     }
 
 
-@small
+@some_fast
 def test_padding_an_image_does_not_change_its_pyramid(config):
     trunk = Trunk(config, channels=16)
     image = jax.random.normal(jax.random.key(0), (1, 50, 70, 3))
@@ -128,7 +139,7 @@ def test_padding_an_image_does_not_change_its_pyramid(config):
         assert not actual[level][:, :, columns:].any()
 
 
-@small
+@some_fast
 def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters(config):
     image = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))
     params = random_params(jax.eval_shape(Trunk(config, 16).init, KEY, image))
