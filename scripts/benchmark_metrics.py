@@ -29,11 +29,11 @@ import cv2
 import numpy as np
 
 from movseg_jax import masks
+from movseg_jax.evaluation.coco import evaluate_coco
 from movseg_jax.metrics.base import ComparedFrame
-from movseg_jax.metrics.coco_results import evaluate_coco
-from movseg_jax.metrics.davis import davis16
-from movseg_jax.metrics.davis17 import davis17_unsupervised
-from movseg_jax.metrics.detections import detection
+from movseg_jax.metrics.davis import Davis16
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
+from movseg_jax.metrics.detections import Detection
 from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (480, 854)
@@ -168,13 +168,14 @@ def coco_case(images: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 def draws_case(draws: int) -> Callable[[], Any]:
     """Average precision of randomly drawn sequences, as intervals need it."""
-    measure = detection()
-    scores = [measure.sequence(iter(clip(10))) for _ in range(20)]
+    measure = Detection()
+    scores = [measure.add(iter(clip(10))) for _ in range(20)]
     rng = np.random.default_rng(0)
 
     def run():
         for _ in range(draws):
-            measure.dataset([scores[i] for i in rng.integers(0, 20, 20)])
+            drawn = [scores[i] for i in rng.integers(0, 20, 20)]
+            measure.compute(measure.merge(drawn))
 
     return run
 
@@ -194,7 +195,7 @@ def main() -> None:
         return (ComparedFrame(f.name, f.index, f.truth, f.tracks) for f in video)
 
     def own():
-        return davis17_unsupervised().sequence(fresh())
+        return Davis17Unsupervised().add(fresh())
 
     other = trackeval_of(video)
     if other is None:
@@ -202,9 +203,9 @@ def main() -> None:
     else:
         say("j_and_f", frames, *best_of(repeats, own, other))
     say("average_precision", frames, *best_of(repeats, *coco_case(frames)))
-    foreground = davis16(None).sequence
+    foreground = Davis16(None).add
     say("davis16", frames, *best_of(repeats, lambda: foreground(fresh())))
-    stability = davis16("python").sequence
+    stability = Davis16("python").add
     say("stability", frames, *best_of(1, lambda: stability(fresh())))
     say("draws", 10, *best_of(repeats, draws_case(10)))
 

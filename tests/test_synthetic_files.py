@@ -160,7 +160,7 @@ def test_folders_without_pictures_are_input_errors(tmp_path, annotated):
         read_library(tmp_path / "empty")
     with pytest.raises(InputError, match="cannot be read"):
         read_library(tmp_path / "missing")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is no such file"):
         read_library(None, tmp_path / "missing.json")
     (tmp_path / "train" / "a.jpg").write_bytes(b"no picture")
     library = read_library(tmp_path / "train", file)

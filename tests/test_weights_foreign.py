@@ -337,8 +337,8 @@ def test_a_tensor_outside_its_storage_is_refused(description, written):
     [
         (b"", "not a weight file"),
         (b"<!DOCTYPE html>", "web page instead of a download"),
-        (b"PK\x03\x04 and nothing else", "not a whole zip archive"),
-        (b"\x80\x02}", "not a whole pickle"),
+        (b"PK\x03\x04 and nothing else", "not a complete zip archive"),
+        (b"\x80\x02}", "not a complete pickle"),
         (b"\x80\x02K\x01.", "holds a int"),
     ],
 )
