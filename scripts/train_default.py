@@ -36,7 +36,7 @@ Step = list[str | Path]
 
 
 def data_steps(options: argparse.Namespace) -> Iterator[Step]:
-    """The commands that make the data; paths are relative to `options.out`."""
+    """Returns the commands that make the data; paths are relative to `options.out`."""
     yield ["movseg", "convert", options.resnet, "--out",
            "weights/resnet50v2.safetensors", "--overwrite"]  # fmt: skip
     synth: Step = ["movseg", "synth", "--scene.size", "256", "448"]
