@@ -16,7 +16,7 @@ from movseg_jax.train.losses import Term
 Objective = Callable[[Any, Any, jax.Array], dict[str, Term]]
 
 # JAX 0.8 moved it out of `jax.experimental`.
-_X64 = jax if hasattr(jax, "enable_x64") else jax.experimental
+_X64: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
 
 
 class TrainState(NamedTuple):
