@@ -27,10 +27,10 @@ import cv2
 import numpy as np
 
 from movseg_jax import masks
+from movseg_jax.evaluation.coco import evaluate_coco
 from movseg_jax.metrics.base import ComparedFrame
-from movseg_jax.metrics.coco_results import evaluate_coco
-from movseg_jax.metrics.davis import davis16
-from movseg_jax.metrics.davis17 import davis17_unsupervised
+from movseg_jax.metrics.davis import Davis16
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
 from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (480, 854)
@@ -178,7 +178,7 @@ def main() -> None:
         return (ComparedFrame(f.name, f.index, f.truth, f.tracks) for f in video)
 
     def own():
-        return davis17_unsupervised().sequence(fresh())
+        return Davis17Unsupervised().add(fresh())
 
     other = trackeval_of(video)
     if other is None:
@@ -186,9 +186,9 @@ def main() -> None:
     else:
         say("j_and_f", frames, *best_of(repeats, own, other))
     say("average_precision", frames, *best_of(repeats, *coco_case(frames)))
-    foreground = davis16(None).sequence
+    foreground = Davis16(None).add
     say("davis16", frames, *best_of(repeats, lambda: foreground(fresh())))
-    stability = davis16("python").sequence
+    stability = Davis16("python").add
     say("stability", frames, *best_of(1, lambda: stability(fresh())))
 
 

@@ -66,18 +66,19 @@ from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
 from movseg_jax.flow.estimators import FlowEstimator, get_estimator
-from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
-from movseg_jax.metrics.base import SequenceScore
+from movseg_jax.metrics.average_precision import AveragePrecision, Tables, concatenate
+from movseg_jax.metrics.base import State
 from movseg_jax.metrics.davis import region_similarity
-from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
-from movseg_jax.metrics.tracking import TrueFrame, measure_tracks, tracking_numbers
+from movseg_jax.metrics.overlaps import ComparedImage, ImageDetections, ImageObjects
+from movseg_jax.metrics.tracking import Tracking, TrueFrame, measure_tracks
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.record import Record
-from movseg_jax.segment.settings import link_moving
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.track.links import TrackedFrames
+from movseg_jax.track.moving import link_moving
 from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame
 
@@ -101,13 +102,13 @@ class Video(NamedTuple):
     """What became of a model's detections in a video.
 
     Attributes:
-        tables: Outcomes of its frames, as `Evaluator` has them.
+        tables: Outcomes of its frames, as `AveragePrecision` has them.
         tracks: Score of its tracks.
         above: J of the detections above each of `SCORES`.
     """
 
     tables: Tables
-    tracks: SequenceScore
+    tracks: State
     above: Float[np.ndarray, " scores"]
 
 
@@ -182,11 +183,14 @@ def compare(
         if len(numbers) < 3:
             raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
         found = _detect(source, name, detector, kept, flow)
-        evaluator = _evaluator()
+        images = []
         for number, frame in zip(numbers[:-1], found, strict=False):
             example = ignore_resting(source[number])
-            evaluator.add(example.name, *_as_images(frame.moving, example))
-        tables, above = evaluator.tables(), _similarities(source, numbers, found)
+            images.append(_as_image(frame.moving, example))
+        metric = _average_precision()
+        state = metric.merge(map(metric.add, images))
+        tables = concatenate(tables for _, tables in state.parts)
+        above = _similarities(source, numbers, found)
         for videos, config in zip(compared, trackers, strict=True):
             tracks = _measure_tracks(source, numbers, found, detector, config)
             videos.append(Video(tables, tracks, above))
@@ -213,7 +217,7 @@ def _detect(
     about = {"weights": detector.digest, "video": [source.name, name]}
     about |= {"flow": flow}
     about |= {"frames": len(numbers), "size": source.sizes[numbers[0]]}
-    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".jsonl"
+    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".sqlite"
     kept.mkdir(parents=True, exist_ok=True)
     with Record(kept / file, about, multiple=len(numbers)) as record:
         if not len(record):
@@ -250,24 +254,25 @@ def flow_estimator(
 
 def measure(videos: Sequence[Video]) -> dict[str, float]:
     """The columns, of some videos together."""
-    tables = merged(video.tables for video in videos)
+    tables = concatenate(video.tables for video in videos)
     (outcomes,) = tables.values()
+    tracking = Tracking()
     sure = outcomes.outcomes[0, 0, outcomes.scores > SCORE]
     right, wrong = np.count_nonzero(sure == 1), np.count_nonzero(sure == 0)
     return {
         "precision": right / max(right + wrong, 1),
         "recall": right / max(int(outcomes.objects[0]), 1),
-        "AP50": _evaluator().measures(tables)["mask_ap50"],
+        "AP50": _average_precision().numbers(tables)["mask_ap50"],
         "best J": float(np.mean([video.above for video in videos], axis=0).max()),
-        **tracking_numbers([video.tracks for video in videos]),
+        **tracking.compute(tracking.merge(video.tracks for video in videos)),
     }
 
 
-def _evaluator() -> Evaluator:
-    return Evaluator((IOU,), kinds=("mask",), class_agnostic=True)
+def _average_precision() -> AveragePrecision:
+    return AveragePrecision((IOU,), kinds=("mask",), class_agnostic=True)
 
 
-def _as_images(detections: Sequence[Detection], example: Example):
+def _as_image(detections: Sequence[Detection], example: Example) -> ComparedImage:
     scores = np.array([d.score for d in detections], np.float32)
     found = ImageDetections(
         scores, np.zeros(len(scores), np.int32), masks=[d.mask for d in detections]
@@ -277,7 +282,7 @@ def _as_images(detections: Sequence[Detection], example: Example):
         example.ignore,
         masks=[masks.encode(mask) for mask in example.masks],
     )
-    return found, objects
+    return ComparedImage(example.name, found, objects)
 
 
 def _measure_tracks(
@@ -286,10 +291,11 @@ def _measure_tracks(
     video: list[FrameDetections],
     detector: TrainedDetector,
     config: TrackConfig,
-) -> SequenceScore:
+) -> State:
     """The score of a video's tracks in all frames but the first and the last."""
     names = [f"{i:05d}" for i in range(len(video))]
-    links = link_moving(video, detector.config, config)
+    min_motion = SegmentConfig().least_motion(detector.config)
+    links = link_moving(video, config, min_motion=min_motion)
     size = source.sizes[numbers[0]]
     tracked = TrackedFrames(video, links, names=names, size=size, config=config)
     inner = range(1, len(video) - 1)

@@ -12,10 +12,16 @@ import tyro
 from movseg_jax import images
 from movseg_jax.cli import app
 from movseg_jax.cli.arguments import check_paths, read_config
-from movseg_jax.cli.data import Check, List, Prepare, Synth
+from movseg_jax.cli.convert import Convert
+from movseg_jax.cli.convert_tracks import ConvertTracks
+from movseg_jax.cli.data import Check, List, Prepare
+from movseg_jax.cli.demo import Demo
 from movseg_jax.cli.evaluate import Eval
-from movseg_jax.cli.train import Convert, Plot, Train
-from movseg_jax.cli.video import ConvertTracks, Demo, Flow, Segment
+from movseg_jax.cli.flow import Flow
+from movseg_jax.cli.plot import Plot
+from movseg_jax.cli.segment import Segment
+from movseg_jax.cli.synth import Synth
+from movseg_jax.cli.train import Train
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks
 

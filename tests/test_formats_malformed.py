@@ -277,7 +277,7 @@ def test_what_is_no_file_of_tracks_is_refused(tmp_path):
         with pytest.raises(InputError, match=name):
             read_tracks(tmp_path / name)
     (tmp_path / "a.mp4").write_bytes(b"")
-    with pytest.raises(InputError, match="in no format that is read"):
+    with pytest.raises(InputError, match="has no format that is read"):
         read_tracks(tmp_path / "a.mp4")
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="has no images"):

@@ -7,3 +7,7 @@
 - `mapping` takes single layers from a file, and accounts for every array in it.
 - `models` assembles complete models: `convert_weights`.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

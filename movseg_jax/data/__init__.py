@@ -10,3 +10,7 @@ A source gives examples, which are batched like this:
 `sources.open_source` opens a data set by its name, and `checking.check` looks for
 problems in its folder.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,6 @@
 """Writes the flow of a video to a folder, resumable: `movseg flow`."""
 
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, write_flow
 from movseg_jax.images import encode_png
 from movseg_jax.system.atomic import write_file
 from movseg_jax.system.paths import inside
+from movseg_jax.system.workspace import Workspace, read_marker
 
 SETTINGS = "flow.json"
 # A key of the settings; it is false if `overwrite` took over a folder of other files.
@@ -105,56 +105,23 @@ def _prepare(out, settings, overwrite):
     Older files belong to an earlier run. So `overwrite` only has to write the settings'
     file, and a run that overwrites can be stopped and resumed, too.
     """
-    file = out / SETTINGS
+    workspace = Workspace(out, SETTINGS)
+    file = workspace.marker
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        others = [path for path in out.iterdir() if not path.name.startswith(".")]
-        if not overwrite and file in others:
-            _check_settings(file, settings)
-            return file.stat().st_mtime_ns
-        if not overwrite and others:
-            raise InputError(
-                f"{out}: is not empty and has no {SETTINGS} of an earlier run; "
-                "expected an empty folder, or `overwrite=True`."
-            )
-        own = not others or (file in others and _is_own(out))
-        text = json.dumps({**settings, OWN: own}, indent=2) + "\n"
-        write_file(file, text.encode())
+        if not overwrite:
+            if workspace.resumes(settings, "flow made with other settings"):
+                return file.stat().st_mtime_ns
+        others = workspace.names() - {SETTINGS}
+        own = _is_own(out) if file.exists() else not others
+        workspace.claim({**settings, OWN: own})
         since = file.stat().st_mtime_ns
-        for path in others:
-            # File times have steps of milliseconds, and clocks may be wrong.
-            if path != file and path.suffix in ENDINGS and _is_newer(path, since):
+        for path in (out / name for name in others):
+            # Clocks of files tick every few milliseconds, and may be wrong.
+            if path.suffix in ENDINGS and _is_newer(path, since):
                 os.utime(path, ns=(since - 1, since - 1))
         return since
     except OSError as error:
         raise InputError(f"{out}: cannot be used as a folder: {error}.") from None
-
-
-def _read_settings(file):
-    try:
-        with file.open("rb") as opened:
-            return json.loads(opened.read(2**16))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _check_settings(file, settings):
-    found = _read_settings(file)
-    if not isinstance(found, dict):
-        raise InputError(
-            f"{file}: is damaged; expected `overwrite=True` or another folder."
-        )
-    differences = [
-        f"{key} was {found.get(key)!r:.200}, is {value!r:.200}"
-        for key, value in settings.items()
-        if found.get(key) != value
-    ]
-    if differences:
-        raise InputError(
-            f"{file.parent}: has flow made with other settings "
-            f"({'; '.join(differences)}); expected the same, `overwrite=True` or "
-            "another folder."
-        )
 
 
 def _write(frames, out, to, algorithm, since):
@@ -216,9 +183,9 @@ def _is_newer(path, since):
 
 
 def _is_own(out):
-    """Returns whether earlier runs wrote all flow in a folder."""
-    found = _read_settings(out / SETTINGS)
-    return isinstance(found, dict) and found.get(OWN) is True
+    """Whether all flow in a folder is of earlier runs."""
+    found = read_marker(out / SETTINGS)
+    return found is not None and found.get(OWN) is True
 
 
 def _remove_leftovers(out, since):

@@ -20,3 +20,7 @@ The entry points:
 
 `data.datasets.synthetic` makes a data set of these clips; nothing here imports `data`.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
