@@ -1,5 +1,12 @@
-from .coco_results import evaluate_coco as evaluate_coco
+from .average_precision import AveragePrecision as AveragePrecision
+from .base import ComparedFrame as ComparedFrame
+from .base import Metric as Metric
+from .base import TrackMetric as TrackMetric
+from .davis import Davis16 as Davis16
 from .davis import boundary_accuracy as boundary_accuracy
 from .davis import region_similarity as region_similarity
-from .davis17 import davis17_unsupervised as davis17_unsupervised
-from .reference import reference_results as reference_results
+from .davis17 import Davis17Unsupervised as Davis17Unsupervised
+from .fbms import Proposed as Proposed
+from .fbms import ThreeD as ThreeD
+from .fbms_official import Official as Official
+from .tracking import Tracking as Tracking
