@@ -90,9 +90,9 @@ class Segment:
 
     def run(self) -> str:
         """Runs the command; returns what to print."""
-        from movseg_jax.segment.detecting import share_processor
         from movseg_jax.segment.run import segment_to_folder
         from movseg_jax.segment.settings import SegmentConfig
+        from movseg_jax.system.process import share_processor
         from movseg_jax.system.progress import progress_bar
 
         settings = SegmentConfig(
@@ -179,7 +179,7 @@ class Demo:
     def run(self) -> str:
         """Runs the command; returns what to print."""
         from movseg_jax import demo
-        from movseg_jax.segment.detecting import share_processor
+        from movseg_jax.system.process import share_processor
 
         share_processor()
         ended = demo.run(
