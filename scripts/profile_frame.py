@@ -28,9 +28,9 @@ from movseg_jax.model.detector import STREAM_INPUTS, Detector
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.results import Sighting, TrackedFrame
-from movseg_jax.segment.detecting import KEPT_SCORE, share_processor
+from movseg_jax.segment.outputs import KEPT_SCORE
 from movseg_jax.system.paths import list_images
-from movseg_jax.system.process import prepare_jax
+from movseg_jax.system.process import prepare_jax, share_processor
 from movseg_jax.train.initialise import load_trained
 from movseg_jax.types import Inputs, Outputs
 from movseg_jax.video.overlay import draw_tracks

@@ -167,6 +167,18 @@ def test_segmenting_loads_nothing_that_trains():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_segmenting_in_memory_loads_few_modules():
+    """The network and the writers of files are loaded when they are needed."""
+    code = (
+        "import sys, movseg_jax.segment.api\n"
+        "ours = [name for name in sys.modules if name.startswith('movseg_jax')]\n"
+        "assert len(ours) <= 40, sorted(ours)\n"
+        "heavy = {'flax', 'scipy.optimize', 'sqlite3'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, movseg_jax.cli\n"
