@@ -2,11 +2,11 @@
 
     python scripts/benchmark_tracking.py [--objects 20] [--frames 200] [--size 480 854]
 
-Discs move over a still background. Each is found by the moving heads and, slightly
+Discs move over a stationary background. Each is found by the moving heads and, slightly
 smaller, by the static branch, so that a frame has twice as many detections as objects.
 They are read from a record on disk, as `movseg segment` keeps them, linked forwards and
-backwards, tested for motion and joined; "decode" is what it takes to decode the masks
-of the moving detections once, for comparison. Seconds are of one process.
+backwards, tested for motion and joined; "decode" is the time to decode the masks of
+the moving detections once, for comparison. All times are of one process.
 """
 
 import argparse

@@ -15,7 +15,7 @@ LAYERS = [
     {"errors"},
     {"system"},
     {"config", "config_json", "types", "images"},
-    {"masks"},
+    {"config_files", "masks"},
     {"ops", "results"},
     {"nn", "flow", "video", "track", "metrics"},
     {"model"},
@@ -57,6 +57,7 @@ ONLY = {
         "video",
     },
     "grain": {"data"},
+    "matplotlib": {"train"},
     "pycocotools": {"masks"},
     "safetensors": {"model"},
     "tyro": {"cli"},
@@ -161,6 +162,18 @@ def test_segmenting_loads_nothing_that_trains():
         "    getattr(ms, name)\n"
         "import movseg_jax.segment.run\n"
         "heavy = {'grain', 'optax', 'orbax', 'tensorflow_datasets', 'tyro'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_segmenting_in_memory_loads_few_modules():
+    """The network and the writers of files are loaded when they are needed."""
+    code = (
+        "import sys, movseg_jax.segment.api\n"
+        "ours = [name for name in sys.modules if name.startswith('movseg_jax')]\n"
+        "assert len(ours) <= 40, sorted(ours)\n"
+        "heavy = {'flax', 'scipy.optimize', 'sqlite3'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -134,7 +134,7 @@ def test_what_the_user_sets_is_kept(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("variable", "expected"), [({}, 1), ({"NUM": "3"}, 3)])
 def test_flow_leaves_the_processor_to_the_detector(variable, expected):
-    code = "import cv2; from movseg_jax.segment.detecting import share_processor; "
+    code = "import cv2; from movseg_jax.system.process import share_processor; "
     code += "share_processor(); print(cv2.getNumThreads())"
     more = {f"OPENCV_FOR_THREADS_{name}": value for name, value in variable.items()}
     result = subprocess.run(

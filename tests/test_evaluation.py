@@ -40,6 +40,7 @@ from movseg_jax.formats.survey import paint
 from movseg_jax.results import TrackedFrame
 from movseg_jax.system.notes import notes_kept
 from tests import layouts
+from tests.outside import needs, outside
 
 DAVIS = ("blackswan", "bmx-trees")  # Of which DAVIS takes the first for stable.
 YTVOS = ("0248626d9a", "04474174a4")
@@ -709,13 +710,10 @@ def test_objects_that_move_as_one_are_one_object(case, tmp_path):
     assert digests[0][0] != digests[1][0] and digests[0][1] == digests[1][1]
 
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "video_instances"
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data")
+@needs("data/video_instances")
 def test_riders_and_motorcycles_of_a_real_video_are_joined(tmp_path):
     name = "ytvos_t_NFaw9mv0_4"
-    annotations = SHARED / "Annotations"
+    annotations = outside("data/video_instances/Annotations")
     file = joins(tmp_path / "joins.json", **{name: [[1, 2], [3, 4]]})
     results = run("masks", annotations, annotations, sequences=(name,), join=file)
     assert value(results, "overlap: objects") == 2

@@ -20,9 +20,10 @@ from movseg_jax.metrics.fbms import Proposed, ThreeD
 from movseg_jax.metrics.fbms_official import Official, OfficialPoints
 from movseg_jax.metrics.point_tracks import PointTracks, read_point_tracks
 from movseg_jax.results import Sighting, TrackedFrame
+from tests.outside import needs, outside
 
 ROOT = Path(__file__).parents[1]
-BEAR = ROOT.parent / "shared" / "data" / "fbms_bear01"
+BEAR = "data/fbms_bear01"
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "fbms.json").read_text())
 MEASURES = {
     "official": Official(),
@@ -627,11 +628,11 @@ def test_a_threshold_out_of_range_is_refused(threshold):
         Official(threshold)
 
 
-@pytest.mark.skipif(not BEAR.exists(), reason="needs ../shared")
+@needs(BEAR)
 @pytest.mark.parametrize("name", MEASURES)
 def test_the_truth_of_bear01_is_perfect_and_its_shift_is_not(name):
     truths = []
-    for file in sorted(BEAR.glob("*_gt.ppm"))[:3]:
+    for file in sorted(outside(BEAR).glob("*_gt.ppm"))[:3]:
         colours = read_rgb(file).astype(np.int64) @ [65536, 256, 1]
         values, regions = np.unique(colours, return_inverse=True)
         assert len(values) == 2

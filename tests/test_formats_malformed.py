@@ -53,11 +53,13 @@ def check(path):
     """Reads it all: what comes out can be written, or it is an InputError."""
     try:
         found = read_tracks(path)
-        list(found)
+        frames = list(found)
     except InputError as error:
         assert str(path) in str(error)
         return
-    survey(found, Path("out"))
+    surveyed = survey(found, Path("out"))
+    assert surveyed.frame_count == len(frames)
+    assert set(surveyed.ids) == {s.id for frame in frames for s in frame.sightings}
 
 
 def check_bytes(to, data):

@@ -257,8 +257,16 @@ def test_bars_show_nothing_before_there_is_progress(capsys):
 # Devices -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])
-@pytest.mark.parametrize("command", ["segment", "demo", "train"])
+FAST = [("segment", "cuda"), ("train", "nonsense")]
+SLOW = [
+    pytest.param(command, platform, marks=pytest.mark.slow)
+    for command in ("segment", "demo", "train")
+    for platform in ("cuda", "tpu", "nonsense")
+    if (command, platform) not in FAST
+]
+
+
+@pytest.mark.parametrize(("command", "platform"), [*FAST, *SLOW])
 def test_devices_that_are_not_there_are_said_in_a_line(
     frames, tmp_path, command, platform
 ):

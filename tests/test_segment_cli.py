@@ -21,12 +21,14 @@ from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import load_detector
+from movseg_jax.model.parameters import parameter_shapes
 from movseg_jax.model.weights import save_weights
 from movseg_jax.segment.api import segment_video
 from movseg_jax.segment.run import RECORD as RECORD_NAME
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.run_folder import WORK
 from movseg_jax.system.signals import STOPPED
+from tests.oracles import random_params
 from tests.squares import background, make_detector, scene, write_images, write_video
 from tests.test_segment import after, recorded_frames, results
 
@@ -330,10 +332,8 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory, quick_compilation):
     """Random weights of a small joint model."""
-    from movseg_jax.model.parameters import fresh
-
     config = small_model()
-    params = fresh(config, 0)
+    params = jax.device_get(random_params(parameter_shapes(config)))
     # Random heads find nothing with a score of note; these find many.
     for heads in (params, params["static"]):
         heads["box_head"]["logits"]["bias"] = np.array([-3.0, 3.0], np.float32)

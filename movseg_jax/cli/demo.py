@@ -35,7 +35,7 @@ class Demo:
     def run(self) -> str:
         """Runs the command and returns the text to print."""
         from movseg_jax import demo
-        from movseg_jax.segment.detecting import share_processor
+        from movseg_jax.system.process import share_processor
 
         share_processor()
         ended = demo.run(

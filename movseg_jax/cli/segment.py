@@ -70,8 +70,8 @@ class Segment:
 
     def run(self) -> str:
         """Runs the command and returns the text to print."""
-        from movseg_jax.segment.detecting import share_processor
         from movseg_jax.segment.run import segment_to_folder
+        from movseg_jax.system.process import share_processor
         from movseg_jax.system.progress import progress_bar
 
         share_processor()

@@ -203,7 +203,7 @@ class Source:
                 listed += f"; and {more} more"
             raise InputError(
                 f"{self.path}: looks like a {self.family.kind}, but {listed}. "
-                f"Every name has to be known, and every layer has to be there."
+                f"Every name has to be known and every layer to be there."
             )
         return {
             "kind": self.family.kind,

@@ -84,28 +84,26 @@ def convert_weights(
     }
     fields: dict[str, Any] = {"appearance": None, "motion": None, **trunks}
     _check_preprocessing(source)
-    # A trunk's preprocessing; torchvision's is that of "continuous".
+    # A backbone has a preprocessing, too; torchvision's is that of "continuous".
     if family.contents != "trunk" or family.convention.startswith("detectron"):
         fields |= {"convention": family.convention}
     if family.contents != "trunk":
-        # Models of Detectron.pytorch that see flow are the paper's authors'.
+        # Models of Detectron.pytorch that see flow are those of the paper's authors.
         if "motion" in trunks and family.convention == "detectron":
             fields |= {"flow_encoding": "paper"}
         fields |= _take_heads(source)
         for name in trunks:
             _take_fpn(source, name, bodies[name] if is_joint else "", fields)
+    card: dict[str, Any] = {}
     if is_joint:
         fields |= {"fusion": _take_fusion(source, fields["channels"])}
         fields |= {"mask_features": "appearance"}
-    card: dict[str, Any] = {}
+        card["assumed"] = ASSUMED
     if appearance_heads is not None:
-        heads, of_heads = _convert_static_branch(Path(appearance_heads), fields)
-        card["appearance_heads"] = of_heads
-        source.params["static"] = heads
+        heads = _read_appearance_heads(Path(appearance_heads), fields)
+        source.params["static"], card["appearance_heads"] = heads
         fields |= {"static_branch": True}
     card |= source.finish()
-    if is_joint:
-        card["assumed"] = ASSUMED
     return Converted(source.params, ModelConfig(**fields), family.kind, card)
 
 
@@ -312,7 +310,7 @@ def _take_fusion(source: Source, channels: int) -> str:
     return "concat_conv" if is_single else "concat_convs"
 
 
-def _convert_static_branch(path: Path, fields: dict[str, Any]):
+def _read_appearance_heads(path: Path, fields: dict[str, Any]):
     """Returns the appearance model's RPN and box head, and the card of its file."""
     source = Source(path)
     if source.family is not names.PAPER:

@@ -298,11 +298,6 @@ def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
     It removes what a killed run left. The lock of `atomic.locked` ends with its process
     however that ends, so whatever is there under the lock was left.
     """
-    if atomic.fcntl is None:
-        raise InputError(
-            f"{folder}: cannot be written on this system, which cannot lock files; "
-            "prepare data sets on Linux or macOS."
-        )
     if folder.exists() and not overwrite:
         raise InputError(
             f"{folder}: is prepared already.", way_out="`overwrite=True` replaces it."

@@ -2,10 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
+
+# Type checkers do not accept a `cached_property` where a protocol has a property, so
+# sources import it from here, where it looks like a property to them.
+if TYPE_CHECKING:
+    from builtins import property as cached_property
+else:
+    from functools import cached_property as cached_property
 
 Size = tuple[int, int]  # (height, width) in pixels.
 

@@ -5,7 +5,6 @@ request. All frames of a video have one size, so one header per video is read.
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
 from movseg_jax.data.annotations import Convention, from_ids
-from movseg_jax.data.example import Example, Objects, Size
+from movseg_jax.data.example import Example, Objects, Size, cached_property
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import SUFFIXES, read_flow
 from movseg_jax.images import MAX_BYTES, image_size, read_ids, read_rgb
@@ -128,17 +127,17 @@ class FrameSource:
     classes: tuple[str, ...]
     frames: tuple[Frame, ...]
 
-    @functools.cached_property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
         """The numbers of every sequence's frames."""
         return ranges([frame.sequence for frame in self.frames])
 
-    @functools.cached_property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
         """The height and width of every example."""
         return [frame.size for frame in self.frames]
 
-    @functools.cached_property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
         """Whether each example has flow."""
         return [frame.flow is not None for frame in self.frames]

@@ -130,7 +130,7 @@ class Loader(Iterator[Batch]):
             )
         if state["order"] != self._fingerprint:
             raise InputError(
-                "The loader's state is for another order of examples: the sources, the "
+                "The loader's state is of another order of examples: the sources, the "
                 "seed, DataConfig, or the model's input sizes, streams or flow "
                 "encoding have changed. Set them back, or start a new run."
             )

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from movseg_jax.data.annotations import from_json
-from movseg_jax.data.example import Example, Objects, Size
+from movseg_jax.data.example import Example, Objects, Size, cached_property
 from movseg_jax.data.frames import check_size, ranges
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, read_deep_rgb, read_rgb
@@ -60,13 +60,13 @@ class PreparedSource:
         """The names of the classes."""
         return self.metadata["classes"]
 
-    @functools.cached_property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
         """The numbers of every sequence's frames."""
         pairs = self.metadata["sequences"]
         return ranges([name for name, count in pairs for _ in range(count)])
 
-    @functools.cached_property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
         """The height and width of every example."""
         return [(height, width) for height, width in self.metadata["sizes"]]

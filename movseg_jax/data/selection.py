@@ -7,7 +7,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from movseg_jax.data.example import Example, Objects, Size, Source
+from movseg_jax.data.example import (
+    Example,
+    Objects,
+    Size,
+    Source,
+    cached_property,
+)
 from movseg_jax.data.frames import ranges
 from movseg_jax.errors import InputError
 from movseg_jax.images import encode_png
@@ -118,17 +124,17 @@ class Subset:
         """The source's classes."""
         return self.source.classes
 
-    @functools.cached_property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
         """The sequences with examples left."""
         return ranges(self.sequence_of_each)
 
-    @functools.cached_property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
         """The height and width of every example."""
         return [self.source.sizes[i] for i in self.indices]
 
-    @functools.cached_property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
         """Whether each example has flow."""
         return [self.source.has_flow[i] for i in self.indices]
@@ -163,7 +169,7 @@ class Join:
         """The classes, which are the same in all sources."""
         return self.sources[0].classes
 
-    @functools.cached_property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
         """The sequences of all sources."""
         return {
@@ -172,12 +178,12 @@ class Join:
             for name, part in source.sequences.items()
         }
 
-    @functools.cached_property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
         """The height and width of every example."""
         return [size for source in self.sources for size in source.sizes]
 
-    @functools.cached_property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
         """Whether each example has flow."""
         return [has for source in self.sources for has in source.has_flow]

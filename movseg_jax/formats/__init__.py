@@ -25,7 +25,7 @@ Format = Literal[
 
 
 class FormatInfo(NamedTuple):
-    """One format of tracks.
+    """A format of tracks.
 
     Attributes:
         suffix: The suffix of its file; "" if the format is a folder.

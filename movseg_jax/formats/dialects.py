@@ -1,4 +1,4 @@
-"""How the files of other programs differ from their formats.
+"""Differences between the files of other programs and their formats.
 
 Each function here handles one such difference for a whole file: it says in a note how
 the file was read, and refuses one that could be read in two ways.

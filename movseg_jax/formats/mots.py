@@ -63,7 +63,7 @@ def read_mots(
 
     Args:
         path: The file.
-        max_text_bytes: That it may have.
+        max_text_bytes: The largest size of the file.
 
     Raises:
         InputError: It is malformed or too large.

@@ -22,9 +22,9 @@ MAX_FRAMES = 1_000_000  # Of a video: nine hours at 30 frames a second.
 
 
 class Recorded(Sequence[TrackedFrame]):
-    """The frames of a video of which only the sightings are held.
+    """The frames of a video; only their sightings are held in memory.
 
-    So a file of one line that speaks of frame 900000 takes no memory for the others.
+    So a file with one line, about frame 900000, takes no memory for the others.
     """
 
     def __init__(
@@ -40,11 +40,12 @@ class Recorded(Sequence[TrackedFrame]):
         """Takes what is known of the frames.
 
         Args:
-            count: Of the frames.
-            size: Of every frame, (height, width).
-            sightings: By the frame's number, from 0; in the order to paint them.
-            names: Of all frames; otherwise they are named by their numbers.
-            times: Of all frames; otherwise unknown.
+            count: Number of frames.
+            size: Height and width of every frame.
+            sightings: The sightings by the frame's number, from 0, in the order to
+                paint them.
+            names: Names of all frames; if None, they are named by their numbers.
+            times: Times of all frames; if None, they are unknown.
             cuts: Numbers of the frames with which a new shot starts.
         """
         self._count, self._size = count, size
@@ -83,10 +84,11 @@ class MaskReader:
         self._outline = 0.0
 
     def read(self, segmentation: Any, size: Size | None, *, source: str) -> masks.Rle:
-        """As `masks.from_json`.
+        """Reads a mask with `masks.from_json`.
 
         Raises:
-            InputError: As that, or the file's polygons are too long, all together.
+            InputError: It is malformed, or the outlines of the file's polygons are too
+                long, all together.
         """
         mask = masks.from_json(segmentation, size, source=source)
         if isinstance(segmentation, list):  # Valid polygons, then.
@@ -140,10 +142,10 @@ def read_text(path: Path, max_bytes: int) -> str:
 
 
 def read_json(path: Path, max_bytes: int) -> Any:
-    """What a JSON file holds; NaN and Infinity are no JSON.
+    """Reads a JSON file; NaN and Infinity are refused.
 
     Raises:
-        InputError: As `read_text`, or it is no JSON.
+        InputError: It is not JSON, or `read_text` refuses it.
     """
     text = read_text(path, max_bytes)
     try:

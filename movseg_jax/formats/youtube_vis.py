@@ -43,8 +43,8 @@ def write_youtube_vis(
 ) -> None:
     """Writes all tracks as one video.
 
-    Memory grows with the number of tracks only: what belongs together in the file comes
-    one frame at a time, and waits on disk, beside `out`.
+    Memory grows with the number of tracks only. The file is ordered by track, but the
+    tracks come frame by frame; so their rows wait on disk, beside `out`.
 
     Args:
         tracks: The tracked frames.
@@ -71,10 +71,10 @@ def write_youtube_vis(
 
 
 def _fill(spool: Spool, tracks: Sequence[TrackedFrame], image_suffix: str):
-    """Spools the frames; the rows of a track are lists in JSON, the frame in front.
+    """Spools the frames. A row of a track has the frame's number, then JSON by line.
 
-    Returns, of each track, its first and last frame and its mean score's two terms, and
-    the frames with which a new shot starts.
+    Returns the first and last frame of each track with the sum and number of its
+    scores, and the frames with which a new shot starts.
     """
     spans: dict[int, tuple[int, int, float, int]] = {}
     cuts = []
@@ -140,7 +140,7 @@ def _write_track(
 
 
 def _with_gaps(rows: Iterator[bytes], place: int, count: int) -> Iterator[str]:
-    """One entry of each row, and nulls for the frames between them."""
+    """Picks an entry of each row, with nulls for the frames between them."""
     next_frame = 0
     for row in rows:
         texts = row.decode().split("\n")
@@ -151,7 +151,7 @@ def _with_gaps(rows: Iterator[bytes], place: int, count: int) -> Iterator[str]:
 
 
 def _nulls(count: int) -> Iterator[str]:
-    """That many nulls, as one item of a list; none if there are none."""
+    """Gives `count` nulls as one item of a list; nothing if the count is 0."""
     if count:
         yield "null" + ",null" * (count - 1)
 
@@ -160,7 +160,7 @@ def _nulls(count: int) -> Iterator[str]:
 
 
 class _Video(NamedTuple):
-    """What a file says of a video; None where it says nothing."""
+    """The facts of a video in a file; None where the file does not tell."""
 
     id: int
     size: tuple[int, int] | None = None
@@ -180,7 +180,7 @@ def read_youtube_vis(
     painted last.
 
     Args:
-        data: What `reading.read_json` gives.
+        data: The file's content, from `parsing.read_json`.
         path: The file, for messages.
         sequence: The video's "id", or the name of its folder in "file_names"; needed if
             the file is of several.

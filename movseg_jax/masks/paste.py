@@ -19,7 +19,7 @@ def paste(
     box: Float32[np.ndarray, "4"],
     frame_size: Size,
     *,
-    convention: ConventionName = "continuous",
+    convention: str = "continuous",
 ) -> Bool[np.ndarray, "h w"]:
     """Resamples a mask head's output over a box; True where its probability > 0.5.
 
@@ -52,7 +52,7 @@ def paste_rles(
     boxes: Float32[np.ndarray, "n 4"],
     frame_size: Size,
     *,
-    convention: ConventionName = "continuous",
+    convention: str = "continuous",
 ) -> list[Rle]:
     """Pastes and run-length encodes each mask, with one dense mask at a time."""
     frame_size = checked_size(frame_size, "frame_size")

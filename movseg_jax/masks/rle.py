@@ -144,7 +144,8 @@ def union(rles: Sequence[Rle]) -> Rle:
     if not rles:
         raise InputError("The union of no masks has no size; hand in at least one.")
     _check_sizes_agree(rles)
-    return trusted(rles[0].size, coco.merge([*map(_to_coco, rles)])["counts"])
+    merged: Any = coco.merge([*map(_to_coco, rles)])  # Its stubs allow a str.
+    return trusted(rles[0].size, merged["counts"])
 
 
 def to_json(rle: Rle) -> dict[str, Any]:
@@ -237,8 +238,8 @@ def _from_polygons(polygons, frame_size, source):
             f"at most {MAX_OUTLINE} (masks.MAX_OUTLINE)."
         )
     outlines: Any = [p.ravel().tolist() for p in polygons]
-    rles = coco.frPyObjects(outlines, *frame_size)
-    return trusted(frame_size, coco.merge(rles)["counts"])
+    merged: Any = coco.merge(coco.frPyObjects(outlines, *frame_size))
+    return trusted(frame_size, merged["counts"])
 
 
 def _read_polygon(polygon, index, source):

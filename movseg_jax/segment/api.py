@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from movseg_jax.errors import InputError
-from movseg_jax.model.loading import TrainedDetector, load_detector
-from movseg_jax.segment.detecting import FlowSource, detect_frames
+from movseg_jax.segment.detecting import FrameDetector, detect_frames
+from movseg_jax.segment.flow_source import FlowSource
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
@@ -16,7 +16,7 @@ from movseg_jax.video.reading import Frame, read_frames
 
 def segment_video(
     video: str | Path | int | Iterable[Frame],
-    detector: TrainedDetector | None = None,
+    detector: FrameDetector | None = None,
     config: SegmentConfig | None = None,
     *,
     flow: FlowSource | None = None,
@@ -24,11 +24,8 @@ def segment_video(
 ) -> TrackedFrames:
     """Finds, segments and tracks what moves in a video.
 
-    The frames are read one after the other and forgotten; what stays in memory is the
-    run lengths of their masks, a few kilobytes per frame. `movseg segment` keeps these
-    on disk.
-
-        segment_video("video.mp4", min_frames=3, track=TrackConfig(max_gap=20))
+    Memory holds the run lengths of the masks, a few kilobytes per frame; `movseg
+    segment` keeps them on disk.
 
     Args:
         video: A video that `read_frames` reads, or its frames.
@@ -38,16 +35,19 @@ def segment_video(
             files and have no effect here.
         flow: The source of optical flow, if it is not `config.flow`; it may also be a
             function, see `detect_frames`.
-        **changes: Single settings that replace those of `config`.
+        **changes: Single settings that replace those of `config`, such as
+            `min_frames=3`.
 
     Raises:
-        InputError: The video has no frames or is damaged, or a setting is not valid;
-            see `read_frames` and `SegmentConfig`.
+        InputError: The video has no frames or is damaged, or a setting is not valid.
     """
     config = dataclasses.replace(config or SegmentConfig(), **changes)
     if isinstance(video, str | Path | int):
         video = read_frames(video, max_frames=config.max_frames, white=config.white)
-    detector = detector or load_detector()
+    if detector is None:
+        from movseg_jax.model.loading import load_detector
+
+        detector = load_detector()
     detections, names, times, size = [], [], [], (0, 0)
     for frame, _, found in detect_frames(
         video,

@@ -1,4 +1,4 @@
-"""From frames to detections: a pipeline whose stages work on different frames at once.
+"""Detecting objects in frames: a pipeline whose stages work at the same time.
 
     read frames, find cuts      thread
     flow to the next frame      thread
@@ -14,29 +14,39 @@ not depend on any of this.
 
 import contextlib
 import itertools
-import os
 from collections.abc import Generator, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-import cv2
 import jax
 import numpy as np
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import make_inputs, stack
-from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.results import FrameDetections
 from movseg_jax.segment.flow_source import FlowBetween, FlowSource, open_flow
 from movseg_jax.segment.outputs import KEPT_SCORE, Flow, to_detections
-from movseg_jax.system.devices import start_devices
 from movseg_jax.system.prefetch import ahead
 from movseg_jax.system.stopwatch import Timing, stopwatch, timed
-from movseg_jax.types import Inputs
+from movseg_jax.types import Inputs, Outputs
 from movseg_jax.video.cuts import ShotFrame, mark_cuts
 from movseg_jax.video.reading import Frame
 
-OPENCV_THREADS = "OPENCV_FOR_THREADS_NUM"  # An environment variable of OpenCV.
+
+class FrameDetector(Protocol):
+    """The part of a `TrainedDetector` that detecting needs.
+
+    With it, this module does not import the network, which `load_detector` does.
+    """
+
+    @property
+    def config(self) -> ModelConfig:
+        """The config of the model."""
+        ...
+
+    def __call__(self, inputs: Inputs, min_score: float = 0.0) -> Outputs:
+        """Detects in a batch; may return before the outputs are computed."""
+        ...
 
 
 class Detected(NamedTuple):
@@ -63,7 +73,7 @@ class _FlowFrame(NamedTuple):
 
 def detect_frames(
     frames: Iterable[Frame],
-    detector: TrainedDetector,
+    detector: FrameDetector,
     *,
     flow: FlowSource = "dis",
     batch_size: int = 1,
@@ -161,7 +171,7 @@ def _batches(
 
 def _detect(
     batches: Iterable[tuple[list[_FlowFrame], Inputs]],
-    detector: TrainedDetector,
+    detector: FrameDetector,
     min_score: float,
     timing: Timing,
 ) -> Iterator[Detected]:
@@ -197,19 +207,3 @@ def _detect(
         running = batch, outputs
     if running is not None:
         yield from finish(*running)
-
-
-def share_processor() -> None:
-    """Keeps OpenCV to one thread if JAX computes on the CPU, unless the user sets it.
-
-    Flow is computed while the detector runs, on the same cores: OpenCV's threads, which
-    spin while they wait, would take time from it (docs/performance.md). This is a
-    setting of the process, so the command line makes it, and importing the package does
-    not.
-
-    Raises:
-        InputError: JAX has no device.
-    """
-    start_devices()
-    if jax.default_backend() == "cpu" and OPENCV_THREADS not in os.environ:
-        cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""From the detector's outputs to detections on the host: masks, motion and colours."""
+"""Turns the detector's outputs into detections: masks, motion and colours."""
 
 import math
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""What the package needs of the operating system: files, processes, signals."""
+"""Files, processes, signals and devices: everything near the operating system."""

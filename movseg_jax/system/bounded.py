@@ -7,12 +7,12 @@ from typing import Any
 
 from movseg_jax.errors import InputError
 
-MAX_LIST_BYTES = 2**24  # Of a list of names; the longest one of DAVIS has 200 KB.
-MAX_JSON_BYTES = 2**30  # Of annotations; those of COCO have 470 MB.
+MAX_LIST_BYTES = 2**24  # A list of names; the longest one of DAVIS has 200 KB.
+MAX_JSON_BYTES = 2**30  # Annotations; those of COCO have 470 MB.
 
 
 def read_bytes(file: Path, max_bytes: int, limit: str) -> bytes:
-    """The content of a file.
+    """Returns the content of a file.
 
     Args:
         file: The path of a regular file; reading a pipe or a device may never end.
@@ -49,10 +49,10 @@ def read_text(
     max_bytes: int = MAX_LIST_BYTES,
     limit: str = "bounded.MAX_LIST_BYTES",
 ) -> str:
-    """The content of a text file in UTF-8, with any line ends.
+    """Returns the content of a text file in UTF-8, with any line ends.
 
     Raises:
-        InputError: As `read_bytes`; or the file is not UTF-8.
+        InputError: `read_bytes` refuses the file, or it is not UTF-8.
     """
     try:
         return read_bytes(file, max_bytes, limit).decode("utf-8-sig")
@@ -61,10 +61,10 @@ def read_text(
 
 
 def read_json(file: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Returns the object in a JSON file.
 
     Raises:
-        InputError: As `read_text`; or the file is not a JSON object.
+        InputError: `read_text` refuses the file, or it is not a JSON object.
     """
     try:
         value = json.loads(

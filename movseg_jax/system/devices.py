@@ -6,14 +6,14 @@ from movseg_jax.errors import InputError
 
 
 def start_devices() -> None:
-    """Starts JAX's devices, which otherwise start when they are needed first.
+    """Starts JAX's devices now, so that an error is reported early and clearly.
 
     Raises:
-        InputError: There are none of the kind asked for, or they do not start.
+        InputError: There are no devices of the kind asked for, or they do not start.
     """
     try:
         jax.devices()
-    except Exception as error:  # AssertionError, without words, is one of its kinds.
+    except Exception as error:  # JAX raises many kinds, even AssertionError.
         asked = getattr(jax.config, "jax_platforms", None)  # By JAX_PLATFORMS, usually.
         what = f"of JAX_PLATFORMS={asked}" if asked else "that it finds"
         lines = str(error).splitlines()

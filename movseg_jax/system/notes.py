@@ -1,4 +1,4 @@
-"""Notes on how something handed in was read: `errors.InputNote`s."""
+"""Notes on how an input was read: `errors.InputNote`."""
 
 import contextlib
 import warnings
@@ -8,17 +8,17 @@ from movseg_jax.errors import InputNote
 
 
 def note(message: str) -> None:
-    """Says how something was read, where its file might be meant otherwise.
+    """Notes how a file was read that differs from its format.
 
-    Notes are for files that differ from their format, but can only be read in one way.
-    A file that can be read in two ways is an `InputError`.
+    Notes are for files that can be read in one way only. A file that can be read in two
+    ways is an `InputError`.
     """
     warnings.warn(message, InputNote, stacklevel=2)
 
 
 @contextlib.contextmanager
 def notes_kept() -> Iterator[list[str]]:
-    """Keeps the notes of a block, each once, instead of showing them.
+    """Collects the notes of a block, each once, instead of showing them.
 
     The list is filled when the block ends. Other warnings are shown then.
     """

@@ -1,4 +1,4 @@
-"""Reading ahead: the next items are made while the last one is worked on."""
+"""Reading ahead: a thread makes the next items while the caller uses the last one."""
 
 import queue
 import threading
@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _END = object()
-POLL_SECONDS = 0.1  # After which a thread sees that nobody wants its items any more.
+POLL_SECONDS = 0.1  # Seconds until a thread sees that its items are not wanted.
 
 
 def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
-    """The same items, made by a thread that is up to `count` of them ahead.
+    """Returns the same items, made by a thread that is up to `count` of them ahead.
 
-    What `items` raises is raised here, after the items before. The thread ends when the
-    result is closed or used up, and closes `items` if that can be closed.
+    An exception of `items` is raised here, after the items before it. The thread ends
+    when the result is closed or used up; then it closes `items`, if they can be.
     """
     ready: queue.Queue[Any] = queue.Queue(count)
     unwanted = threading.Event()

@@ -1,6 +1,6 @@
-"""Settings of the process that make JAX faster; made by the command line.
+"""Settings of the process that make it faster; the command line makes them.
 
-They are the process's, not the library's, so importing the package makes none of them.
+They concern the whole process, so importing the package does not make them.
 """
 
 import ctypes
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-# Files that the drivers of accelerators make: NVIDIA's, also under WSL, AMD's, TPUs'.
+# Files that the drivers of accelerators make: NVIDIA (also under WSL), AMD, TPU.
 ACCELERATORS = (
     "/dev/nvidia[0-9]*",
     "/dev/dxg",
@@ -21,11 +21,14 @@ ACCELERATORS = (
 )
 
 
-def prepare_jax() -> None:
-    """Sets what makes JAX fast here, unless the user has.
+OPENCV_THREADS = "OPENCV_FOR_THREADS_NUM"  # An environment variable of OpenCV.
 
-    A compilation cache in the user's cache folder, which nobody else can write to (JAX
-    runs what it finds there); and, if it is the CPU that computes, `keep_memory`.
+
+def prepare_jax() -> None:
+    """Makes JAX fast, without changing what the user has set.
+
+    Compiled programs are cached in the user's cache folder. Nobody else may write to
+    it, since JAX runs what it finds there. `keep_memory` is called if the CPU computes.
     """
     if computes_on_cpu():
         keep_memory()
@@ -57,18 +60,39 @@ def accelerator_files() -> list[str]:
     return sorted(file for pattern in ACCELERATORS for file in glob.glob(pattern))
 
 
-def computes_on_cpu() -> bool:
-    """Whether JAX will compute on the CPU, as far as one sees without starting it.
+def share_processor() -> None:
+    """Keeps OpenCV to one thread if JAX computes on the CPU, unless the user sets it.
 
-    It will if the user says so, if JAX is installed without support of anything else,
-    or if there is no driver of anything else.
+    Flow is computed while the detector runs, on the same cores: OpenCV's threads, which
+    spin while they wait, would take time from it (docs/performance.md). This is a
+    setting of the process, so the command line makes it, and importing the package does
+    not.
+
+    Raises:
+        InputError: JAX has no device.
+    """
+    import cv2
+    import jax
+
+    from movseg_jax.system.devices import start_devices
+
+    start_devices()
+    if jax.default_backend() == "cpu" and OPENCV_THREADS not in os.environ:
+        cv2.setNumThreads(1)
+
+
+def computes_on_cpu() -> bool:
+    """Whether JAX will compute on the CPU, as far as this is known without starting it.
+
+    It will if the user asks for it, if JAX is installed without support for anything
+    else, or if there is no driver for anything else.
     """
     asked = os.environ.get("JAX_PLATFORMS", "")
     if "jax" in sys.modules:
         asked = sys.modules["jax"].config.jax_platforms or ""
     if asked:
         return asked.split(",")[0] == "cpu"
-    # Plugins are packages below `jax_plugins`, or say so in their metadata.
+    # Plugins are packages below `jax_plugins`, or are registered as entry points.
     supported = (
         importlib.util.find_spec("jax_plugins") is not None
         or importlib.util.find_spec("libtpu") is not None
@@ -78,12 +102,12 @@ def computes_on_cpu() -> bool:
 
 
 def keep_memory() -> None:
-    """Lets this process keep the memory that it frees, where the C library can.
+    """Lets this process keep the memory that it frees, if the C library can.
 
     Otherwise every call of a compiled function gets its temporary memory anew, page by
-    page, which on a CPU takes as long as some layers (docs/performance.md). Where the
-    device is another one, the host decodes in many threads, which one arena would keep
-    waiting for one another.
+    page, which takes as long as some layers on a CPU (docs/performance.md). With
+    another device the host decodes in many threads, which would wait for one another if
+    they shared one arena; so this is for CPUs only.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     mallopt = getattr(library, "mallopt", None)

@@ -1,4 +1,4 @@
-"""Progress bars for people who wait."""
+"""Progress bars."""
 
 import contextlib
 import sys
@@ -13,9 +13,10 @@ def progress_bar(
 ) -> Iterator[Show]:
     """Gives a function that shows progress, called with the amount done and the total.
 
-    The amount done at its first call was done earlier and does not count for the speed.
-    Nothing is shown before that call; nor, where stderr is no terminal, before there is
-    progress. After an error the bar is gone, so that its message stands alone.
+    The amount done at its first call was done earlier, so it does not count for the
+    speed. Nothing is shown before that call and, if stderr is not a terminal, before
+    there is progress. After an error the bar is removed, so that the message stands
+    alone.
     """
     from tqdm import tqdm
 

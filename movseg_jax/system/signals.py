@@ -1,8 +1,8 @@
-"""Control-C and SIGTERM: they end a command, whatever code they meet.
+"""Control-C and SIGTERM end a command, whatever code is running.
 
-Python turns Control-C into an exception, which is lost if it is raised where exceptions
-cannot leave: in destructors, in callbacks of C code, in the import of many extension
-modules. And a main thread that is in C code learns of a signal only afterwards.
+Python turns Control-C into an exception. It is lost where exceptions cannot leave: in
+destructors, in callbacks of C code, in the import of many extension modules. And while
+the main thread runs C code, it does not learn of a signal.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-STOPPED = 75  # Exit status of a run that goes on when it is started again.
-GRACE = 3.0  # Seconds for a command to end by itself once it has been told to.
+STOPPED = 75  # Exit status of a run that resumes when it is started again.
+GRACE = 3.0  # Seconds that a command has to end by itself.
 
 
 class Interrupts:
@@ -25,14 +25,14 @@ class Interrupts:
 
     The first signal raises KeyboardInterrupt in the main thread, so that files and
     processes are cleaned up. If the command has not ended `GRACE` seconds later, the
-    exception was lost or the cleaning up hangs: then the process ends at once. So it
-    does `GRACE` seconds after a second signal, whatever the main thread is doing.
+    exception was lost or the cleaning up hangs: then the process ends at once. The same
+    happens `GRACE` seconds after a second signal, whatever the main thread is doing.
 
-    Signals that the process was started with as ignored (`nohup`) stay so. Outside of
-    the main thread, which signals belong to, this does nothing.
+    Signals that were ignored when the process started (`nohup`) stay ignored. Outside
+    of the main thread, which alone handles signals, this does nothing.
 
     Attributes:
-        number: The signal that came; None before.
+        number: The signal that came; None before that.
     """
 
     def __init__(self, *, resumable: bool):
@@ -58,7 +58,7 @@ class Interrupts:
         for descriptor in range(3):
             try:
                 os.fstat(descriptor)
-            except OSError:  # Else what is opened next would get what is printed.
+            except OSError:  # Otherwise the next file opened would get the output.
                 os.open(os.devnull, os.O_RDWR)
         self._pipe = read, write = os.pipe()
         os.set_blocking(write, False)
@@ -66,11 +66,11 @@ class Interrupts:
         threading.Thread(target=self._watch, args=[read], daemon=True).start()
 
     def stop(self, *, process_ends: bool) -> None:
-        """Handles signals as before; but a command that was told to end still must.
+        """Handles signals as before `start`, unless one has come, which ends the run.
 
         Args:
             process_ends: Whether the process ends now anyway. Then a signal ends it at
-                once, without the words that Python has for it.
+                once, without the traceback that Python prints.
         """
         if self.number is not None:
             return
@@ -82,16 +82,16 @@ class Interrupts:
             self._pipe = None
 
     def tell(self) -> None:
-        """Says once, in a line, that the command was interrupted."""
+        """Prints one line, once, that the command was interrupted."""
         if self._told.acquire(blocking=False):
-            further = "; start it again to go on" if self._resumable else ""
+            further = "; start it again to resume" if self._resumable else ""
             with contextlib.suppress(OSError):
                 os.write(2, f"movseg: interrupted{further}.\n".encode())
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.number = number
-        # Else Python prints the exception where it is lost.
+        # Otherwise Python prints the exception where it is lost.
         sys.unraisablehook = lambda unraisable: None
         raise KeyboardInterrupt
 
@@ -123,8 +123,8 @@ class Interrupts:
 def kept_from_children() -> Iterator[None]:
     """Keeps Control-C from the processes that the block starts.
 
-    A terminal sends it to all processes of a command. Those that work for another one
-    leave it to that; what they inherit protects them while they are starting, too.
+    A terminal sends it to all processes of a command. Workers leave it to the main
+    process. They inherit the blocked signal, so they are safe while they start.
     """
     mask = getattr(signal, "pthread_sigmask", None)
     if mask is None:  # Windows.

@@ -1,4 +1,4 @@
-"""Stopping a run from outside: SIGTERM and SIGINT ask for it, a second one insists."""
+"""Stops a run by a signal: the first SIGTERM or SIGINT asks, a second one insists."""
 
 import signal
 from types import FrameType
@@ -11,9 +11,9 @@ STOPPED = signals.STOPPED
 class StopRequest:
     """True in `requested` once a signal has asked this process to stop.
 
-    A context manager; a second signal of the same kind has the effect that it has
-    outside of it. Signals that are ignored there stay so. They can be handled in the
-    main thread only; elsewhere this does nothing.
+    A context manager. A second signal of the same kind has the effect that it has
+    outside of the block. Signals that are ignored stay ignored. Outside of the main
+    thread, which alone handles signals, this does nothing.
     """
 
     def __init__(self):
@@ -25,7 +25,8 @@ class StopRequest:
             previous = signal.getsignal(number)
             if previous == signal.SIG_IGN:
                 continue
-            self._previous[number] = previous  # First: a signal may come at once.
+            # Before the handler is set, as a signal may come at once.
+            self._previous[number] = previous
             try:
                 signal.signal(number, self._handle)
             except ValueError:  # Not the main thread.

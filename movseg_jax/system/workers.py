@@ -1,4 +1,4 @@
-"""Work that is done by several processes, or by this one, with the same results."""
+"""Runs tasks in several processes, or in this one, with the same results."""
 
 import multiprocessing
 import os
@@ -20,12 +20,12 @@ Result = TypeVar("Result")
 
 
 class Done(NamedTuple):
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
-        number: Of the task.
-        result: What the function returned; None if there is a problem.
-        problem: Of the InputError that it raised.
+        number: The number of the task.
+        result: The value that the function returned; None if there is a problem.
+        problem: The message of the InputError that it raised; otherwise None.
     """
 
     number: int
@@ -34,16 +34,16 @@ class Done(NamedTuple):
 
 
 def count_workers(workers: int) -> int:
-    """How many processes to use; 0 is one for each CPU that this process may use.
+    """Returns the number of processes to use; 0 asks for one per available CPU.
 
     Raises:
-        InputError: There are too many, or fewer than none.
+        InputError: The number is too large or negative.
     """
     if not 0 <= workers <= MAX_WORKERS:
         raise InputError(f"`workers` is {workers}, expected 0 to {MAX_WORKERS}.")
     if workers:
         return workers
-    # What a container may use is less than what the machine has.
+    # A container may use fewer CPUs than the machine has.
     affinity = getattr(os, "sched_getaffinity", None)
     available = len(affinity(0)) if affinity else os.cpu_count() or 1
     return min(available, MAX_WORKERS)
@@ -56,16 +56,16 @@ def run(
     *,
     order: Sequence[int] | None = None,
 ) -> Iterator[Done]:
-    """Does all tasks; hands them out as they are done, in whatever order.
+    """Runs all tasks; gives their outcomes as they are done, in any order.
 
-    The processes are new ones (not forked). They end with the iterator, also after
-    Control-C, which is this process's to handle, and if this process is killed.
+    The processes are spawned, not forked. They end with the iterator, also after
+    Control-C, which this process handles, and if this process is killed.
 
     Args:
         function: A function of a module, or a `functools.partial` of one. Each process
             gets it, and the arguments that it has already, once.
         tasks: The arguments of the function, one call each.
-        workers: The number of processes; 1 is none but this one. With several, a
+        workers: The number of processes; 1 runs the tasks in this one. With several, a
             script needs `if __name__ == "__main__":`, as multiprocessing has it.
         order: The numbers of the tasks, in the order to begin them.
 
@@ -118,7 +118,7 @@ def _done_in_worker(number, task) -> Done:
 
 
 def serve_parent() -> None:
-    """Makes this process one that works for its parent, and ends when that is gone."""
+    """Prepares a worker process: it ends when its parent is gone."""
     cv2.setNumThreads(1)  # There is a worker for every core already.
     parent = multiprocessing.parent_process()
     if parent is not None:

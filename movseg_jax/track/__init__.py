@@ -1,13 +1,15 @@
-"""From detections to tracks: which detections of a video show the same thing.
+"""Links the detections of a video that show the same thing to tracks.
 
-Tracking has four steps, each a pure function of what the one before found:
+Tracking has four steps, each a pure function of the results of the step before:
 
-1. `objects`: of the detections in one frame, which are duplicates or parts of others;
+1. `objects`: detections in a frame that are duplicates or parts of others are found;
 2. `linking`: objects of successive frames with overlapping masks become a track,
    forwards and then backwards (Dave et al., 2019, section 3.4);
 3. `moving`: tracks that are not seen to move are left out;
 4. `joining`: a track that comes out of another one and goes back into it was a part of
    it, and a thing that is lost and found again at the same place is one track.
+
+`moving.link_moving` runs them all.
 
 `links` holds the result: for each detection the track that it belongs to. A track may
 have several detections in a frame; their union is its mask there.

@@ -1,10 +1,11 @@
 """Joining tracks that are the same thing.
 
-A detector finds now a whole person, now the legs alone, so that for some frames the
-legs are a track of their own. Such a part comes out of the mask of its whole, touches
-it all the time and goes back into it; what is thrown, let go or set down does not. And
-what is hidden or has left the picture for some seconds is a new track when it comes
-back: at the same place, with the same colours. Dave et al. (2019) do not do this.
+A detector may find a complete person in one frame and only the legs in the next, so
+that the legs are a track of their own for some frames. Such a part comes out of the
+mask of its whole, touches it all the time and goes back into it; an object that is
+thrown, let go or set down does not. An object that is hidden or out of the picture for
+some seconds becomes a new track when it comes back: it is joined if it comes back at
+the same place with the same colours. Dave et al. (2019) do neither.
 """
 
 import functools
@@ -20,17 +21,26 @@ from movseg_jax.track.colour import colour_similarity
 from movseg_jax.track.links import Links, by_track, check_lengths
 from movseg_jax.track.translation import carry, translate
 
-# A part's first (last) mask lies inside its whole in one of so many frames before
-# (after) it, with this share.
-REACH, INSIDE = 3, 0.6
-# A part touches its whole, but for a gap of this share of the frame's longer side, in
-# this share of the frames in which both are seen, of which so many are looked at.
-GAP, TOUCHING, CLINGING, SAMPLES = 0.02, 0.7, 0.9, 16
-# A track follows one that ended at most so many frames before at the same place: with
-# this IoU, or with this share of one inside the other. Their colours are this similar.
-PAUSE, SAME_PLACE, SAME_PART, SAME_COLOURS = 60, 0.1, 0.5, 0.6
+# Before its first frame and after its last one, a part lies inside its whole: at least
+# INSIDE of its mask, within REACH frames.
+REACH = 3
+INSIDE = 0.6
+# A part touches its whole if the gap between them is at most GAP of the frame's longer
+# side. It must do so in the share TOUCHING of the frames in which both are seen, or
+# CLINGING if one of its ends is outside of the whole. SAMPLES of these frames are read.
+GAP = 0.02
+TOUCHING = 0.7
+CLINGING = 0.9
+SAMPLES = 16
+# A track continues another one that ended at most PAUSE frames before at the same
+# place: with an IoU of SAME_PLACE, or with SAME_PART of one inside the other. The
+# similarity of their colours must be SAME_COLOURS.
+PAUSE = 60
+SAME_PLACE = 0.1
+SAME_PART = 0.5
+SAME_COLOURS = 0.6
 ENDS = 5  # Frames at the end of a track whose colours are compared.
-HELD = 64  # Frames that are held in memory: they are read from disk and parsed.
+HELD = 64  # Frames held in memory, as they may come from disk.
 
 
 def join_tracks(frames: Sequence[FrameDetections], links: Links) -> Links:
@@ -94,7 +104,7 @@ class _Tracks:
 
 
 def _join_parts(tracks: _Tracks) -> None:
-    """Short tracks first, so that a part of a part ends up in the whole."""
+    """Joins parts, short tracks first: a part of a part ends up in the whole."""
     for part in sorted(tracks.times, key=lambda id: len(tracks.times[id])):
         wholes = sorted(
             tracks.times.keys() - {part}, key=lambda id: (-len(tracks.times[id]), id)
@@ -110,8 +120,8 @@ def _is_part(tracks: _Tracks, part: int, whole: int) -> bool:
     together = np.intersect1d(times, others)
     if not len(together):
         return False
-    # At one of the two ends there may be no telling: the shot starts or ends there, or
-    # the whole is not seen. At neither may the part be outside of the whole.
+    # Whether it is inside may be unknown at one end, if the shot starts or ends there
+    # or the whole is not seen. It must be inside at the other.
     ends = (
         _is_inside(tracks, part, whole, int(times[0]), -1),
         _is_inside(tracks, part, whole, int(times[-1]), 1),
@@ -157,7 +167,10 @@ def _touch(a: Rle, b: Rle) -> bool:
 
 
 def _join_pauses(tracks: _Tracks) -> None:
-    """The most similar tracks first; a track has one predecessor and one successor."""
+    """Joins tracks across pauses, the most similar ones first.
+
+    A track has at most one predecessor and one successor.
+    """
     pairs = []
     for before, times in tracks.times.items():
         for after, others in tracks.times.items():
@@ -179,7 +192,7 @@ def _join_pauses(tracks: _Tracks) -> None:
 
 
 def _continuation(tracks: _Tracks, before: int, after: int) -> float:
-    """How similar the colours of two tracks are, if one ends where the other starts."""
+    """The similarity of two tracks' colours; 0 if they are at different places."""
     last, first = int(tracks.times[before][-1]), int(tracks.times[after][0])
     a = [tracks.mask(before, last), tracks.mask(before, last, first - last)]
     b = [tracks.mask(after, first)]

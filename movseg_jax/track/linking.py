@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.optimize import linear_sum_assignment
 
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
@@ -178,6 +177,9 @@ def _match(
     rejected may have taken a track or an object that would have matched another one,
     and neither is tried again (as in the authors' code).
     """
+    # Imported here, as it takes a second that only linking needs.
+    from scipy.optimize import linear_sum_assignment
+
     # Sorting is stable, in reverse too: equal ranks keep their order.
     tracks = sorted(tracks, key=lambda track: track.rank, reverse=True)
     objects = sorted(objects, key=lambda found: found.candidate.rank, reverse=True)

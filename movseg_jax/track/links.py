@@ -1,4 +1,4 @@
-"""Which detections belong to which track, and the tracked frames that follow from it.
+"""Links between detections and tracks, and the tracked frames that follow from them.
 
 Tracks are numbered from 1 as they are started.
 """
@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Links:
-    """Which track each detection of a video belongs to, in four bytes a detection.
+    """The track of each detection of a video, in four bytes per detection.
 
     `links[i]` are the tracks' ids of frame i: of its moving, then of its static
     detections, in the order of its `FrameDetections`; 0 means that a detection belongs
@@ -57,7 +57,7 @@ class Candidate(NamedTuple):
     """A detection that may be linked.
 
     Attributes:
-        number: Its place among the moving, then the static detections of its frame.
+        number: The place among the moving, then the static detections of its frame.
         detection: The detection itself.
         rank: Whether it may start a track, and its score. The authors' code adds 1.001
             to the scores of detections that may, with the same effect: they are matched
@@ -88,7 +88,7 @@ def by_track(
     """Groups what belongs to a frame's detections by their tracks.
 
     Args:
-        items: One item for each detection of the frame, in the order of `Links`.
+        items: An item for each detection of the frame, in the order of `Links`.
         ids: The id of each detection's track; those with 0 are left out.
     """
     groups: dict[int, list[Item]] = {}

@@ -7,7 +7,6 @@ import numpy as np
 from movseg_jax.config import MIN_FRAMES, MIN_MOTION, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.results import FrameDetections
-from movseg_jax.track.joining import join_tracks
 from movseg_jax.track.linking import link
 from movseg_jax.track.links import Links, check_count, check_lengths, ranked
 
@@ -37,7 +36,11 @@ def link_moving(
     config = config or TrackConfig()
     links = link(frames, config)
     links = drop_resting(frames, links, min_motion, min_frames, config)
-    return join_tracks(frames, links) if config.join else links
+    if not config.join:
+        return links
+    from movseg_jax.track.joining import join_tracks
+
+    return join_tracks(frames, links)
 
 
 def drop_resting(

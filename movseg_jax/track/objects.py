@@ -29,7 +29,7 @@ class Expected(NamedTuple):
 
     Attributes:
         mask: The track's last mask, where its flow has taken it.
-        frames: How many frames the track has been seen in.
+        frames: Number of frames in which the track has been seen.
     """
 
     mask: Rle

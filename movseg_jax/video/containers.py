@@ -66,11 +66,10 @@ Picture = UInt8[np.ndarray, "h w 3"]
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a video file says of itself.
+    """The facts in the header of a video file.
 
     Attributes:
-        frame_count: The number of frames as stated; None where it is not. A damaged
-            file has fewer.
+        frame_count: The number of frames, if it is stated. A damaged file has fewer.
         fps: The average rate.
         pixel_aspect: The width of a pixel by its height.
     """
@@ -81,7 +80,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Reads what the file says of itself, without decoding.
+    """Reads the header of a file, without decoding frames.
 
     Raises:
         InputError: The file cannot be opened, as in `decode_file`.

@@ -128,7 +128,7 @@ def _change(before: Small, after: Small) -> float:
 
 
 def _blankness(small: Small) -> float:
-    """How far a picture is from blank; it is blank below 1."""
+    """The distance of a picture from a blank one; below 1 it is blank."""
     mean, deviation = small[..., 2].mean(), small[..., 2].std()
     distance = min(mean / DARK, (255 - mean) / (255 - BRIGHT))
     return float(max(distance, deviation / UNIFORM))

@@ -20,7 +20,7 @@ from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.video.reading import Frame
 from movseg_jax.video.writing import VideoWriter
 
-OPACITY = 0.5  # Of a mask over the frame.
+OPACITY = 0.5  # The opacity of masks over the frame.
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 Colour = tuple[int, int, int]
@@ -42,8 +42,8 @@ def draw_masks(
 
     Args:
         frame: RGB; it is not changed.
-        masks: Later ones over earlier ones.
-        ids: Of the colours, as `track_colour`; counted from 1 without.
+        masks: The masks; later ones are drawn over earlier ones.
+        ids: Ids of the tracks, which choose the colours. Default: 1, 2, 3, ...
     """
     drawn = frame.copy()
     for id, mask in zip(ids or range(1, len(masks) + 1), masks, strict=True):
@@ -58,15 +58,16 @@ def draw_tracks(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The frame with its tracks: masks, outlines and labels.
 
-    What is known to stand still is hatched. Lines and labels grow with the frame.
+    Objects that are known to be stationary are hatched. Lines and labels grow with the
+    frame.
 
     Args:
         frame: RGB; it is not changed.
-        tracked: What to draw.
-        why: Whether labels tell the motion, in pixels a frame; "?" if it is unknown.
+        tracked: The tracks of the frame.
+        why: Whether labels tell the motion, in pixels per frame; "?" if it is unknown.
 
     Raises:
-        InputError: The frame is not of the size that the tracks are of.
+        InputError: The frame and the tracks differ in size.
     """
     _check_size(frame, tracked, f"frame {tracked.name!r}")
     drawn = frame.copy()
@@ -107,11 +108,11 @@ def write_overlay(
     """Writes the video with its tracks drawn, as H.264; one frame is held at a time.
 
     Args:
-        frames: The whole video, RGB.
-        tracks: One for each frame.
+        frames: All frames of the video, RGB.
+        tracks: The tracks of each frame.
         out: The file, "NAME.mp4".
         fps: Frames per second; None to show each frame at its tracks' `time`.
-        why: As of `draw_tracks`.
+        why: Whether labels tell the motion, see `draw_tracks`.
 
     Raises:
         InputError: There are no frames, not as many frames as tracks, or of other
@@ -134,9 +135,9 @@ def paired(
     """Every frame's image with its tracks.
 
     Args:
-        frames: RGB.
-        tracks: One for each frame.
-        source: Names what is made of them in messages.
+        frames: The frames, RGB.
+        tracks: The tracks of each frame.
+        source: The name of the output, for messages.
 
     Raises:
         InputError: There are more of one than of the other, or their sizes differ.

@@ -26,10 +26,10 @@ DARK = 2**14 - 1  # Images of 16 bits with no value above this are noted.
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame of a video.
+    """A frame of a video.
 
     Attributes:
-        index: Its number in the video, from 0, wherever reading started.
+        index: The frame's number in the video, from 0, wherever reading started.
         name: The stem of an image's file name; otherwise, and for a file of several
             pictures, the number, as in "00012".
         image: RGB.
@@ -44,14 +44,14 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before reading it all.
+    """The facts about a video that are known before all of it is read.
 
     Attributes:
-        kind: Where the frames come from.
+        kind: The source of the frames.
         size: Height and width of the frames.
-        frame_count: None if the file does not say, and of cameras.
+        frame_count: Number of frames; None if the file does not tell, and for cameras.
         fps: Frames per second, on average; None if unknown.
-        names: Of images, their names; otherwise None.
+        names: Names of the frames, if they are images; otherwise None.
         pixel_aspect: Width of a pixel by its height. Frames are not stretched.
     """
 
@@ -113,14 +113,14 @@ def read_frames(
 
 
 def probe(source: str | Path | int, *, white: int | None = None) -> VideoInfo:
-    """What is known of a video before reading it all; decodes its first frame.
+    """Returns the facts about a video; decodes its first frame only.
 
     Args:
-        source: As in `read_frames`.
-        white: As in `read_frames`.
+        source: The video, see `read_frames`.
+        white: The value that is white in images of 16 bits, see `read_frames`.
 
     Raises:
-        InputError: As `read_frames`.
+        InputError: The video cannot be read, see `read_frames`.
     """
     kind, found = _find(source)
     first = next(read_frames(source, max_frames=1, white=white))
@@ -141,10 +141,10 @@ def probe(source: str | Path | int, *, white: int | None = None) -> VideoInfo:
 
 
 def fingerprint(source: str | Path | int) -> str:
-    """Tells a video from another of the same name, without reading it.
+    """Returns a text that tells a video from others, without reading the video.
 
-    Of a file the path, size and time of change are in it, of images a hash of these;
-    a camera's is always another.
+    A file's text has its path, size and time of change; that of images has a hash of
+    these. A camera's text is always a new one.
 
     Raises:
         InputError: There is nothing to read.
@@ -167,7 +167,7 @@ def fingerprint(source: str | Path | int) -> str:
 
 
 def source_paths(source: str | Path | int) -> list[Path]:
-    """The files that frames are read from, or their folder; none of a camera.
+    """Returns the files that frames are read from, or their folder; none for a camera.
 
     Raises:
         InputError: There is nothing to read.

@@ -67,8 +67,8 @@ class VideoWriter:
     With alpha, "NAME.webm" is VP9, for browsers, and "NAME.mov" ProRes 4444, for video
     editors. Sizes must be even: an odd one gets a copy of its last row or column.
 
-    The file is there when the block ends without an exception, and complete. What was
-    there under its name before stays until then.
+    The complete file is there when the block ends without an exception. Until then, a
+    file that had its name before stays.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class VideoWriter:
         """Checks the settings; nothing is written yet.
 
         Args:
-            path: Its suffix is one of ".mp4", or with alpha ".webm" and ".mov".
+            path: The file; its suffix is ".mp4", or with alpha ".webm" or ".mov".
             size: Height and width of the frames.
             fps: Frames per second; None if each frame comes with its time.
             alpha: Whether frames are RGBA (alpha not multiplied in) instead of RGB.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from movseg_jax.data.example import Example
+from movseg_jax.data.example import Example, cached_property
 from movseg_jax.scenes.clips import check_numbers, clip_name
 from movseg_jax.scenes.library import Library
 from movseg_jax.scenes.render import render_frame
@@ -51,18 +51,18 @@ class SyntheticSource:
         """The only class, "object"."""
         return ("object",)
 
-    @functools.cached_property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
         """The numbers of every clip's frames."""
         n = self.config.frames
         return {clip_name(i): range(i * n, (i + 1) * n) for i in range(self.clips)}
 
-    @functools.cached_property
+    @cached_property
     def sizes(self) -> Sequence[tuple[int, int]]:
         """The height and width of every frame, which are the same for all."""
         return (self.config.size,) * len(self)
 
-    @functools.cached_property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
         """Whether each frame has flow: all but the last one of each clip do."""
         n = self.config.frames
