@@ -10,7 +10,7 @@ import warnings
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -44,7 +44,7 @@ COLOURS = (
 # The order of the charts: the quantities between the first and the last are losses.
 FIRST = ("loss",)
 LAST = ("gradient_norm", "learning_rate", "images_per_second")
-_STYLE = {
+_STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -321,6 +321,7 @@ def _file_of(figure: "Figure", suffix: str) -> bytes:
     import matplotlib
 
     # Without metadata, since the default ones hold the time and addresses.
+    options: dict[str, Any]
     if suffix == ".png":
         options = {"dpi": 200, "metadata": {"Title": "Training curves"}}
     else:
