@@ -1,4 +1,4 @@
-"""`python -m movseg_jax` is `movseg`."""
+"""Runs the command line: `python -m movseg_jax` does the same as `movseg`."""
 
 import sys
 

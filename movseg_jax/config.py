@@ -13,6 +13,7 @@ from typing import Any, Literal
 from movseg_jax.errors import InputError
 
 Features = Literal["appearance", "motion", "fused"]
+FlowEncoding = Literal["direct", "paper", "relative", "residual"]
 
 # A track is kept if it is seen to move in at least so many frames, faster than so many
 # pixels a frame: see `track.moving`. Compression and noise alone have flow of about a
@@ -99,14 +100,15 @@ def _check_fields(config: Any, may_be_zero: tuple[str, ...] = ()) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
-    """One stream's ResNet."""
+    """The ResNet of one stream."""
 
-    version: Literal["v1", "v2"] = "v1"  # v2 is the pre-activation ResNet.
-    depth: int = 50  # 14, 26, 50 or 101: see `nn.resnet.BLOCKS`.
-    width: int = 64  # Channels of the stem; stage s of level l has width * 2**l.
-    last_level: int = 5  # Coarsest level of the ResNet; the FPN makes the others.
-    stride_in: Literal["1x1", "3x3"] = "3x3"  # Which convolution of a block strides.
-    norm: Literal["affine", "group"] = "affine"  # Frozen batch norm; for training.
+    version: Literal["v1", "v2"] = "v1"  # "v2" is the pre-activation ResNet.
+    depth: int = 50  # Number of layers: 14, 26, 50 or 101.
+    width: int = 64  # Channels of the stem; stages have multiples of it.
+    last_level: int = 5  # Coarsest level of the ResNet; the FPN adds coarser ones.
+    stride_in: Literal["1x1", "3x3"] = "3x3"  # The convolution of a block that strides.
+    # "affine" is a frozen batch norm; "group" is for training from scratch.
+    norm: Literal["affine", "group"] = "affine"
 
     def __post_init__(self):
         _check_fields(self)
@@ -118,33 +120,37 @@ class TrunkConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Architecture. Two sets of weights are interchangeable iff these are equal."""
+    """The architecture; weights fit each other if and only if these are equal."""
 
-    appearance: TrunkConfig | None = TrunkConfig()  # None: no such stream.
-    motion: TrunkConfig | None = TrunkConfig()
-    fusion: str = "concat_convs"  # See `nn.fusion.get_fusion`.
-    channels: int = 256  # Of every pyramid level.
-    rpn_features: Features = "fused"  # "fused" is the only stream if there is one.
-    box_features: Features = "fused"
-    mask_features: Features = "fused"
-    static_branch: bool = False  # Also find objects that stand still (paper, 3.4).
-    classes: int = 1  # Without background; 1 is "object".
-    box_head_width: int = 1024  # Of both fully connected layers.
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"  # Of the convolutions.
+    appearance: TrunkConfig | None = TrunkConfig()  # None leaves the stream out.
+    motion: TrunkConfig | None = TrunkConfig()  # None leaves the stream out.
+    # Name of the fusion, or "package.module:attribute": see `nn.fusion.get_fusion`.
+    fusion: str = "concat_convs"
+    channels: int = 256  # Channels of each pyramid level.
+    # Features that the RPN uses. "fused" is the only stream if there is just one.
+    rpn_features: Features = "fused"
+    box_features: Features = "fused"  # Features that the box head uses.
+    mask_features: Features = "fused"  # Features that the mask head uses.
+    static_branch: bool = False  # Also find stationary objects (paper, section 3.4).
+    classes: int = 1  # Number of classes without background; 1 is "object".
+    box_head_width: int = 1024  # Width of both fully connected layers of the box head.
+    # Dtype of the convolutions.
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
 
     convention: str = "continuous"  # A key of `CONVENTIONS`.
     # How flow becomes the motion stream's channels: see `flow.encoding.encode_flow`.
-    flow_encoding: Literal["direct", "paper", "relative", "residual"] = "direct"
-    short_side: int = 800  # Frames are resized to this, in pixels ...
-    long_side: int = 1333  # ... unless their longer side would exceed this.
+    flow_encoding: FlowEncoding = "direct"
+    short_side: int = 800  # Shorter side that frames are resized to, in pixels.
+    long_side: int = 1333  # Largest longer side after that; larger frames shrink.
     anchor_size: float = 8.0  # Side of an anchor, in strides of its level.
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # Height over width.
-    pre_nms: int = 1000  # Highest scoring anchors of each level.
-    proposals: int = 1000  # Kept per image after NMS.
-    proposal_nms_iou: float = 0.7
-    detections: int = 100  # Returned per image, padded to this number.
-    detection_nms_iou: float = 0.5
-    min_score: float = 0.05  # Of a detection.
+    # Heights of the anchors over their widths.
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    pre_nms: int = 1000  # Number of anchors of each level that NMS gets.
+    proposals: int = 1000  # Number of proposals per image after NMS.
+    proposal_nms_iou: float = 0.7  # IoU above which NMS drops a proposal.
+    detections: int = 100  # Number of detections per image, including padding.
+    detection_nms_iou: float = 0.5  # IoU above which NMS drops a detection.
+    min_score: float = 0.05  # Lowest score of a detection.
 
     def __post_init__(self):
         _check_fields(self)
@@ -167,24 +173,25 @@ class ModelConfig:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Names of the streams there are, appearance first."""
+        """Names of the model's streams, appearance first."""
         return tuple(s for s in ("appearance", "motion") if getattr(self, s))
 
     @property
     def arithmetic(self) -> Convention:
-        """The convention that `convention` names."""
+        """The arithmetic that `convention` names."""
         return CONVENTIONS[self.convention]
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceConfig:
-    """A data set to train on. Where it lies on disk is the caller's to say."""
+    """A data set to train on. Its place on disk is not a part of the config."""
 
-    name: str  # Of the data set; see `data.sources.open_source`.
-    split: str = "train"
-    weight: float = 1.0  # Its share of the examples, relative to the other weights.
-    ignore_resting: bool = True  # What stands still is neither object nor background.
-    # Of the data set's reader, by name, such as `(("resolution", "270p"),)`.
+    name: str  # Name of the data set: see `movseg data list`.
+    split: str = "train"  # Split of the data set.
+    weight: float = 1.0  # Share of the examples, relative to the other weights.
+    # Treat stationary objects as neither object nor background.
+    ignore_resting: bool = True
+    # Options of the data set's reader, by name, such as `(("resolution", "270p"),)`.
     options: tuple[tuple[str, str | bool], ...] = ()
 
     def __post_init__(self):
@@ -202,13 +209,16 @@ class AugmentConfig:
 
     flip: float = 0.5  # Probability of mirroring left to right.
     paste: float = 0.0  # Probability of pasting moving objects of another example.
-    # The size the model would see is multiplied by a factor between these, then a
-    # random crop fits it into its bucket.
+    # Range of the factor that multiplies the size that the model would see; a random
+    # crop then fits the image into its bucket.
     scale: tuple[float, float] = (1.0, 1.0)
-    brightness: float = 0.0  # Factors of 1 plus or minus up to this; below 1 ...
-    contrast: float = 0.0  # ... about the image's mean grey ...
-    saturation: float = 0.0  # ... about each pixel's grey.
-    hue: float = 0.0  # Turns by up to this part of the circle; at most 0.5.
+    # Largest change of the factor 1 that multiplies the colours.
+    brightness: float = 0.0
+    # Largest change of the factor that multiplies differences to the mean grey.
+    contrast: float = 0.0
+    # Largest change of the factor that multiplies differences to each pixel's grey.
+    saturation: float = 0.0
+    hue: float = 0.0  # Largest turn of the hue, as a share of the circle; at most 0.5.
 
     def __post_init__(self):
         _check_fields(self)
@@ -228,23 +238,23 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """What to train on, and how it is read; sizes are the model's to say."""
+    """The data to train on, and how it is read; the model decides about sizes."""
 
-    sources: tuple[SourceConfig, ...] = ()
-    validation: SourceConfig | None = None  # To evaluate on: `train.evaluate_every`.
-    augment: AugmentConfig = AugmentConfig()
-    batch_size: int = 16  # Images of a step, over all hosts.
-    # (height, width) in pixels that inputs are padded to, multiples of 32. Every batch
-    # has one of them. () derives four from the model's sides: see `data.order`.
+    sources: tuple[SourceConfig, ...] = ()  # Data sets to train on.
+    # Data set to evaluate on every `train.evaluate_every` steps.
+    validation: SourceConfig | None = None
+    augment: AugmentConfig = AugmentConfig()  # Random changes to the examples.
+    batch_size: int = 16  # Number of images in a step, over all hosts.
+    # Sizes (height, width) that inputs are padded to, in pixels, multiples of 32. Each
+    # batch has one of them. () derives four from the sides of the model's inputs.
     buckets: tuple[tuple[int, int], ...] = ()
-    max_objects: int = 100  # Of an image; see `data.batches.to_training`.
-    workers: int = 2  # Processes of each host that read; 0 reads in a thread.
-    prefetch: int = (
-        1  # Batches that each worker holds ready, twice; see `data.workers`.
-    )
-    # "skip" replaces examples that cannot be read by others of their bucket.
+    max_objects: int = 100  # Largest number of objects in an image.
+    workers: int = 2  # Number of reading processes per host; 0 reads in a thread.
+    # Half the number of batches that each worker holds ready.
+    prefetch: int = 1
+    # "skip" replaces an example that cannot be read by another one of its bucket.
     on_damaged: Literal["raise", "skip"] = "raise"
-    max_damaged: int = 10  # Different examples of a run that may be skipped.
+    max_damaged: int = 10  # Largest number of different examples that are skipped.
 
     def __post_init__(self):
         _check_fields(self, may_be_zero=("workers", "max_damaged"))
@@ -260,19 +270,19 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TargetConfig:
-    """How anchors and RoIs are matched to objects and drawn, per image."""
+    """How anchors and RoIs are matched to objects and sampled, per image."""
 
-    anchors: int = 256  # Drawn for the RPN.
-    anchor_positive_fraction: float = 0.5  # Of them, at most.
-    anchor_positive_iou: float = 0.7  # At least.
-    anchor_negative_iou: float = 0.3  # Below.
-    anchor_border: float = 0.0  # Pixels an anchor may stick out of the image.
-    pre_nms: int = 2000  # Instead of the model's, while training.
-    proposals: int = 2000  # Likewise.
-    rois: int = 512  # Drawn for the heads.
-    roi_positive_fraction: float = 0.25  # Of them, at most.
-    roi_positive_iou: float = 0.5  # At least; the others are negative.
-    max_ignored: float = 0.5  # Of a negative's area, at most, in ignore regions.
+    anchors: int = 256  # Number of anchors sampled for the RPN.
+    anchor_positive_fraction: float = 0.5  # Largest share of positive anchors.
+    anchor_positive_iou: float = 0.7  # Smallest IoU of a positive anchor.
+    anchor_negative_iou: float = 0.3  # Upper bound of a negative anchor's IoU.
+    anchor_border: float = 0.0  # Pixels that an anchor may extend beyond the image.
+    pre_nms: int = 2000  # Number of anchors of each level that NMS gets in training.
+    proposals: int = 2000  # Number of proposals per image after NMS in training.
+    rois: int = 512  # Number of RoIs sampled for the heads.
+    roi_positive_fraction: float = 0.25  # Largest share of positive RoIs.
+    roi_positive_iou: float = 0.5  # Smallest IoU of a positive RoI.
+    max_ignored: float = 0.5  # Largest share of a negative's area in ignored regions.
 
     def __post_init__(self):
         _check_fields(self)
@@ -280,20 +290,21 @@ class TargetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Gradients to updates: see `train.optimizers`."""
+    """The optimizer and its learning rate."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.02  # After the warm-up; for the complete batch.
-    warmup_steps: int = 500
-    warmup_factor: float = 1 / 3  # Of the learning rate, at step 0.
+    name: Literal["sgd", "adamw"] = "sgd"  # Optimizer.
+    learning_rate: float = 0.02  # Rate after the warm-up, for a complete batch.
+    warmup_steps: int = 500  # Number of steps of the warm-up.
+    warmup_factor: float = 1 / 3  # Share of the learning rate at step 0.
+    # Learning rate after the warm-up: constant, or falling to 0 as a cosine.
     schedule: Literal["constant", "cosine"] = "constant"
-    drops: tuple[int, ...] = ()  # Steps at which the rate is multiplied ...
-    drop_factor: float = 0.1  # ... by this.
-    momentum: float = 0.9  # Of SGD; AdamW's b1.
-    beta2: float = 0.999  # Of AdamW.
-    weight_decay: float = 1e-4  # Of kernels.
-    bias_rate: float = 2.0  # Learning rate of biases, relative.
-    clip_norm: float = 0.0  # Largest norm of the gradient; 0 does not clip.
+    drops: tuple[int, ...] = ()  # Steps at which the learning rate drops.
+    drop_factor: float = 0.1  # Factor of each drop.
+    momentum: float = 0.9  # Momentum of SGD, and b1 of AdamW.
+    beta2: float = 0.999  # b2 of AdamW.
+    weight_decay: float = 1e-4  # Weight decay of kernels.
+    bias_rate: float = 2.0  # Factor of the learning rate for biases.
+    clip_norm: float = 0.0  # Largest norm of the complete gradient; 0 does not clip.
 
     def __post_init__(self):
         _check_fields(self, may_be_zero=("warmup_steps",))
@@ -303,29 +314,33 @@ class OptimizerConfig:
 class StartConfig:
     """Weights to start from: .safetensors files or the folders of training runs."""
 
-    weights: str = ""  # The complete model; "" is none. The others replace parts.
-    appearance: str = ""  # Backbone, and its heads as the static branch's.
-    motion: str = ""  # Backbone of that stream.
-    heads: Literal["appearance", "motion", "fresh"] = "appearance"  # Whose to take.
+    # Weights of the complete model; "" is none. The other fields replace parts of it.
+    weights: str = ""
+    # Weights of the appearance stream; their heads also start the static branch.
+    appearance: str = ""
+    motion: str = ""  # Weights of the motion stream.
+    # The stream that the heads come from; "fresh" initialises them.
+    heads: Literal["appearance", "motion", "fresh"] = "appearance"
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """One stage of training. Sizes are over all devices and hosts."""
 
-    steps: int = 90_000
-    frozen: tuple[str, ...] = ()  # Globs on parameter paths: see `train.freezing`.
-    start: StartConfig = StartConfig()
-    targets: TargetConfig = TargetConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    ema_decay: float = 0.0  # Of an average of the parameters; 0 keeps none.
-    microbatches: int = 1  # Parts of a device's batch, one after the other.
-    rematerialise: bool = False  # Recompute the backbones' activations: less memory.
+    steps: int = 90_000  # Number of steps.
+    frozen: tuple[str, ...] = ()  # Globs on the paths of parameters to freeze.
+    start: StartConfig = StartConfig()  # Weights to start from.
+    targets: TargetConfig = TargetConfig()  # What the model is to predict.
+    optimizer: OptimizerConfig = OptimizerConfig()  # How the parameters are updated.
+    ema_decay: float = 0.0  # Decay of the parameters' moving average; 0 keeps none.
+    microbatches: int = 1  # Number of parts that a device's batch is cut into.
+    rematerialise: bool = False  # Recompute the backbones' activations to save memory.
+    # How a step uses several devices; "auto" is "shard_map" among several processes.
     parallel: Literal["auto", "pmap", "shard_map"] = "auto"
-    log_every: int = 20  # Steps.
-    save_every: int = 1000  # Steps.
-    keep: int = 2  # Latest checkpoints; the best one is kept as well.
-    evaluate_every: int = 0  # Steps; 0 never does.
+    log_every: int = 20  # Steps between two rows of the log.
+    save_every: int = 1000  # Steps between two checkpoints.
+    keep: int = 2  # Number of latest checkpoints to keep, beside the best one.
+    evaluate_every: int = 0  # Steps between two evaluations; 0 never evaluates.
 
     def __post_init__(self):
         _check_fields(self, may_be_zero=("evaluate_every",))
@@ -333,31 +348,33 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrackConfig:
-    """How detections are linked to tracks: see `track`.
+    """How detections are linked to tracks.
 
-    The defaults are made for one track per thing. `as_released` is what the paper's
-    authors released, `as_published` what the paper says.
+    The defaults aim at one track per thing. `as_released` is the tracker that the
+    paper's authors released, `as_published` the one that the paper describes.
     """
 
-    continue_score: float = 0.7  # Only detections with more than this are linked.
-    start_score: float = 0.9  # Moving ones with more than this may start a track.
-    # Most frames from a track's last detection to its next; backwards, fewer.
+    continue_score: float = 0.7  # Score that a detection must exceed to be linked.
+    # Score that a moving detection must exceed to start a track.
+    start_score: float = 0.9
+    # Largest number of frames between detections of a track; fewer when backwards.
     max_gap: int = 10
-    # A detection and the track's nearest one must have a larger IoU than this.
+    # IoU with the track's nearest detection that a detection must exceed.
     min_iou: float = 0.1
-    bidirectional: bool = True  # Also track backwards, before tracks' starts.
+    bidirectional: bool = True  # Also track backwards, to before the start of tracks.
     # "by_age": one assignment for tracks last seen a frame ago, then one for those
     # seen two frames ago, and so on. "at_once": one assignment for all tracks.
     matching: Literal["by_age", "at_once"] = "by_age"
-    # Static detections with at least this IoU with a moving one are left out; 0 leaves
-    # out those that overlap at all.
+    # IoU with a moving detection from which a static one is left out; 0 leaves out
+    # those that overlap at all.
     static_overlap: float = 1.0
-    # If two detections overlap with more than this IoU, one is a duplicate.
+    # IoU of two detections above which one is a duplicate.
     duplicate_iou: float = 0.5
-    # A detection with more than this share inside another one is a part of it.
+    # Share of a detection inside another one above which it is a part of that.
     part_share: float = 0.7
-    follow_flow: bool = True  # Compare masks where flow takes them in the next frames.
-    join: bool = True  # Join tracks of parts, and tracks that follow each other.
+    follow_flow: bool = True  # Move masks along the flow before they are compared.
+    # Join tracks of parts with that of the object, and tracks that follow each other.
+    join: bool = True
 
     def __post_init__(self):
         _check_fields(self)
@@ -405,9 +422,10 @@ class TrackConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Everything that decides a run, besides the code and the data on disk."""
+    """Everything that decides about a run, besides the code and the data on disk."""
 
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
-    seed: int = 0  # Of the parameters, the order of the data and its augmentations.
+    # Seed of the parameters, of the order of the data and of its augmentations.
+    seed: int = 0

@@ -1,4 +1,4 @@
-"""`movseg demo`: a rendered video segmented and scored, with nothing to download."""
+"""`movseg demo`: renders a video, segments and scores it, with nothing to download."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,8 @@ from movseg_jax.images import encode_ids, encode_png, read_ids
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
 from movseg_jax.model.loading import load_detector
 from movseg_jax.scenes.scene_config import SceneConfig
-from movseg_jax.segment.run import Settings, segment_to_folder
+from movseg_jax.segment.run import segment_to_folder
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.progress import progress_bar
 
@@ -25,8 +26,8 @@ class Ended(NamedTuple):
     """How a demonstration ended.
 
     Attributes:
-        finished: False if it was asked to stop, and can be started again.
-        report: The result in a few lines, for people.
+        finished: False if it was stopped; it can be started again.
+        report: The result in a few lines.
     """
 
     finished: bool
@@ -34,11 +35,11 @@ class Ended(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """How well what moves was found, all objects taken as one.
+    """The accuracy of the foreground: all that moves, as one region.
 
     Attributes:
-        region: J, the mean over frames.
-        boundary: F, likewise.
+        region: J, averaged over frames.
+        boundary: F, averaged over frames.
     """
 
     region: float
@@ -55,9 +56,9 @@ def run(
     """Renders a video, segments it and compares the result with the truth.
 
     Args:
-        out: The folder for `frames/`, `truth/` and `result/`, in which is what
-            `movseg segment` writes.
-        weights: The weights' file: see `load_detector`.
+        out: The folder for `frames/`, `truth/` and `result/`; the last one has the
+            files of `movseg segment`.
+        weights: The file or folder of the weights; see `load_detector`.
         overwrite: Whether to replace an earlier result.
         quiet: Whether to show no progress.
 
@@ -71,7 +72,7 @@ def run(
             str(out / FRAMES),
             out / RESULT,
             detector,
-            Settings(why=True),
+            SegmentConfig(why=True),
             overwrite=overwrite,
             progress=show,
         )
@@ -85,12 +86,12 @@ def run(
     if "total" in summary.timing:
         seconds = summary.timing["total"] - summary.timing.get("compile", 0.0)
         speed = (
-            f", {summary.frames / seconds:.1f} frames a second, all included but "
+            f", {summary.frames / seconds:.1f} frames per second, not counting "
             f"{summary.timing.get('compile', 0.0):.1f} s of compiling"
         )
     report = (
         f"Rendered {SCENE.frames} frames of {width}x{height} pixels with moving and "
-        f"resting things, and segmented them with the weights {detector.name!r}: "
+        f"stationary things, and segmented them with the weights {detector.name!r}: "
         f"{summary.tracks} tracks{speed}.\n"
         f"Against the truth of what moves: J {scores.region:.3f}, F "
         f"{scores.boundary:.3f}.\n"
@@ -100,7 +101,7 @@ def run(
 
 
 def render(out: Path) -> None:
-    """Writes the frames of the scene, and the truth: what moves in each.
+    """Writes the frames of the scene, and masks of what moves in each.
 
     Raises:
         InputError: The folder cannot be written to.
@@ -118,14 +119,18 @@ def render(out: Path) -> None:
             ids[mask] = id if moving else 0
         write_file(out / TRUTH / file.name, encode_ids(ids))
         data = encode_png(example.image)
-        # A file that is what it should be is left alone: a run that was stopped knows
-        # its frames by their times of change.
+        # An unchanged file is not written again: a run that was stopped recognises its
+        # frames by their modification times.
         if not file.is_file() or file.read_bytes() != data:
             write_file(file, data)
 
 
 def score(found: Path, truth: Path) -> Scores:
-    """Compares two folders of index PNGs; the last frame has no flow, so is left out.
+    """Compares two folders of index PNGs, except the last frame, which has no flow.
+
+    Args:
+        found: The folder of the result.
+        truth: The folder of the truth.
 
     Raises:
         InputError: A file is missing, or cannot be read.

@@ -2,22 +2,22 @@
 
     python scripts/animate_photographs.py COCO --splits train one_person_only --out data
 
-Real scenes in which known objects move, and others of the same kind rest: some of a
-photograph's objects are cut out, what they hid is filled in, and they and the camera
-move, each in its own way, to the second frame. Half of the photographs get guests,
-objects of other photographs, often of the same kind: some of them move, others only
-stand there, alone or as a crowd, also before what moves. Water and foliage have their
-share: backgrounds that ripple, and mirror images and shadows of what moves. The result
-is a data set "folder", whose annotations have only what moves; a photograph may also
-get no motion but the camera's.
+The clips are real scenes in which known objects move while others of the same kind
+stand still. Some of a photograph's objects are cut out and the hole behind them is
+filled in. Then they and the camera move to the second frame, each in its own way. Half
+of the photographs get guests: objects of other photographs, often of the same kind.
+Some guests move, others stand still, alone or as a crowd, also in front of moving
+objects. Some backgrounds ripple like water or foliage, and some moving objects have a
+mirror image or a shadow. The result is a data set "folder" whose annotations hold the
+moving objects only. In some clips only the camera moves.
 
-Photographs of rare things are animated more often than others, by the square root of
-how much rarer than `COMMON` the rarest thing is (LVIS: Gupta et al., 2019). What kind
-of thing an object is, its category says; where there is only one, its image's folder.
+Photographs of rare things are animated more often than others. The factor is the square
+root of how much rarer than `COMMON` the rarest thing is (LVIS: Gupta et al., 2019). An
+object's kind is its category or, if there is only one category, its image's folder.
 
 COCO is the folder of `movseg data prepare coco`, with annotations/instances_*.json.
-What is not annotated there rests here, so annotations need not be complete. Stopped and
-started again, it goes on where it was.
+Everything that is not annotated stands still, so annotations need not be complete.
+Stopped and started again, the script resumes.
 """
 
 import argparse
@@ -62,13 +62,13 @@ Shift = Float32[np.ndarray, "h w 2"]  # Pixels (x, y), from one frame to the oth
 
 
 class Layer(NamedTuple):
-    """A thing before the scenery, in the first frame.
+    """A thing in front of the scenery, in the first frame.
 
     Attributes:
         image: The picture of the thing, of the frame's size.
         mask: Where the thing is.
         moves: Whether it moves by itself.
-        guest: Whether it is of another photograph, so that it is pasted.
+        guest: Whether it comes from another photograph and is pasted in.
     """
 
     image: Float32[np.ndarray, "h w 3"]
@@ -120,7 +120,7 @@ def kind(source: Source, photograph: str, number: int) -> str:
 
 
 class Kinds:
-    """The objects of sources by what they are."""
+    """The objects of the sources, grouped by kind."""
 
     def __init__(self, sources: Sequence[Source]):
         self._sources = sources
@@ -134,9 +134,9 @@ class Kinds:
                     self._photographs[name].append((number, index))
 
     def rarity(self) -> dict[str, float]:
-        """How often to take things of each kind.
+        """Returns how often to take things of each kind.
 
-        A source that knows but one kind says nothing of what is rare.
+        A source with a single kind does not say what is rare.
         """
         counts, photographs = Counter[str](), 0
         for number, source in enumerate(self._sources):
@@ -155,7 +155,7 @@ class Kinds:
     def invite(
         self, still: Example, of_objects: Sequence[str], rng: Generator
     ) -> list[Layer]:
-        """Guests for a photograph, the last one before all others; none at times."""
+        """Draws the guests of a photograph, if any; the last one is in front."""
         if rng.random() >= GUESTS:
             return []
         names = sorted(self._photographs)
@@ -178,9 +178,9 @@ class Kinds:
 def as_guest(
     other: Example, still: Example, moves: bool, rng: Generator
 ) -> Layer | None:
-    """An object of another photograph anywhere in this one; None if it has no such.
+    """Pastes an object of another photograph anywhere; None if none is complete.
 
-    It must be whole there, so not at the photograph's border.
+    It must be complete there, so it may not touch the photograph's border.
     """
     inner = np.zeros(other.image.shape[:2], bool)
     inner[2:-2, 2:-2] = True
@@ -214,13 +214,13 @@ def as_guest(
 
 
 def may_stand(guest: Layer, still: Example, others: Sequence[Layer]) -> bool:
-    """Whether a guest leaves enough to see of each thing that is there."""
+    """Returns whether enough of each thing stays visible behind a guest."""
     there = [*np.asarray(still.masks[~still.ignore]), *(other.mask for other in others)]
     return all((mask & guest.mask).sum() <= HIDDEN * mask.sum() for mask in there)
 
 
 def is_written(out: Path, name: str) -> bool:
-    """Whether `write_clip` has finished a clip."""
+    """Returns whether `write_clip` has finished a clip."""
     return (out / "Annotations" / name / "00001.png").exists()
 
 
@@ -232,7 +232,7 @@ def write_clip(
     guests: Sequence[Layer],
     rng: Generator,
 ) -> None:
-    """Writes the two frames and what moves in them."""
+    """Writes the two frames and the masks of the moving objects."""
     for number, (image, ids) in enumerate(animate(still, worth, rng, guests)):
         for folder, suffix, data in (
             ("JPEGImages", "jpg", encode_jpeg(image, int(rng.integers(*QUALITY)))),
@@ -249,7 +249,7 @@ def animate(
     rng: Generator,
     guests: Sequence[Layer] = (),
 ) -> list[tuple[Image, UInt8[np.ndarray, "h w"]]]:
-    """The two frames, each with its movers' numbers, from 1."""
+    """Returns the two frames, each with the numbers of its moving objects, from 1."""
     photograph = still.image.astype(np.float32)
     own = choose(still, worth, rng)
     if guests and rng.random() < HOST_RESTS:
@@ -288,7 +288,7 @@ def animate(
 def ways(
     layers: Sequence[Layer], size: tuple[int, int], rng: Generator
 ) -> tuple[Shift, list[Shift], list[Shift]]:
-    """How the scenery moves; how it carries each layer; and the layers' own shifts."""
+    """Draws the scenery's shifts, those it gives each layer, and the layers' own."""
     first = next((i for i, layer in enumerate(layers) if layer.moves), None)
     follows = first is not None and rng.random() < FOLLOWS
     # A camera that follows has its object rest in the frame, or nearly.
@@ -312,7 +312,7 @@ def draw(
     shifts: Sequence[Shift],
     frames: Sequence[Float32[np.ndarray, "h w 3"]],
 ) -> tuple[list[np.ndarray], UInt8[np.ndarray, "2 h w"]]:
-    """Two frames with the layers upon them, and their movers' numbers."""
+    """Returns two frames with the layers drawn over them, and the movers' numbers."""
     first, second = frames
     ids = np.zeros((2, *first.shape[:2]), np.uint8)
     count = 0
@@ -330,7 +330,7 @@ def draw(
 
 
 def may_move(still: Example) -> Bool[np.ndarray, " n"]:
-    """Which of a photograph's objects may be chosen to move."""
+    """Returns the indices of the objects that may be chosen to move."""
     areas = still.masks.mean(axis=(1, 2))
     return ~still.ignore & (areas > AREA[0]) & (areas < AREA[1])
 
@@ -338,7 +338,7 @@ def may_move(still: Example) -> Bool[np.ndarray, " n"]:
 def choose(
     still: Example, worth: Sequence[float], rng: Generator
 ) -> Bool[np.ndarray, "n h w"]:
-    """Masks of what is to move, disjoint, the larger first."""
+    """Chooses what moves; returns its disjoint masks, the largest first."""
     good = np.flatnonzero(may_move(still))
     movers = np.zeros((0, *still.image.shape[:2]), bool)
     if not len(good) or rng.random() < NOTHING_MOVES:
@@ -361,7 +361,7 @@ def choose(
 def joined(
     still: Example, near: Sequence[np.ndarray], index: int
 ) -> Bool[np.ndarray, "h w"]:
-    """An object with all that it touches, and all that these touch."""
+    """Joins an object with all that it touches, directly or through others."""
     rest = set(np.flatnonzero(~still.ignore).tolist()) - {index}
     mask, added = np.array(still.masks[index]), [index]
     while added:
@@ -380,7 +380,7 @@ def camera(
     *,
     tripod: bool,
 ) -> Shift:
-    """How what rests moves in the frame: a pan, zoom and roll, with depth at times."""
+    """Draws the camera's shifts: a pan, zoom and roll, in some clips with depth."""
     if tripod:
         return np.zeros((*size, 2), np.float32)
     shift = _similarity(size, rng, speed, zoom=0.01, turn=0.008)
@@ -391,7 +391,7 @@ def camera(
 
 
 def motion(mask: Bool[np.ndarray, "h w"], rng: Generator) -> Shift:
-    """How an object moves relative to what rests, bending a little."""
+    """Draws the shifts of an object relative to the scenery; it bends a little."""
     ys, xs = np.nonzero(mask)
     side = float(np.sqrt(len(ys)))
     shift = _similarity(
@@ -403,7 +403,7 @@ def motion(mask: Bool[np.ndarray, "h w"], rng: Generator) -> Shift:
 
 
 def ripples(size: tuple[int, int], rng: Generator) -> Shift:
-    """Shifts without order, as of water or leaves, in a part of the frame."""
+    """Draws irregular shifts, like those of water or leaves, in a part of the frame."""
     scale = rng.uniform(6, 30)
     strength = rng.uniform(0.5, 4)
     waves = np.stack([_waves(size, rng, scale) for _ in range(2)], axis=-1)
@@ -414,7 +414,7 @@ def ripples(size: tuple[int, int], rng: Generator) -> Shift:
 def shade(
     image: Float32[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"], rng: Generator
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
-    """A mirror image or a shadow of an object, below it, and how opaque it is."""
+    """Draws a mirror image or a shadow below an object, and its opacity."""
     foot = float(np.flatnonzero(mask.any(axis=1))[-1])
     flat, lean = rng.uniform(0.3, 1), rng.normal(0, 0.3)
     upside_down = np.array([[1, lean, -lean * foot], [0, -flat, foot * (1 + flat)]])
@@ -427,12 +427,12 @@ def shade(
 
 
 def blend(below: np.ndarray, above: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """An image upon another."""
+    """Blends an image over another."""
     return opacity[..., None] * above + (1 - opacity[..., None]) * below
 
 
 def fill(image: Image, hole: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
-    """The image with a hole filled from around it, at a quarter of the resolution."""
+    """Fills a hole from its surroundings, at a quarter of the resolution."""
     if not hole.any():
         return image.astype(np.float32)
     wide = cv2.dilate(hole.astype(np.uint8), np.ones((7, 7), np.uint8))
@@ -449,7 +449,7 @@ def fill(image: Image, hole: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h 
 
 
 def warp(image: np.ndarray, shift: Shift) -> np.ndarray:
-    """The image moved by smooth shifts, which are taken where they arrive."""
+    """Moves an image by smooth shifts, which are read at the pixels of arrival."""
     height, width = image.shape[:2]
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     return cv2.remap(
@@ -462,7 +462,7 @@ def warp(image: np.ndarray, shift: Shift) -> np.ndarray:
 
 
 def _similarity(size, rng, speed, *, zoom, turn, about=None) -> Shift:
-    """Shifts of a random translation, scaling and rotation about a point."""
+    """Draws the shifts of a random translation, scaling and rotation about a point."""
     height, width = size
     cx, cy = about or (width / 2, height / 2)
     fast = np.exp(rng.uniform(*np.log(speed))) * max(size) / 448
@@ -482,7 +482,7 @@ def _waves(size, rng, scale) -> np.ndarray:
 
 
 def _at(shift: Shift, mask: Bool[np.ndarray, "h w"]) -> Shift:
-    """The mean shift of a mask, everywhere: what stands there goes along as one."""
+    """Returns a mask's mean shift for all pixels: what stands there moves as one."""
     return np.broadcast_to(shift[mask].mean(axis=0), shift.shape)
 
 

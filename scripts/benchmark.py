@@ -2,13 +2,13 @@
 
     python scripts/benchmark.py [--only NAME ...] [--repeats N] [--against torch]
 
-Compilation is timed apart; a call's time ends when its result is on the device, not
-when Python gets it back. Compare lines only where "device", "threads" and "jax" are
-equal. With `--against torch`, a case that has a twin in PyTorch is timed in turns with
-it, so that whatever else the machine does slows both.
+Compilation is timed separately. A call's time ends when its result is on the device,
+not when Python gets it back. Compare lines only where "device", "threads" and "jax" are
+equal. With `--against torch`, a case with a counterpart in PyTorch is timed in turns
+with it, so that other load on the machine slows both.
 
 To add a case, write a `case_NAME` that returns a `Case`. Cases named `alternative_...`
-show what was not chosen; they run only if asked for by `--only`.
+show alternatives that were not chosen; they run only if `--only` names them.
 """
 
 import argparse
@@ -40,13 +40,13 @@ from movseg_jax.system.process import keep_memory
 
 
 class Case(NamedTuple):
-    """What to time.
+    """A function to time and its arguments.
 
     Attributes:
-        function: Compiled, then called with `args`.
-        args: Arrays, or pytrees of them.
-        torch_twin: Gets the module `torch` and returns a function without arguments
-            that computes the same. None if there is no fair one.
+        function: The function that is compiled and then called with `args`.
+        args: The arguments, arrays or pytrees of them.
+        torch_twin: A function that gets the module `torch` and returns a function
+            without arguments that computes the same. None if none is comparable.
     """
 
     function: Callable[..., Any]
@@ -76,32 +76,32 @@ def case_pairwise_iou():
 
 
 def case_nms_1000():
-    """One level's proposals at inference."""
+    """NMS of one level's proposals at inference."""
     return Case(_nms, _clustered(1000))
 
 
 def case_nms_4000():
-    """One level's proposals at a multiple of that."""
+    """NMS of four times as many proposals of one level."""
     return Case(_nms, _clustered(4000))
 
 
 def case_nms_chain_4000():
-    """Boxes that overlap only their neighbours: one decides the next."""
+    """NMS of boxes that overlap only their neighbours: each decides the next."""
     return Case(functools.partial(_nms, threshold=0.5), _chain(4000))
 
 
 def case_nms_5_levels():
-    """Five levels of 1000 proposals each."""
+    """NMS of five levels with 1000 proposals each."""
     return Case(jax.vmap(_nms), _batch(_clustered, 5))
 
 
 def case_nms_80_classes():
-    """1000 boxes for each of COCO's classes."""
+    """NMS of 1000 boxes for each of COCO's classes."""
     return Case(jax.vmap(_nms), _batch(_clustered, 80))
 
 
 def case_nms_80_classes_5_percent():
-    """The same, of which 5 % score high enough to count."""
+    """The same, but only 5 % of the boxes score high enough to count."""
     boxes, scores, _ = _batch(_clustered, 80)
     return Case(jax.vmap(_nms), (boxes, scores, scores > 0.95))
 
@@ -112,25 +112,25 @@ def case_roi_align_forward():
 
 
 def case_roi_align_forward_batch_2():
-    """Two such frames."""
+    """The same for two frames."""
     args = jax.tree.map(lambda x: jnp.stack([x, x]), (_pyramid(), _boxes(1000)))
     return Case(jax.vmap(_crop), args)
 
 
 def case_roi_align_forward_backward():
-    """The same as `roi_align_forward`, and its gradient by the features."""
+    """The same as `roi_align_forward`, with the gradient by the features."""
     return Case(_crop_and_gradient, (_pyramid(), _boxes(1000), _crops(1000)))
 
 
 def case_roi_align_forward_backward_batch_2():
-    """Two such frames."""
+    """The same for two frames."""
     args = (_pyramid(), _boxes(1000), _crops(1000))
     args = jax.tree.map(lambda x: jnp.stack([x, x]), args)
     return Case(jax.vmap(_crop_and_gradient), args)
 
 
 def case_roi_align_14x14():
-    """100 detections for the mask head."""
+    """RoIAlign of 100 detections for the mask head."""
     crop = functools.partial(_crop, output_size=14)
     return Case(crop, (_pyramid(), _boxes(100)))
 
@@ -156,12 +156,12 @@ def case_detector():
 
 
 def case_detector_with_static_branch():
-    """The paper's final model: also the objects that stand still."""
+    """The paper's final model, which also detects stationary objects."""
     return _detector_case(ModelConfig(mask_features="appearance", static_branch=True))
 
 
 def case_detector_appearance():
-    """One ResNet-50 stream."""
+    """A detector with one ResNet-50 stream."""
     return _detector_case(ModelConfig(motion=None))
 
 
@@ -171,7 +171,7 @@ def case_alternative_nms_row_loop_4000():
 
 
 def case_alternative_nms_row_loop_chain_4000():
-    """See `alternative_nms_row_loop_4000`."""
+    """The same for boxes that overlap only their neighbours."""
     return Case(functools.partial(_nms_row_loop, threshold=0.5), _chain(4000))
 
 
@@ -209,7 +209,7 @@ def _trunk_case(*, best, backward=False):
 
 
 def _torch_trunk(torch, image, best, backward):
-    """The same network in torchvision: a function without arguments that runs it."""
+    """Returns a function that runs the same network in torchvision."""
     from scripts.make_golden import import_torchvision
 
     torchvision = import_torchvision()
@@ -254,7 +254,10 @@ def _detector_case(config):
 
 
 def _random_params(module, inputs):
-    """Of a size that neither explodes nor vanishes; compiling `init` takes longer."""
+    """Random parameters whose activations neither explode nor vanish.
+
+    Compiling `init` would take longer.
+    """
     shapes = jax.eval_shape(module.init, jax.random.key(0), inputs)["params"]
     rng = np.random.default_rng(0)
 
@@ -321,7 +324,7 @@ def _and_gradient(function):
 
 
 def _boxes(n, seed=0):
-    """In a 480x854 frame, as proposals are: from 16 to 400 pixels."""
+    """Random boxes in a 480x854 frame, like proposals: sides of 16 to 400 pixels."""
     rng = np.random.default_rng(seed)
     centre = rng.uniform(0, [854, 480], (n, 2))
     size = np.exp(rng.uniform(np.log(16), np.log(400), (n, 1)))
@@ -331,7 +334,7 @@ def _boxes(n, seed=0):
 
 
 def _clustered(n, seed=0):
-    """Boxes, scores and validity as the RPN's: about ten boxes on each object."""
+    """Boxes, scores and validity like the RPN's: about ten boxes on each object."""
     rng = np.random.default_rng(seed)
     boxes = np.asarray(_boxes(n // 10, seed))[rng.integers(0, n // 10, n)]
     size = boxes[:, 2:] - boxes[:, :2]
@@ -368,7 +371,7 @@ def _rows():
 
 
 def _sampling(n=1000, width=216):
-    """Cells and weights as RoIAlign's for 7x7 bins of 16, all on the finest level."""
+    """Cells and weights of RoIAlign with 7x7 bins of 16, all on the finest level."""
     boxes = np.asarray(_boxes(n)).clip(0, [853, 476, 853, 476]) / 4
     steps = (np.arange(28) // 2 + 0.5) / 14
     x, y = (
@@ -381,9 +384,9 @@ def _sampling(n=1000, width=216):
 
 
 def compile_twice(case):
-    """The compiled function, and the seconds to compile it and to find it in a cache.
+    """Returns the compiled function and the seconds to compile and to load it.
 
-    Tracing is not counted. The cache is JAX's on disk, which the command line uses.
+    Tracing is not counted. The cache is JAX's on disk, as in the command line.
     """
     seconds = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Times reading data, for each source one JSON line; none of it needs an accelerator.
+"""Times reading data and prints a JSON line per source; needs no accelerator.
 
     python scripts/benchmark_data.py [--source NAME SPLIT FOLDER ...] [options]
     python scripts/benchmark_data.py --render CLIPS
@@ -8,10 +8,10 @@ decoded as usual, with flow and three objects each, which are not. A line says
 
 - how many examples a second one core reads, and how many it reads, augments and makes
   ready for training;
-- how the loader keeps up with a device that takes `--step-ms` for a step: which part
-  of the steps had to wait for their batch for more than a tenth of that. The device is
-  a pause, so the workers have the cores for themselves; and
-- how many steps a second the loader gives when nobody lets it wait.
+- how the loader keeps up with a device that takes `--step-ms` for a step: the share of
+  steps that waited for their batch for more than a tenth of that. The device is
+  simulated by a pause, so the workers have the cores for themselves; and
+- how many steps a second the loader gives when the device takes no time.
 
 With `--render`, it renders that many clips of `SceneConfig`'s defaults instead, and
 says how many frames a second one core makes.
@@ -87,7 +87,7 @@ class Memory:
 
 
 def rate(make, seconds=3.0):
-    """How often a second `make(i)` runs on one core, i = 0, 1, ..."""
+    """Returns how often per second `make(i)` runs on one core, i = 0, 1, ..."""
     make(0)
     count, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
@@ -97,7 +97,7 @@ def rate(make, seconds=3.0):
 
 
 def benchmark(source, arguments) -> dict:
-    """One line about a source."""
+    """Measures a source; returns the fields of its line."""
     model = ModelConfig(short_side=arguments.short_side, long_side=arguments.long_side)
     if not all(source.has_flow):
         source = with_flow(source) if any(source.has_flow) else source
@@ -137,7 +137,7 @@ def benchmark(source, arguments) -> dict:
 
 
 def feed(make_loader, arguments) -> dict:
-    """What the loader does for a device that takes its time, and for an eager one."""
+    """Measures the loader with a device that takes time and one that takes none."""
     waits = []
     with make_loader() as loader:
         for _ in range(3 * arguments.workers + 1):  # The workers have to start.
@@ -161,7 +161,7 @@ def feed(make_loader, arguments) -> dict:
 
 
 def render(clips) -> dict:
-    """Renders whole clips, what drawing their scenes takes included."""
+    """Renders complete clips; the time includes drawing their scenes."""
     cv2.setNumThreads(1)
     config, frames = SceneConfig(), 0
     list(render_clip(make_scene(config, 0, clips)))  # Imports and first calls.
@@ -177,7 +177,7 @@ def render(clips) -> dict:
 
 
 def main():
-    """Runs what the command line says."""
+    """Runs the benchmarks that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--source", nargs=3, action="append", metavar=("NAME", "SPLIT", "FOLDER"),

@@ -9,7 +9,9 @@ them; the images of the COCO case have 20 objects and 50 detections.
 
 - "j_and_f": DAVIS 2017's J&F with assignment, beside TrackEval's `JAndF`;
 - "average_precision": box and mask AP, beside pycocotools' `COCOeval`;
-- "davis16": J and F of the foreground; "stability": with T; nobody to compare with.
+- "davis16": J and F of the foreground; "stability": with T; no other tool to compare;
+- "draws": `movseg eval` draws sequences for its intervals; this is AP over 20 videos,
+  and a "frame" is one draw.
 
 TrackEval is left out if it is not installed (`pip install --no-deps trackeval
 scikit-image`).
@@ -27,10 +29,11 @@ import cv2
 import numpy as np
 
 from movseg_jax import masks
+from movseg_jax.evaluation.coco import evaluate_coco
 from movseg_jax.metrics.base import ComparedFrame
-from movseg_jax.metrics.coco_results import evaluate_coco
-from movseg_jax.metrics.davis import davis16
-from movseg_jax.metrics.davis17 import davis17_unsupervised
+from movseg_jax.metrics.davis import Davis16
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
+from movseg_jax.metrics.detections import Detection
 from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (480, 854)
@@ -66,7 +69,7 @@ def clip(frames: int) -> list[ComparedFrame]:
 
 
 def best_of(repeats: int, *functions: Callable[[], Any]) -> list[float]:
-    """The least processor time of each, in seconds, called in turns."""
+    """Returns the least processor time of each, in seconds; calls them in turns."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
         for function, own in zip(functions, times, strict=True):
@@ -77,7 +80,7 @@ def best_of(repeats: int, *functions: Callable[[], Any]) -> list[float]:
 
 
 def say(case: str, frames: int, own: float, other: float | None = None) -> None:
-    """Prints a line."""
+    """Prints a case's line."""
     row: dict[str, Any] = {"case": case, "ms_per_frame": round(1e3 * own / frames, 3)}
     if other is not None:
         row |= {"other_ms_per_frame": round(1e3 * other / frames, 3)}
@@ -108,7 +111,7 @@ def trackeval_of(frames: list[ComparedFrame]) -> Callable[[], Any] | None:
 
 
 def coco_case(images: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Random circles, by us and by COCOeval."""
+    """Average precision of random circles, by this package and by COCOeval."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -163,6 +166,20 @@ def coco_case(images: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return lambda: evaluate_coco(results, truth), theirs
 
 
+def draws_case(draws: int) -> Callable[[], Any]:
+    """Average precision of randomly drawn sequences, as intervals need it."""
+    measure = Detection()
+    scores = [measure.add(iter(clip(10))) for _ in range(20)]
+    rng = np.random.default_rng(0)
+
+    def run():
+        for _ in range(draws):
+            drawn = [scores[i] for i in rng.integers(0, 20, 20)]
+            measure.compute(measure.merge(drawn))
+
+    return run
+
+
 def main() -> None:
     """Runs all cases."""
     parser = argparse.ArgumentParser(
@@ -178,7 +195,7 @@ def main() -> None:
         return (ComparedFrame(f.name, f.index, f.truth, f.tracks) for f in video)
 
     def own():
-        return davis17_unsupervised().sequence(fresh())
+        return Davis17Unsupervised().add(fresh())
 
     other = trackeval_of(video)
     if other is None:
@@ -186,10 +203,11 @@ def main() -> None:
     else:
         say("j_and_f", frames, *best_of(repeats, own, other))
     say("average_precision", frames, *best_of(repeats, *coco_case(frames)))
-    foreground = davis16(None).sequence
+    foreground = Davis16(None).add
     say("davis16", frames, *best_of(repeats, lambda: foreground(fresh())))
-    stability = davis16("python").sequence
+    stability = Davis16("python").add
     say("stability", frames, *best_of(1, lambda: stability(fresh())))
+    say("draws", 10, *best_of(repeats, draws_case(10)))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
     python scripts/benchmark_tracking.py [--objects 20] [--frames 200] [--size 480 854]
 
-Discs move over a still background. Each is found by the moving heads and, slightly
+Discs move over a stationary background. Each is found by the moving heads and, slightly
 smaller, by the static branch, so that a frame has twice as many detections as objects.
 They are read from a record on disk, as `movseg segment` keeps them, linked forwards and
-backwards, tested for motion and joined; "decode" is what it takes to decode the masks
-of the moving detections once, for comparison. Seconds are of one process.
+backwards, tested for motion and joined; "decode" is the time to decode the masks of
+the moving detections once, for comparison. All times are of one process.
 """
 
 import argparse
@@ -18,14 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from movseg_jax import masks
-from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.record import Record
-from movseg_jax.segment.settings import link_moving
+from movseg_jax.track.moving import link_moving
 from movseg_jax.video.reading import Frame
 
 RADIUS, SPEED = 45, 3.0  # Of a disc: pixels, and pixels a frame.
-MODEL = ModelConfig(motion=TrunkConfig())
 
 
 def main() -> None:
@@ -39,14 +37,14 @@ def main() -> None:
     options = parser.parse_args()
     size = (options.size[0], options.size[1])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "detections.jsonl"
+        path = Path(folder) / "detections.sqlite"
         with Record(path, {}) as record:
             image = np.zeros((*size, 3), np.uint8)
             for i, found in enumerate(discs(options.objects, options.frames, size)):
                 record.append(Frame(i, f"{i:05d}", image, None), found)
             count = len(record)
             began = time.perf_counter()
-            links = link_moving(record, MODEL, TrackConfig())
+            links = link_moving(record)
             linking = time.perf_counter() - began
             began = time.perf_counter()
             for found in record:

@@ -2,12 +2,11 @@
 
     python scripts/bundle_weights.py runs/default/joint --surer 1.5 2.25 --sides 272 480
 
-Parameters are rounded to bfloat16, and computed with as float32. --surer is added to
-the logits of "object" of the box heads, of what moves and of what rests: a model that
-was trained briefly is less sure of what it finds than the tracker's thresholds expect,
-those of Dave et al. (2019).
---sides are those that frames are resized to, in place of the ones it was trained with.
-`scripts/compare_models.py` says what either does.
+Parameters are rounded to bfloat16 and used as float32. The two numbers of --surer are
+added to the "object" logits of the box heads for moving and for stationary objects: a
+model that was trained briefly is less confident than the tracker's thresholds of Dave
+et al. (2019) expect. --sides replaces the sizes that frames are resized to.
+`scripts/compare_models.py` measures what each option changes.
 """
 
 import argparse

@@ -8,18 +8,18 @@ estimates between them: "dis@240" estimates it on frames whose longer side is re
 240 pixels, "true" is the data set's own flow. A row is a model with a flow and a
 tracker. The last frame of a video has no flow and is left out, and the first one, too,
 of all but detections. A detection with a score above 0.7 is right if its IoU with
-something that moves is at least 0.5, and no better detection of that is there. What
-rests, where the data set says so, is neither right nor wrong. The columns:
+a moving object is at least 0.5 and that object has no better detection. Detections of
+objects that the data set labels as stationary do not count. The columns:
 
 - "precision": share of the detections that are right;
-- "recall": share of what moves that is found;
+- "recall": share of the moving objects that are found;
 - "AP50": area under the curve of the two over all scores, of masks, as COCO has it;
-- "best J": IoU of all detections of the moving heads above a score with all that moves,
-  the mean over the videos' frames and the videos, at the score of 0.1, 0.15, ... 0.95,
-  the same for all videos, at which it is best. Other than J it does not depend on how
-  sure a model is;
-- "J", "F": the same of all that is tracked together, and how its outline agrees;
-- "track J", "track F": of the best single track of each object, the mean over objects;
+- "best J": IoU of all detections of the moving heads above a score with everything that
+  moves, averaged over frames and then over videos. The score is the best one of 0.1,
+  0.15, ... 0.95, the same for all videos. Unlike J, it does not depend on how confident
+  a model is;
+- "J", "F": the same of all tracks together, and the agreement of its outline;
+- "track J", "track F": the same of the best single track of each object, averaged;
 - "/object", "/video": number of tracks on each object, and in each video;
 - "stray": number of tracks in each video that are on no object;
 - "IDF1", "HOTA", "switches": how well objects keep their tracks;
@@ -28,17 +28,16 @@ rests, where the data set says so, is neither right nor wrong. The columns:
 - "holes", "gaps": share of tracks' filled masks that is holes, and of the frames from
   their first to their last in which they are missing.
 
-`movseg_jax.metrics.tracking` says exactly what those from "J" on are.
+`movseg_jax.metrics.tracking` defines the columns from "J" on.
 
-To compare trackers, detections are kept in a folder, from which another run takes them
-instead of running a model again; and each `--track` is a row of its own, with settings
-of `config.TrackConfig`:
+To compare trackers, `--detections` keeps detections in a folder; another run reads them
+instead of running the model again. Each `--track` is a row of its own, with settings of
+`config.TrackConfig`:
 
     python scripts/compare_models.py davis2016 development DAVIS MODEL \\
         --detections kept --track "" --track released --track "--min-iou 0.3"
 
-Below each number is the interval that 95 % of draws of as many videos have, each of
-them any number of times.
+Below each number is its 95 % bootstrap interval over videos.
 
 Options of the data set's reader are NAME=VALUE: --options resolution=270p. The data set
 must have every frame of its videos, of three frames at least. Objects that move as one
@@ -66,18 +65,19 @@ from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import intervals
 from movseg_jax.flow.estimators import FlowEstimator, get_estimator
-from movseg_jax.metrics.average_precision import Evaluator, Tables, merged
-from movseg_jax.metrics.base import SequenceScore
+from movseg_jax.metrics.average_precision import AveragePrecision, Tables, concatenate
+from movseg_jax.metrics.base import State
 from movseg_jax.metrics.davis import region_similarity
-from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
-from movseg_jax.metrics.tracking import TrueFrame, measure_tracks, tracking_numbers
+from movseg_jax.metrics.overlaps import ComparedImage, ImageDetections, ImageObjects
+from movseg_jax.metrics.tracking import Tracking, TrueFrame, measure_tracks
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.record import Record
-from movseg_jax.segment.settings import link_moving
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.track.links import TrackedFrames
+from movseg_jax.track.moving import link_moving
 from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame
 
@@ -98,16 +98,16 @@ WIDTH = 13  # Of a column.
 
 
 class Video(NamedTuple):
-    """What became of a model's detections in a video.
+    """The measures of a model's detections and tracks in a video.
 
     Attributes:
-        tables: Outcomes of its frames, as `Evaluator` has them.
-        tracks: Score of its tracks.
-        above: J of the detections above each of `SCORES`.
+        tables: The outcomes of its frames, as `AveragePrecision` returns them.
+        tracks: The score of its tracks.
+        above: The J of the detections above each of `SCORES`.
     """
 
     tables: Tables
-    tracks: SequenceScore
+    tracks: State
     above: Float[np.ndarray, " scores"]
 
 
@@ -139,7 +139,7 @@ def main() -> None:
 
 
 def read_tracker(text: str) -> TrackConfig:
-    """The settings of a tracker, of its name or of options."""
+    """Reads the settings of a tracker from its name or from options."""
     if text in ("released", "published"):
         return getattr(TrackConfig, f"as_{text}")()
     return parse_arguments(TrackConfig, shlex.split(text))
@@ -171,9 +171,9 @@ def compare(
 
     Args:
         source: The data set.
-        model: Weights, or the folder of a run.
-        trackers: Settings of the trackers.
-        kept: Folder of detections; None keeps none.
+        model: The weights, or the folder of a run.
+        trackers: The settings of the trackers.
+        kept: The folder of detections; None keeps none.
         flow: The flow's name, as in `--flow`.
     """
     detector = load_trained(model)
@@ -182,11 +182,14 @@ def compare(
         if len(numbers) < 3:
             raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
         found = _detect(source, name, detector, kept, flow)
-        evaluator = _evaluator()
+        images = []
         for number, frame in zip(numbers[:-1], found, strict=False):
             example = ignore_resting(source[number])
-            evaluator.add(example.name, *_as_images(frame.moving, example))
-        tables, above = evaluator.tables(), _similarities(source, numbers, found)
+            images.append(_as_image(frame.moving, example))
+        metric = _average_precision()
+        state = metric.merge(map(metric.add, images))
+        tables = concatenate(tables for _, tables in state.parts)
+        above = _similarities(source, numbers, found)
         for videos, config in zip(compared, trackers, strict=True):
             tracks = _measure_tracks(source, numbers, found, detector, config)
             videos.append(Video(tables, tracks, above))
@@ -200,7 +203,7 @@ def _detect(
     kept: Path | None,
     flow: str,
 ) -> list[FrameDetections]:
-    """A video's detections, from a file if they were kept there."""
+    """Returns a video's detections, from a file if they were kept there."""
     numbers = source.sequences[name]
     # One at a time: examples are read again, so that no clip is held in memory.
     frames = (
@@ -213,7 +216,7 @@ def _detect(
     about = {"weights": detector.digest, "video": [source.name, name]}
     about |= {"flow": flow}
     about |= {"frames": len(numbers), "size": source.sizes[numbers[0]]}
-    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".jsonl"
+    file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".sqlite"
     kept.mkdir(parents=True, exist_ok=True)
     with Record(kept / file, about, multiple=len(numbers)) as record:
         if not len(record):
@@ -225,7 +228,7 @@ def _detect(
 def flow_estimator(
     name: str, source: Source, numbers: Sequence[int]
 ) -> FlowEstimator | str:
-    """The flow of `--flow` for one video.
+    """Returns the flow estimator of `--flow` for one video.
 
     Raises:
         InputError: There is no such estimator, or the data set has no flow.
@@ -249,25 +252,26 @@ def flow_estimator(
 
 
 def measure(videos: Sequence[Video]) -> dict[str, float]:
-    """The columns, of some videos together."""
-    tables = merged(video.tables for video in videos)
+    """Computes the columns of some videos together."""
+    tables = concatenate(video.tables for video in videos)
     (outcomes,) = tables.values()
+    tracking = Tracking()
     sure = outcomes.outcomes[0, 0, outcomes.scores > SCORE]
     right, wrong = np.count_nonzero(sure == 1), np.count_nonzero(sure == 0)
     return {
         "precision": right / max(right + wrong, 1),
         "recall": right / max(int(outcomes.objects[0]), 1),
-        "AP50": _evaluator().measures(tables)["mask_ap50"],
+        "AP50": _average_precision().numbers(tables)["mask_ap50"],
         "best J": float(np.mean([video.above for video in videos], axis=0).max()),
-        **tracking_numbers([video.tracks for video in videos]),
+        **tracking.compute(tracking.merge(video.tracks for video in videos)),
     }
 
 
-def _evaluator() -> Evaluator:
-    return Evaluator((IOU,), kinds=("mask",), class_agnostic=True)
+def _average_precision() -> AveragePrecision:
+    return AveragePrecision((IOU,), kinds=("mask",), class_agnostic=True)
 
 
-def _as_images(detections: Sequence[Detection], example: Example):
+def _as_image(detections: Sequence[Detection], example: Example) -> ComparedImage:
     scores = np.array([d.score for d in detections], np.float32)
     found = ImageDetections(
         scores, np.zeros(len(scores), np.int32), masks=[d.mask for d in detections]
@@ -277,7 +281,7 @@ def _as_images(detections: Sequence[Detection], example: Example):
         example.ignore,
         masks=[masks.encode(mask) for mask in example.masks],
     )
-    return found, objects
+    return ComparedImage(example.name, found, objects)
 
 
 def _measure_tracks(
@@ -286,10 +290,11 @@ def _measure_tracks(
     video: list[FrameDetections],
     detector: TrainedDetector,
     config: TrackConfig,
-) -> SequenceScore:
-    """The score of a video's tracks in all frames but the first and the last."""
+) -> State:
+    """Scores a video's tracks in all frames but the first and the last."""
     names = [f"{i:05d}" for i in range(len(video))]
-    links = link_moving(video, detector.config, config)
+    min_motion = SegmentConfig().least_motion(detector.config)
+    links = link_moving(video, config, min_motion=min_motion)
     size = source.sizes[numbers[0]]
     tracked = TrackedFrames(video, links, names=names, size=size, config=config)
     inner = range(1, len(video) - 1)
@@ -298,7 +303,7 @@ def _measure_tracks(
 
 
 def true_frame(example: Example) -> TrueFrame:
-    """What moves in an example; what rests is ignored, as are regions to ignore."""
+    """Returns the moving objects; stationary ones are ignored, like ignored regions."""
     example = ignore_resting(example)
     objects = ~example.ignore
     ignored = np.asarray(example.masks[example.ignore].any(axis=0))
@@ -308,7 +313,7 @@ def true_frame(example: Example) -> TrueFrame:
 def _similarities(
     source: Source, numbers: Sequence[int], video: list[FrameDetections]
 ) -> Float[np.ndarray, " scores"]:
-    """J of a video's detections above each of `SCORES`.
+    """Computes J of a video's detections above each of `SCORES`.
 
     It is the mean of all frames but the first and the last, as DAVIS has it.
     """

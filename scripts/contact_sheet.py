@@ -1,4 +1,4 @@
-"""Draws every so many frames of a segmented video side by side, one colour a track.
+"""Draws frames of a segmented video side by side, with a colour per track.
 
     python scripts/contact_sheet.py VIDEO RESULTS OUT.jpg [--every 12] [--columns 6]
 

@@ -1,11 +1,11 @@
-"""Counts the tracks of videos in which nothing moves, or the camera alone: all false.
+"""Counts false tracks: those in videos in which nothing but the camera moves.
 
     python scripts/false_tracks.py --backgrounds PHOTOGRAPHS --cutouts COCO.json \\
         --videos VIDEO VIDEO
 
-Rendered clips, with things that rest before a photograph, and frames of videos, each
-shown again and again as if a camera on a tripod had seen nothing else. Everything is at
-the settings that `movseg segment` has if it is not told others.
+The videos are rendered clips with stationary things in front of a photograph, and
+single frames of videos, each repeated as if a camera on a tripod had seen nothing else.
+All settings are the defaults of `movseg segment`.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main() -> None:
 def only_the_camera_moves(
     clips: int, frames: int, library: Library | None = None, seed: int = SEED
 ) -> Iterator[list[Frame]]:
-    """Clips of things that rest, one at a time."""
+    """Yields clips of stationary things, one at a time."""
     scene = SceneConfig(frames=frames, nothing_moves=1.0)
     source = SyntheticSource(scene, clips, seed, library)
     for numbers in source.sequences.values():
@@ -65,7 +65,7 @@ def only_the_camera_moves(
 
 
 def stills(video: str, frames: int) -> Iterator[list[Frame]]:
-    """Videos of one frame each, repeated."""
+    """Yields videos of one repeated frame each."""
     count = probe(video).frame_count or sum(1 for _ in read_frames(video))
     for i in range(STILLS):
         start = (2 * i + 1) * count // (2 * STILLS)
@@ -74,14 +74,14 @@ def stills(video: str, frames: int) -> Iterator[list[Frame]]:
 
 
 def as_video(images: Iterable) -> list[Frame]:
-    """Frames that are numbered, of RGB images."""
+    """Numbers RGB images as the frames of a video."""
     return [Frame(i, f"{i:05d}", image, None) for i, image in enumerate(images)]
 
 
 def count_tracks(
     videos: Iterable[Sequence[Frame]], detector: TrainedDetector
 ) -> tuple[int, int]:
-    """Frames and tracks of all videos."""
+    """Counts the frames and tracks of all videos."""
     frames = tracks = 0
     for video in videos:
         tracked = segment_video(video, detector)

@@ -3,11 +3,11 @@
     python scripts/gather_objects.py OBJECTS --out OUT --split objects
 
 Every folder of OBJECTS that holds an `instances.json` in COCO's layout and its images
-in `images` is one source. The result is OUT/annotations/instances_SPLIT.json and the
-images in OUT/SPLIT/SOURCE, as JPEG, whatever format they had: `movseg data prepare
-coco --manual-dir OUT --splits SPLIT` reads it. Images that are there already are not
-written again. The file's only category is "object", and each source's images follow
-each other, called SOURCE/NAME.
+in `images` is a source. The result is OUT/annotations/instances_SPLIT.json and the
+images in OUT/SPLIT/SOURCE, converted to JPEG: `movseg data prepare coco --manual-dir
+OUT --splits SPLIT` reads it. Images that exist already are not written again. The
+file's only category is "object"; images are called SOURCE/NAME and are in the order of
+the sources.
 """
 
 import argparse

@@ -28,7 +28,7 @@ SHORT_SIDE = 150
 
 @functools.cache
 def import_torchvision():
-    """torchvision without its compiled operators, which its CPU install cannot load."""
+    """Imports torchvision without its compiled operators, which a CPU cannot load."""
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
         library.define(f"{operator}(Tensor boxes, Tensor scores, float iou) -> Tensor")
@@ -40,7 +40,7 @@ def import_torchvision():
 
 
 def nms(boxes, scores, iou_threshold):
-    """The documented behaviour of `torchvision.ops.nms`, by its definition."""
+    """Does what `torchvision.ops.nms` documents, by its definition."""
     from torchvision.ops import box_iou
 
     order = torch.argsort(scores, descending=True, stable=True).tolist()
@@ -62,17 +62,17 @@ def fill(model):
 
 
 def pack_shapes(shapes):
-    """Names and shapes as one text array, which `np.load` reads without pickle."""
+    """Packs names and shapes as a text array, which `np.load` reads without pickle."""
     return np.array([f"{k} {' '.join(map(str, v))}" for k, v in shapes.items()])
 
 
 def every(stride, x):
-    """A fraction of the channels of [b, c, h, w] features, as [b, h, w, c]."""
+    """Returns every so-many-th channel of [b, c, h, w] features, as [b, h, w, c]."""
     return x.permute(0, 2, 3, 1)[..., ::stride].contiguous().numpy()
 
 
 def mask_rcnn(torchvision):
-    """Features, proposals and detections of a whole `maskrcnn_resnet50_fpn`."""
+    """Features, proposals and detections of a complete `maskrcnn_resnet50_fpn`."""
     model = torchvision.models.detection.maskrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=CLASSES,
         min_size=SHORT_SIDE, max_size=1333,
@@ -119,7 +119,7 @@ def centre_classes(heads, features, proposals, sizes):
 
 
 def resnet50(torchvision):
-    """Activations of a `resnet50`, all stages."""
+    """Activations of all stages of a `resnet50`."""
     model = torchvision.models.resnet50(weights=None).eval()
     shapes = fill(model)
     image = torch.from_numpy(hashed_image()).permute(0, 3, 1, 2)

@@ -1,12 +1,12 @@
-"""Makes tests/golden/fbms.json: what the official evaluation of FBMS-59 says of tracks.
+"""Makes tests/golden/fbms.json: results of the official evaluation of FBMS-59.
 
     python scripts/make_golden_fbms.py PROGRAM
 
 PROGRAM is `MoSegEvalPR`, compiled from `evalcode/MoSegEval_PR.cpp` of the data set's
 evaluation code (or of github.com/achalddave/fbms-evaluation), which also needs
 `libhungarian` of C. Stachniss. Only numbers are kept: small sequences made up here, and
-what the program prints. It matches equally good pairs by their ids, so sequences of
-which it says something else when labels are exchanged are left out.
+what the program prints. It matches equally good pairs by their ids, so sequences whose
+result changes when labels are exchanged are left out.
 """
 
 import argparse
@@ -29,7 +29,7 @@ HEADINGS = {
 
 
 def main():
-    """Asks the program about sequences made up, some with weights, some sparse."""
+    """Asks the program about made-up sequences, some weighted and some sparse."""
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=Path)
     parser.add_argument("--cases", type=int, default=40)
@@ -53,7 +53,7 @@ def main():
 
 
 def make_case(generator, number):
-    """A sequence; its tracks are ids of pixels or [label, first frame, points]."""
+    """Makes up a sequence; tracks are ids of pixels or [label, first frame, points]."""
     height, width, count = 5, 7, int(generator.integers(1, 4))
     frame_count = int(generator.choice([8, 12, 60, 250]))
     frames = np.sort(generator.choice(frame_count, count, replace=False))
@@ -76,13 +76,13 @@ def make_case(generator, number):
 
 
 def blocks(generator, count, height, width, top):
-    """Ids in blocks of two pixels or so."""
+    """Draws ids in blocks of about two pixels."""
     coarse = generator.integers(0, top, (count, -(-height // 2), -(-width // 2)))
     return np.kron(coarse, np.ones((1, 2, 2), int))[:, :height, :width]
 
 
 def make_ids(generator, truth):
-    """The track of each pixel; more or less those of the truth, under other names."""
+    """Draws the track of each pixel: roughly the truth under other numbers."""
     other = blocks(generator, *truth.shape, int(generator.integers(1, 7)))
     names = generator.permutation(8)
     wrong = generator.random(truth.shape) < generator.choice([0.1, 0.5, 1])
@@ -90,7 +90,7 @@ def make_ids(generator, truth):
 
 
 def pixels(case):
-    """Ids as tracks of one point."""
+    """Returns ids as tracks of one point each."""
     return [
         [label, frame, [[x, y]]]
         for frame, rows in zip(case["frames"], case["ids"] or [], strict=False)
@@ -100,7 +100,7 @@ def pixels(case):
 
 
 def make_points(generator, frames, height, width):
-    """Points that move, some of them out of the frame or to where others are."""
+    """Draws moving points; some leave the frame or meet others."""
     tracks = []
     for _ in range(int(generator.integers(0, 40))):
         first = int(generator.choice(frames)) - int(generator.integers(0, 3))
@@ -112,7 +112,7 @@ def make_points(generator, frames, height, width):
 
 
 def ask(program, case, tracks):
-    """What the program says."""
+    """Runs the program; returns the numbers it prints."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "shotDef.dat").write_text(write_truth(folder, case))
@@ -160,7 +160,7 @@ def write_truth(folder, case):
 
 
 def same(answer, other):
-    """Whether two answers agree but for rounding."""
+    """Returns whether two answers agree up to rounding."""
     for key, values in other.items():
         for value, found in zip(values, answer[key], strict=True):
             if (value is None) != (found is None):

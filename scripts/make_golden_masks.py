@@ -4,7 +4,7 @@
 
 Needs PyTorch and torchvision, which the package itself does not. "torchvision" is its
 own function; "detectron2" restates its `paste_masks_in_image` and "detectron" its
-`segm_results`, each with the library call it rests on.
+`segm_results`, each with the library call that it is based on.
 """
 
 import argparse
@@ -42,7 +42,7 @@ BOXES = {
 
 
 def paste_detectron2(probabilities, box):
-    """detectron2: `grid_sample` at the centres of the frame's pixels."""
+    """Pastes like detectron2: `grid_sample` at the centres of the frame's pixels."""
     x0, y0, x1, y1 = torch.from_numpy(box.astype(np.float64))
     y = (torch.arange(HEIGHT, dtype=torch.float64) + 0.5 - y0) / (y1 - y0) * 2 - 1
     x = (torch.arange(WIDTH, dtype=torch.float64) + 0.5 - x0) / (x1 - x0) * 2 - 1
@@ -52,14 +52,14 @@ def paste_detectron2(probabilities, box):
 
 
 def paste_torchvision(probabilities, box):
-    """torchvision: rounds the enlarged box, then `interpolate`."""
+    """Pastes like torchvision: rounds the enlarged box, then `interpolate`."""
     mask = torch.from_numpy(probabilities)[None, None]
     box = torch.from_numpy(box)[None]
     return roi_heads.paste_masks_in_image(mask, box, (HEIGHT, WIDTH))[0, 0].numpy()
 
 
 def paste_detectron(probabilities, box):
-    """Detectron: the same on an inclusive box, and `cv2.resize`."""
+    """Pastes like Detectron: the same with an inclusive box and `cv2.resize`."""
     x1, y1, x2, y2 = box - np.float32([0, 0, 1, 1])
     scale = (CELLS + 2.0) / CELLS
     half_width, half_height = (x2 - x1) * 0.5 * scale, (y2 - y1) * 0.5 * scale

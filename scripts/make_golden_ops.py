@@ -1,12 +1,12 @@
-"""Writes tests/golden/roi_align.npz: what torchvision makes of random and odd boxes.
+"""Writes tests/golden/roi_align.npz: torchvision's RoIAlign of random and odd boxes.
 
     python scripts/make_golden_ops.py
 
 Needs torch and torchvision, which the package and its tests do not. Torchvision's
 compiled operators are missing in installations without CUDA, so this uses its second
-RoIAlign, which is in Python. That one reads the nearest edge at points however far
-outside of the features where the compiled one (and Detectron's) reads 0: so all boxes
-here are inside. NMS has no second implementation; the reference for it is a NumPy loop
+RoIAlign, which is in Python. For points far outside the features, that one reads the
+nearest edge where the compiled one (and Detectron's) reads 0, so all boxes here are
+inside. NMS has no second implementation; the reference for it is a NumPy loop
 in tests/test_nms.py.
 """
 
@@ -46,7 +46,7 @@ def main():
 
 
 def random_boxes(rng):
-    """Of all sizes, up to the edge."""
+    """Draws boxes of all sizes, up to the edge."""
     centre = rng.uniform(0, [WIDTH * STRIDE, HEIGHT * STRIDE], (24, 2))
     size = np.exp(rng.uniform(0, 5, (24, 2)))
     boxes = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
@@ -56,7 +56,7 @@ def random_boxes(rng):
 
 
 def odd_boxes():
-    """Padding, a line, the whole image, points at cells' centres, inverted."""
+    """Returns padding, a line, the full image, cells' centres and an inverted box."""
     return [
         [0, 0, 0, 0],
         [40, 8, 40, 60],
@@ -67,7 +67,7 @@ def odd_boxes():
 
 
 def torchvision_roi_align(features, boxes, output_size, samples, half_pixel):
-    """Crops, and the gradient by the features of the sum of the squared crops."""
+    """Returns crops, and the gradient of the sum of their squares by the features."""
     image = torch.tensor(features).permute(2, 0, 1)[None].requires_grad_()
     rois = torch.cat([torch.zeros(len(boxes), 1), torch.tensor(boxes)], dim=1)
     crops = _roi_align(

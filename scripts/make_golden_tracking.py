@@ -1,12 +1,12 @@
-"""Makes tests/golden/tracking.npz: what TrackEval says of tracks of masks.
+"""Makes tests/golden/tracking.npz: TrackEval's measures of tracks of masks.
 
     python scripts/make_golden_tracking.py
 
 Needs TrackEval 1.3.0 (PyPI: trackeval), which the package itself does not: it brings
 another OpenCV, so install it in an environment of its own. Small videos are made up
 here; a pixel of a frame is the number of its object or track. TrackEval prefers lower
-numbers where matches are equally good, so videos of which it says something else when
-numbers are exchanged are left out.
+numbers where matches are equally good, so videos whose measures change when numbers are
+exchanged are left out.
 """
 
 from pathlib import Path
@@ -54,7 +54,7 @@ def main():
 
 
 def make_video(generator, number):
-    """Objects that move, cross and leave, and tracks that lose, split and swap them."""
+    """Draws objects that move, cross and leave, and imperfect tracks of them."""
     count = int(generator.integers(6, 20))
     truth, found = np.zeros((2, count, *SIZE), int)
     objects = int(generator.integers(1, 5)) if number else 0
@@ -83,14 +83,14 @@ def make_video(generator, number):
 
 
 def boxed(ids, y, x, height, width, number):
-    """Ids with a box painted over them."""
+    """Returns ids with a box painted over them."""
     ids = ids.copy()
     ids[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = number
     return ids
 
 
 def ask(truth, found):
-    """All fields of TrackEval's metrics, of a video."""
+    """Returns all fields of TrackEval's metrics of a video."""
     data = {"num_timesteps": len(truth), "similarity_scores": []}
     for name, ids in (("gt", truth), ("tracker", found)):
         present = np.unique(ids[ids > 0])
@@ -115,7 +115,7 @@ def ask(truth, found):
 
 
 def chosen(answer):
-    """The numbers of `FIELDS`; those of HOTA are means over its thresholds."""
+    """Picks the numbers of `FIELDS`; those of HOTA are averaged over its thresholds."""
     return [float(np.mean(answer[field])) for field in FIELDS.values()]
 
 

@@ -3,7 +3,7 @@
     python scripts/make_golden_weights.py [folder]
 
 Needs PyTorch (`pip install torch`), which neither the package nor its tests do. The
-files hold one of everything that PyTorch saves in its own way.
+files hold an example of each kind of object that PyTorch saves in its own way.
 """
 
 import collections
@@ -15,7 +15,7 @@ import torch
 
 
 def tensors() -> dict[str, torch.Tensor]:
-    """One tensor of each kind; their values are in `tests/golden/weights.npz`."""
+    """Returns a tensor of each kind; `tests/golden/weights.npz` has their values."""
     values = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4) / 8
     shared = torch.arange(10, dtype=torch.int64)
     return {
@@ -35,7 +35,7 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 def checkpoint() -> dict:
-    """Tensors as a training run saves them: among an optimizer and settings."""
+    """Wraps tensors as a training run saves them, with an optimizer and settings."""
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
     with torch.no_grad():
         for parameter in model.parameters():

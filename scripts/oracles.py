@@ -1,16 +1,17 @@
-"""Says which part of a model loses how much: its J if the other parts were perfect.
+"""Measures how much each part of a model loses: J if the other parts were perfect.
 
     python scripts/oracles.py davis2016 development DAVIS --options resolution=270p
 
-The columns are means of J over videos' frames, and videos, of all that moves together:
+The columns are J of all moving objects together, averaged over frames and then videos:
 
-- "detections": of the best detection of each object, whatever its score, so that
-  scores and tracking are perfect;
-- "boxes": of masks predicted in the true boxes, so that only masks are not;
-- "grid": of the true masks at the 28x28 pixels that the model has for one.
+- "detections": J of the best detection of each object, whatever its score, as if scores
+  and tracking were perfect;
+- "boxes": J of the masks predicted in the true boxes, as if everything but the masks
+  were perfect;
+- "grid": J of the true masks at the 28x28 pixels of the model's masks.
 
-What is tracked by the model as it is, `scripts/compare_models.py` says. Each video's
-last frame, which has no flow, is left out.
+`scripts/compare_models.py` measures the model's tracks as they are. The last frame of
+each video has no flow and is left out.
 """
 
 import argparse
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def row(name: str, values: Sequence[float]) -> str:
-    """A line of the table."""
+    """Formats a line of the table."""
     return f"{name:>24}" + "".join(f"{value:12.3f}" for value in values)
 
 
@@ -78,7 +79,7 @@ def measure(
     detector: TrainedDetector,
     in_boxes: Callable[[Masks, Detected], Bool[np.ndarray, "h w"]],
 ) -> list[float]:
-    """J of a video in each column; `in_boxes` is the detector's `mask_predictor`."""
+    """Computes a video's J by column; `in_boxes` is the detector's `mask_predictor`."""
     frames = (
         Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
     )
@@ -102,7 +103,7 @@ def measure(
 
 
 def true_objects(example: Example) -> Masks:
-    """Those that move and are seen, the largest if there are too many."""
+    """Returns the visible moving objects, the largest ones if there are too many."""
     objects = np.asarray(example.masks[~example.ignore])
     areas = objects.sum(axis=(1, 2))
     order = np.argsort(-areas, kind="stable")[:OBJECTS]
@@ -110,7 +111,7 @@ def true_objects(example: Example) -> Masks:
 
 
 def best_detections(objects: Masks, detected: Detected) -> Bool[np.ndarray, "h w"]:
-    """All pixels of the detections that overlap most with an object each."""
+    """Joins the pixels of the best detection of each object."""
     rles = [detection.mask for detection in detected.detections.moving]
     overlaps = masks.iou([masks.encode(mask) for mask in objects], rles)
     best = {int(row.argmax()) for row in overlaps if row.any()}
@@ -122,7 +123,7 @@ def best_detections(objects: Masks, detected: Detected) -> Bool[np.ndarray, "h w
 def mask_predictor(
     detector: TrainedDetector,
 ) -> Callable[[Masks, Detected], Bool[np.ndarray, "h w"]]:
-    """A function from true objects to all pixels of the masks predicted for them."""
+    """Returns a function from true objects to the joined masks predicted for them."""
     config = detector.config
 
     def predict(module, inputs, rois):
@@ -151,7 +152,7 @@ def mask_predictor(
 
 
 def on_grid(objects: Masks) -> Bool[np.ndarray, "h w"]:
-    """All pixels of objects at the resolution of a predicted mask."""
+    """Joins the pixels of objects at the resolution of predicted masks."""
     boxes = masks.tight_boxes(objects)
     grids = np.zeros((len(objects), GRID, GRID), np.float32)
     for grid, mask, box in zip(grids, objects, boxes, strict=True):
@@ -168,7 +169,7 @@ def paste(
     boxes: Float32[np.ndarray, "n 4"],
     size: masks.Size,
 ) -> Bool[np.ndarray, "h w"]:
-    """All pixels of masks in their boxes, in the frame."""
+    """Pastes masks into their boxes in the frame and joins their pixels."""
     pasted = masks.paste_rles(logits, boxes, size)
     return masks.decode(masks.union(pasted)) if pasted else np.zeros(size, bool)
 

@@ -1,12 +1,12 @@
-"""Shows how long each part of segmenting a frame takes, alone.
+"""Shows how long each part of segmenting a frame takes by itself.
 
     python scripts/profile_frame.py DAVIS/JPEGImages/480p/dog-agility
 
-Each part does the same frames again and again; the numbers are milliseconds a frame,
-the mean over frames of the least of the repetitions. "processor" is the time of all
-threads together, which other work on the machine changes little, "wall" is what a clock
-shows. Parts of the detector are compiled apart from one another, so that they may take
-a little more together than the whole does.
+Each part processes the same frames several times. The numbers are milliseconds per
+frame: the least time of each frame, averaged over frames. "processor" is the time of
+all threads together, which other work on the machine changes little; "wall" is the time
+by the clock. Parts of the detector are compiled separately, so they may take a little
+more together than the complete detector.
 """
 
 import argparse
@@ -27,11 +27,13 @@ from movseg_jax.model.decoding import Selected
 from movseg_jax.model.detector import STREAM_INPUTS, Detector
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.segment.detecting import KEPT_SCORE, share_processor
 from movseg_jax.system.paths import list_images
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.train.initialise import load_trained
 from movseg_jax.types import Inputs, Outputs
+from movseg_jax.video.overlay import draw_tracks
 
 FLOWS = ("dis", "dis@480", "dis@427", "dis_fast", "dis_fast@480", "dis_fast@427")
 
@@ -54,7 +56,7 @@ def main() -> None:
     frames = [frame for frame, _ in pairs]
 
     def show(name: str, function: Callable[..., Any], *columns: Sequence) -> list:
-        """Measures a part; returns what came of it."""
+        """Measures a part; returns its results."""
         rows = list(zip(*columns, strict=True))
         results, least = [], []
         for row in rows:
@@ -87,7 +89,7 @@ def main() -> None:
 
 
 def scaled(detector: TrainedDetector, long_side: int) -> TrainedDetector:
-    """The detector for inputs of another size."""
+    """Returns the detector for inputs of another size."""
     config = detector.config
     short = round(config.short_side * long_side / config.long_side)
     config = dataclasses.replace(config, short_side=short, long_side=long_side)
@@ -107,9 +109,10 @@ def show_detector(
     inputs = show("  inputs", one_input, frames, flows)
     inputs = [jax.device_put(x) for x in inputs]
     show_parts(detector, inputs, show)
-    outputs = show("  detector, whole", lambda x: detector(x, KEPT_SCORE), inputs)
+    outputs = show("  complete detector", lambda x: detector(x, KEPT_SCORE), inputs)
     rles = show("  paste", paste, frames, jax.device_get(outputs))
     show("  how fast things move", speeds, flows, rles)
+    show("  draw", draw, frames, rles)
 
 
 def show_parts(
@@ -143,16 +146,16 @@ def show_parts(
         return module.mask_logits(pyramid, rois, classes, inputs)
 
     for stream in config.streams:
-        show(f"  {stream}: trunk and pyramid", trunk(stream), inputs)
+        show(f"  {stream}: backbone and pyramid", trunk(stream), inputs)
     features = show("  all features", part(lambda m, x: m.features(x)), inputs)
     selected = show("  proposals and boxes, moving", heads(True), features, inputs)
     if config.static_branch:
-        show("  proposals and boxes, resting", heads(False), features, inputs)
+        show("  proposals and boxes, stationary", heads(False), features, inputs)
     show("  masks of ten", part(ten_masks), features, selected, inputs)
 
 
 def paste(frame: np.ndarray, outputs: Outputs) -> list[masks.Rle]:
-    """Masks of the detections that are kept."""
+    """Pastes the masks of the detections that are kept."""
     found = []
     for detections in (outputs.moving, outputs.static):
         if detections is not None:
@@ -163,10 +166,20 @@ def paste(frame: np.ndarray, outputs: Outputs) -> list[masks.Rle]:
 
 
 def speeds(flow: np.ndarray, found: list[masks.Rle]) -> list:
-    """How fast detections move; all of them are taken for movers."""
+    """Measures the speeds of detections, as if all of them moved."""
     decoded = [masks.decode(rle) for rle in found]
     others = masks.decode(masks.union(found)) if found else None
     return object_speeds(flow, decoded, others)
+
+
+def draw(frame: np.ndarray, found: list[masks.Rle]) -> np.ndarray:
+    """Draws the detections' masks, outlines and labels over the frame."""
+    sightings = tuple(
+        Sighting(i, rle, 1.0, True, 1.0) for i, rle in enumerate(found, 1)
+    )
+    return draw_tracks(
+        frame, TrackedFrame("0", frame.shape[:2], None, sightings), why=True
+    )
 
 
 if __name__ == "__main__":

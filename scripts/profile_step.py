@@ -8,11 +8,11 @@ Random parameters are trained on random data of the config's first bucket, on al
 devices of this process. Each row of the table is a compilation of its own:
 
 - "trained" and "frozen" count parameters;
-- "GFLOP" is what XLA says the compiled step does, all devices together. It counts the
-  body of a loop once and knows nothing of what libraries do that it calls, so use it to
+- "GFLOP" is XLA's count for the compiled step, all devices together. It counts the body
+  of a loop once and does not see inside the libraries that it calls, so use it only to
   compare rows;
-- "args" and "temp" are MiB of a device: the state and the batch, and what the step
-  needs beside them, as XLA has planned;
+- "args" and "temp" are MiB per device, as planned by XLA: the state and the batch, and
+  what the step needs besides;
 - "s/step" is the median of the repetitions, and "GFLOP/s" and "of peak" follow from it.
   The peak is that of a product of large matrices, measured here in the model's
   `compute_dtype`, times the number of devices.
@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from movseg_jax.cli.app.app import prepare_jax
 
 from movseg_jax.config import Config
 from movseg_jax.config_files import load_config
@@ -38,6 +37,7 @@ from movseg_jax.data import batches
 from movseg_jax.data.example import Example
 from movseg_jax.data.sampling import get_buckets
 from movseg_jax.model.parameters import fresh
+from movseg_jax.system.process import prepare_jax
 from movseg_jax.train import freezing, parallel
 from movseg_jax.train.loop import make_stage
 from movseg_jax.types import Batch
@@ -46,7 +46,7 @@ OBJECTS = 5  # Of each random image.
 
 
 class Cost(NamedTuple):
-    """Of one step; operations of all devices, bytes of one."""
+    """The cost of a step: operations of all devices, bytes of one device."""
 
     trained: int
     frozen: int
@@ -139,10 +139,10 @@ def measure(config: Config, params: Any, batch: Batch, options: Any) -> Cost:
 
 
 def calm(params: Any) -> Any:
-    """Parameters with which activations do not grow from block to block.
+    """Scales parameters so that activations do not grow from block to block.
 
-    Random kernels behind frozen norms otherwise end in numbers that are not finite,
-    and NMS of those takes longer.
+    Otherwise, random kernels after frozen norms give numbers that are not finite, and
+    NMS of those takes longer.
     """
 
     def calmed(path, leaf):
@@ -153,7 +153,7 @@ def calm(params: Any) -> Any:
 
 
 def random_batch(config: Config, size: tuple[int, int]) -> Batch:
-    """Noise with rectangles in it, as the loader would give it."""
+    """Draws a batch of noise with rectangles in it, as the loader would give it."""
     rng = np.random.default_rng(0)
     height, width = size
 
@@ -184,7 +184,7 @@ def random_batch(config: Config, size: tuple[int, int]) -> Batch:
 
 
 def peak_flops(dtype: Any) -> float:
-    """Operations a second of a large matrix product on one device, the best of 5."""
+    """Measures operations per second of a large matrix product; the best of 5 runs."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
     a = jax.random.normal(jax.random.key(0), (side, side), dtype)
     product = jax.jit(jnp.matmul).lower(a, a).compile()
@@ -220,7 +220,7 @@ def _parse():
 
 
 def _rows(options, config):
-    """The globs of each row."""
+    """Returns the globs of each row."""
     if options.compare is not None:
         return [tuple(globs.split()) for globs in options.compare]
     return [config.train.frozen if options.frozen is None else tuple(options.frozen)]

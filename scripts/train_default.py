@@ -6,8 +6,8 @@
 
 - DAVIS: the DAVIS 2016 data set; the frames of 480x270 pixels are used;
 - COCO: a folder with `annotations/instances_train.json`, in which everything is
-  labelled, `annotations/instances_one_person_only.json`, in which one person is
-  labelled in each image, and their images in `train` and `one_person_only`;
+  labelled, `annotations/instances_one_person_only.json`, in which one person per
+  image is labelled, and their images in `train` and `one_person_only`;
 - OBJECTS: a folder of folders, each with photographs in `images` and masks of the
   salient objects in `instances.json`, as `scripts/gather_objects.py` reads them;
 - VIDEOS: clips with instance masks, the data set `video_instances`;
@@ -36,7 +36,7 @@ Step = list[str | Path]
 
 
 def data_steps(options: argparse.Namespace) -> Iterator[Step]:
-    """The commands that make the data; paths are relative to `options.out`."""
+    """Returns the commands that make the data; paths are relative to `options.out`."""
     yield ["movseg", "convert", options.resnet, "--out",
            "weights/resnet50v2.safetensors", "--overwrite"]  # fmt: skip
     synth: Step = ["movseg", "synth", "--scene.size", "256", "448"]

@@ -1,5 +1,7 @@
 """Every test runs on four simulated devices, with JAX's strictest settings."""
 
+from collections import Counter
+
 import hypothesis
 import jax
 import pytest
@@ -10,9 +12,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-@pytest.fixture(params=["eager", "jit"])
+@pytest.fixture(params=["jit", pytest.param("eager", marks=pytest.mark.slow)])
 def compiled(request):
-    """Runs the test twice: with the function as it is, and under `jax.jit`."""
+    """Runs the test under `jax.jit` and, with the slow tests, without."""
     return jax.jit if request.param == "jit" else lambda function: function
 
 
@@ -26,6 +28,7 @@ def quick_compilation():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # Compiled programs would fill gigabytes by the end of a run.
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +46,14 @@ def compilation_cache(tmp_path_factory, quick_compilation):
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Says in one line which tests were skipped and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in skipped
+    )
+    if reasons:
+        why = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped: {why}")

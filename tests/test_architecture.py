@@ -22,7 +22,7 @@ LAYERS = [
     {"formats", "report", "convert", "scenes"},
     {"data", "segment"},
     {"train", "evaluation"},
-    {"demo"},
+    {"demo", "doctor"},
     {"cli"},
     {"__main__"},
 ]
@@ -40,7 +40,7 @@ ONLY = {
     "optax": {"train"},
     "orbax": {"train"},
     "absl": {"data"},
-    "av": {"video"},
+    "av": {"doctor", "video"},
     "cv2": {
         "data",
         "evaluation",

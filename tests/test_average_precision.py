@@ -16,9 +16,13 @@ from pycocotools.cocoeval import COCOeval
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.average_precision import COCO_AREAS, Evaluator, merged
+from movseg_jax.metrics.average_precision import (
+    COCO_AREAS,
+    AveragePrecision,
+    concatenate,
+)
 from movseg_jax.metrics.davis import region_similarity
-from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
+from movseg_jax.metrics.overlaps import ComparedImage, ImageDetections, ImageObjects
 
 MEASURES = ("ap", "ap50", "ap75", "ar1", "ar10", "ar100")
 FRAME = (130, 160)  # Holds objects that are large to COCO.
@@ -91,10 +95,14 @@ def random_scene(seed, images=6, most_detections=12, classes=1, score_levels=10)
 
 
 def evaluate(scene, **options):
-    evaluator = Evaluator(**options)
-    for name, (detections, objects) in scene.items():
-        evaluator.add(name, detections, objects)
-    return evaluator.summary()
+    metric = AveragePrecision(**options)
+    return metric.compute(state_of(metric, scene))
+
+
+def state_of(metric, scene):
+    return metric.merge(
+        metric.add(ComparedImage(name, *items)) for name, items in scene.items()
+    )
 
 
 def object_of(*boxes, ignore=None):
@@ -460,11 +468,12 @@ def test_a_kind_alone_has_the_measures_it_has_with_the_other():
 
 def test_a_summary_may_be_asked_for_at_any_time():
     scene = random_scene(6, 6)
-    evaluator = Evaluator()
+    metric = AveragePrecision()
+    state = metric.merge([])
     for name, items in scene.items():
-        evaluator.add(name, *items)
-        evaluator.summary()
-    assert evaluator.summary() == evaluate(scene)
+        state = metric.merge([state, metric.add(ComparedImage(name, *items))])
+        metric.compute(state)
+    assert metric.compute(state) == evaluate(scene)
 
 
 def test_thresholds_choose_the_measures():
@@ -479,7 +488,8 @@ def test_thresholds_choose_the_measures():
 def test_memory_grows_by_a_few_kilobytes_an_image():
     rng = np.random.default_rng(8)
     noise = [masks.encode(rng.random(FRAME) < 0.5) for _ in range(100)]
-    evaluator = Evaluator()
+    metric = AveragePrecision()
+    state = metric.merge([])
     boxes, truth = random_boxes(rng, 100), object_of([0, 0, 50, 50])
     used = []
     tracemalloc.start()
@@ -490,7 +500,9 @@ def test_memory_grows_by_a_few_kilobytes_an_image():
             classes=np.zeros(100, int),
             scores=rng.random(100),
         )
-        evaluator.add(str(i), detections, truth)
+        image = ComparedImage(str(i), detections, truth)
+        state = metric.merge([state, metric.add(image)])
+        del image
         del detections
         used.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
@@ -502,9 +514,9 @@ def test_memory_grows_by_a_few_kilobytes_an_image():
 # Equal scores together -------------------------------------------------------------
 
 
-def curve_by_thresholds(evaluator, kind, threshold):
+def curve_by_thresholds(state, kind, threshold):
     """AP as the definition has it: precision and recall of all above each score."""
-    table = evaluator.tables()[kind, 0]
+    table = concatenate(tables for _, tables in state.parts)[kind, 0]
     outcomes, objects = table.outcomes[0, threshold], int(table.objects[0])
     points = []
     for score in set(table.scores.tolist()):
@@ -523,15 +535,14 @@ def curve_by_thresholds(evaluator, kind, threshold):
 @settings(max_examples=12)
 @given(seed=st.integers(0, 2**32), score_levels=st.sampled_from([1, 2, 5]))
 def test_equal_scores_that_count_together_are_let_in_together(seed, score_levels):
-    evaluator = Evaluator([0.5, 0.75], class_agnostic=True, ties_together=True)
-    for name, items in random_scene(seed, 5, score_levels=score_levels).items():
-        evaluator.add(name, *items)
-    measures = evaluator.summary()
+    metric = AveragePrecision([0.5, 0.75], class_agnostic=True, ties_together=True)
+    state = state_of(metric, random_scene(seed, 5, score_levels=score_levels))
+    measures = metric.compute(state)
     for kind in ("box", "mask"):
         if math.isnan(measures[f"{kind}_ap50"]):
             continue
         for number, name in enumerate(("ap50", "ap75")):
-            expected = curve_by_thresholds(evaluator, kind, number)
+            expected = curve_by_thresholds(state, kind, number)
             assert measures[f"{kind}_{name}"] == pytest.approx(expected, abs=1e-12)
 
 
@@ -557,16 +568,12 @@ def test_equal_scores_that_count_together_give_the_same_in_any_order_of_images()
 
 def test_tables_merged_are_those_of_all_images():
     scene = random_scene(9, 12, score_levels=10**6)
-    parts = []
-    for name, items in scene.items():
-        evaluator = Evaluator(areas=COCO_AREAS)
-        evaluator.add(name, *items)
-        parts.append(evaluator.tables())
-        assert evaluator.tables(name) == evaluator.tables(name)
-    assert evaluator.measures(merged(parts)) == evaluate(scene, areas=COCO_AREAS)
+    metric = AveragePrecision(areas=COCO_AREAS)
+    parts = [tables for _, tables in state_of(metric, scene).parts]
+    assert metric.numbers(concatenate(parts)) == evaluate(scene, areas=COCO_AREAS)
     # Some twice, as when sequences are drawn with repetition.
     twice = {**scene, **{f"{name} again": scene[name] for name in [*scene][:5]}}
-    drawn = evaluator.measures(merged([*parts, *parts[:5]]))
+    drawn = metric.numbers(concatenate([*parts, *parts[:5]]))
     assert drawn == evaluate(twice, areas=COCO_AREAS)
 
 
@@ -614,20 +621,20 @@ def test_void_needs_masks_of_detections():
     truth = dataclasses.replace(object_of(BOX), void=rectangle(BOX))
     found = dataclasses.replace(found_at(BOX), masks=None)
     with pytest.raises(InputError, match=r"frame 7: .*no masks.*void"):
-        Evaluator(kinds=["box"]).add("frame 7", found, truth)
+        AveragePrecision(kinds=["box"]).add(ComparedImage("frame 7", found, truth))
     other = dataclasses.replace(truth, void=masks.encode(np.ones((5, 5), bool)))
     with pytest.raises(InputError, match=r"frame 7: .*different sizes"):
-        Evaluator().add("frame 7", found_at(BOX), other)
+        AveragePrecision().add(ComparedImage("frame 7", found_at(BOX), other))
 
 
 # Malformed input -------------------------------------------------------------------
 
 
 def test_an_image_added_twice_is_an_error():
-    evaluator = Evaluator()
-    evaluator.add("sequence/00001", found_at(), object_of())
+    metric = AveragePrecision()
+    state = metric.add(ComparedImage("sequence/00001", found_at(), object_of()))
     with pytest.raises(InputError, match=r"sequence/00001: .*added twice"):
-        evaluator.add("sequence/00001", found_at(), object_of())
+        metric.merge([state, state])
 
 
 BOX = [0.0, 0.0, 9.0, 9.0]
@@ -664,11 +671,11 @@ def test_what_disagrees_is_an_error_that_names_the_image(field, value, message):
             continue
         wrong = dataclasses.replace(items, **{field: value})
         pair = (wrong, truth) if items is found else (found, wrong)
-        evaluator = Evaluator()
+        metric = AveragePrecision()
         with pytest.raises(InputError, match=f"^frame 7: .*{message}"):
-            evaluator.add("frame 7", *pair)
-        evaluator.add("frame 7", found, truth)  # Nothing of it was kept.
-        assert set(evaluator.summary().values()) == {1.0}
+            metric.add(ComparedImage("frame 7", *pair))
+        state = metric.add(ComparedImage("frame 7", found, truth))
+        assert set(metric.compute(state).values()) == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -686,7 +693,7 @@ def test_what_disagrees_is_an_error_that_names_the_image(field, value, message):
 )
 def test_an_option_without_meaning_is_an_error(option, value):
     with pytest.raises(InputError, match=option):
-        Evaluator(**{option: value})
+        AveragePrecision(**{option: value})
 
 
 # Region similarity of DAVIS --------------------------------------------------------

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+import movseg_jax as ms
+from movseg_jax.cli.app import main
 from movseg_jax.data.sources import open_source
 from movseg_jax.flow.files import read_flow
 from movseg_jax.model.weights import load_weights
@@ -48,6 +50,25 @@ def test_help_is_instant():
 
     ratio = min(seconds(show) for _ in range(3)) / seconds(import_jax)
     assert ratio < 0.5
+
+
+def test_the_version_is_printed():
+    result = movseg("--version")
+    assert result.returncode == 0 and result.stdout == f"movseg {ms.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["segment", "demo", "eval", "convert-tracks", "flow", "synth", "data prepare",
+     "data check", "data list", "train", "plot", "convert"],
+)  # fmt: skip
+def test_the_help_of_a_command_says_what_happens_without_an_option(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([*command.split(), "--help"])
+    assert exit.value.code in (0, None)
+    said = capsys.readouterr().out
+    assert f"usage: movseg {command}" in said
+    assert said.count("default: None") <= said.count("Default:")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +115,7 @@ def test_convert_writes_weights_that_load(tmp_path):
     ours = tmp_path / "new" / "weights" / "ours.safetensors"
     result = movseg(*arguments, ours)
     assert result.returncode == 0, result.stderr
-    assert "a trunk without heads (appearance)" in result.stdout
+    assert "a backbone without heads (appearance)" in result.stdout
     loaded = load_weights(ours)
     assert list(loaded.params["appearance"]) == ["resnet"]
     again = movseg(*arguments, ours)
@@ -225,6 +246,6 @@ def test_clips_are_rendered_once_and_can_be_read(tmp_path):
     source = open_source("rendered", "all", tmp_path / "s")
     assert len(source) == 6 and source[0].flow is not None
     more = movseg("synth", "--out", tmp_path / "s", "--clips", "3", *size, "--quiet")
-    assert "3 clips, of which 1 are new" in more.stdout
+    assert "3 clips, 1 of them new" in more.stdout
     other = movseg("synth", "--out", tmp_path / "s", "--seed", "1", *size)
     assert other.returncode == 2 and "another seed" in other.stderr

@@ -12,10 +12,16 @@ import tyro
 from movseg_jax import images
 from movseg_jax.cli import app
 from movseg_jax.cli.arguments import check_paths, read_config
-from movseg_jax.cli.data import Check, List, Prepare, Synth
+from movseg_jax.cli.convert import Convert
+from movseg_jax.cli.convert_tracks import ConvertTracks
+from movseg_jax.cli.data import Check, List, Prepare
+from movseg_jax.cli.demo import Demo
 from movseg_jax.cli.evaluate import Eval
-from movseg_jax.cli.train import Convert, Plot, Train
-from movseg_jax.cli.video import ConvertTracks, Demo, Flow, Segment
+from movseg_jax.cli.flow import Flow
+from movseg_jax.cli.plot import Plot
+from movseg_jax.cli.segment import Segment
+from movseg_jax.cli.synth import Synth
+from movseg_jax.cli.train import Train
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks
 
@@ -116,9 +122,9 @@ def test_an_output_that_overlaps_with_an_input_is_refused(case, write, place):
 def test_an_output_beside_an_input_is_not_refused(case, place):
     reads_video = case in ("segment", "flow", "convert-tracks, video")
     for write in ("out", "data/out/movseg", "links/new", "data/movseg2", "data/movse"):
-        check_paths(command(case, "data/movseg", write))
+        assert check_paths(command(case, "data/movseg", write)) is None
         if not reads_video:  # It tells that itself.
-            check_paths(command(case, "missing", write))
+            assert check_paths(command(case, "missing", write)) is None
 
 
 def test_frames_of_a_pattern_and_single_files_are_not_replaced(place):
@@ -211,7 +217,7 @@ def test_an_address_in_a_config_is_refused(tmp_path):
 
 def test_what_only_looks_like_an_address_is_a_path(place):
     for name in ("C:/video", "a:b", "12:/x", "x/gs://y", "--x"):
-        check_paths(Segment("0", Path(name)))
+        assert check_paths(Segment("0", Path(name))) is None
 
 
 def test_folders_of_outputs_are_made(tmp_path, monkeypatch, capsys):

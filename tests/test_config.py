@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movseg_jax.cli.video import Segment
 from movseg_jax.config import (
     CONVENTIONS,
     MIN_FRAMES,
@@ -23,7 +22,7 @@ from movseg_jax.config import (
 from movseg_jax.config_files import config_functions, load_config, with_fields
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
-from movseg_jax.segment.settings import Settings
+from movseg_jax.segment.settings import SegmentConfig
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [
@@ -177,7 +176,7 @@ def test_a_wrong_value_is_an_input_error_in_python_too(make, message):
 
 def test_a_value_that_is_no_choice_is_an_input_error_in_python_too():
     # In a process of its own: here, beartype would be faster.
-    code = "from movseg_jax import TrunkConfig; TrunkConfig(norm='batch')"
+    code = "from movseg_jax.config import TrunkConfig; TrunkConfig(norm='batch')"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True
     )
@@ -244,10 +243,10 @@ def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
         "README.md": [f"seen to move in fewer than {count} frames"],
         "docs/segmenting.md": [f"in at least {count} frames", motion],
         "docs/results.md": [f"in {count} frames, {motion}"],
-        "movseg_jax/cli/video.py": [f"{MIN_MOTION} without"],
+        "movseg_jax/segment/settings.py": [f"{MIN_MOTION}, or 0 if"],
     }
     for file, phrases in expected.items():
         text = " ".join((ROOT / file).read_text().split())
         for phrase in phrases:
             assert phrase in text, f"{file} does not say {phrase!r}"
-    assert Segment.min_frames == Settings().min_frames == MIN_FRAMES
+    assert SegmentConfig().min_frames == MIN_FRAMES

@@ -15,14 +15,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 
 from movseg_jax.config import ModelConfig, TrunkConfig
-from movseg_jax.convert.models import convert_weights, mapping
+from movseg_jax.convert import mapping
+from movseg_jax.convert.models import convert_weights
 from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
 from movseg_jax.types import Inputs
 from tests.oracles import hashed
+from tests.outside import needs, outside
 
 GOLDEN = Path(__file__).parent / "golden"
-DATA = Path(__file__).parents[2] / "shared" / "data" / "weights"
+IMAGENET = "data/weights/resnet50v2_imagenet_through_stage3.npz"
 WIDTH, CHANNELS, HIDDEN, CLASSES = 4, 8, 6, 3
 BLOCKS = {2: 3, 3: 4, 4: 6, 5: 3}
 NORM = (".weight", ".bias", ".running_mean", ".running_var")
@@ -500,9 +502,9 @@ def test_a_pre_activation_resnet_whole_or_cut_off(stages, prefix, written):
     assert count == len(ours)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the real weights are not here")
+@needs(IMAGENET)
 def test_the_real_pre_activation_resnet_converts():
-    path = DATA / "resnet50v2_imagenet_through_stage3.npz"
+    path = outside(IMAGENET)
     params, config, _, card = convert_weights(path, stream="motion")
     assert config.motion == TrunkConfig("v2", depth=50, width=64, last_level=4)
     assert set(params) == {"motion"}

@@ -17,7 +17,7 @@ from movseg_jax.data.datasets.fbms_def import read_definition
 from movseg_jax.data.datasets.flyingthings3d import read_index
 from movseg_jax.data.sources import open_layout, open_source
 from movseg_jax.errors import InputError
-from movseg_jax.system import bounded
+from movseg_jax.system import atomic, bounded
 from tests import layouts
 
 DEFINITION = layouts.DEFINITION.format("cars1_01", "cars1_04", "pgm")
@@ -287,13 +287,13 @@ def test_long_words_are_refused_at_once(tmp_path):
     word = "1" * 200_000 + "x"
     definition = DEFINITION.replace("0 1 1\n1 0 1", word)
     index = b"Pf 1 1 " + word.encode()
-    start = time.perf_counter()
+    start = time.process_time()
     for name, data, read in (
         ("Def.dat", definition, read_definition), ("x.pfm", index, read_index),
     ):  # fmt: skip
         with pytest.raises(InputError, match=name):
             read(layouts.write(tmp_path / name, data))
-    assert time.perf_counter() - start < 2  # A minute if it were quadratic.
+    assert time.process_time() - start < 2  # A minute if it were quadratic.
 
 
 @pytest.mark.parametrize("number", ["1.", "-1.5", ".5", "0", "1" * 40])
@@ -311,7 +311,7 @@ def test_penalties_are_nothing_but_numbers(tmp_path, number):
 
 def test_a_definition_that_is_too_long_names_its_limit(tmp_path):
     file = layouts.write(tmp_path / "Def.dat", b" " * (2**22 + 1))
-    with pytest.raises(InputError, match=r"4194305 bytes.*definition.MAX_BYTES"):
+    with pytest.raises(InputError, match=r"4194305 bytes.*fbms_def.MAX_BYTES"):
         read_definition(file)
 
 
@@ -343,7 +343,7 @@ def test_more_masks_than_memory_are_refused_before_they_are_decoded(
     ))  # fmt: skip
     monkeypatch.setattr(annotations, "MAX_MASK_BYTES", 2 * 12 * 20)
     monkeypatch.setattr(annotations.masks, "decode", lambda _: pytest.fail("decoded"))
-    with pytest.raises(InputError, match=r"3 masks of 12x20.*objects.MAX_MASK_BYTES"):
+    with pytest.raises(InputError, match=r"3 masks of 12x20.*\.MAX_MASK_BYTES"):
         if name == "coco":
             open_source("coco", "val", tmp_path)[0]
         else:
@@ -362,7 +362,7 @@ def test_images_of_coco_that_are_too_large_are_refused(tmp_path, height):
 
 def test_a_system_without_locks_says_so(tmp_path, monkeypatch):
     layouts.folder(tmp_path)
-    monkeypatch.setattr(building, "fcntl", None)  # As on Windows.
+    monkeypatch.setattr(atomic, "fcntl", None)  # As on Windows.
     with pytest.raises(InputError, match="cannot lock files"):
         building.prepare("folder", tmp_path, tmp_path / "out", progress=False)
 

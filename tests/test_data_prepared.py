@@ -91,7 +91,7 @@ def test_two_processes_do_not_prepare_one_data_set(davis, tmp_path):
     folder.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another process is preparing it"):
+        with pytest.raises(InputError, match="another process is writing there"):
             prepare("davis2017", davis, tmp_path, splits=["val"], progress=False)
 
 

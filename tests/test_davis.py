@@ -16,9 +16,9 @@ from movseg_jax.errors import InputError
 from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.davis import (
     STABLE_SEQUENCES,
+    Davis16,
     boundary,
     boundary_accuracy,
-    davis16,
     region_similarity,
     statistics_of,
 )
@@ -186,8 +186,8 @@ def moving_squares(frames=7, size=(60, 80)):
 
 
 def numbers_of(truths, founds, stability="python"):
-    measure = davis16(stability)
-    return measure.dataset([measure.sequence(compared_frames(truths, founds))])
+    measure = Davis16(stability)
+    return measure.compute(measure.add(compared_frames(truths, founds)))
 
 
 def test_all_tracks_together_are_compared_with_all_objects():
@@ -228,7 +228,7 @@ def test_numbers_are_those_of_the_masks_between_first_and_last(stability):
 def test_a_frames_score_is_the_mean_of_its_j_and_f():
     truths = moving_squares(4)
     founds = np.roll(truths, 2, axis=2)
-    scores = davis16().sequence(compared_frames(truths, founds)).frames
+    scores = Davis16().add(compared_frames(truths, founds)).frames
     expected = {
         f"{i:05d}": (
             region_similarity(founds[i] > 0, truths[i] > 0)
@@ -272,43 +272,49 @@ def test_void_pixels_are_background():
     void[:, 4:] = True
     found = (~void).astype(np.int32)
     frames = [compared(truth, found, i, void) for i in range(3)]
-    measure = davis16(None)
-    assert measure.dataset([measure.sequence(frames)])["J-mean"] == 1
+    measure = Davis16(None)
+    assert measure.compute(measure.add(frames))["J-mean"] == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_sequence_without_frames_between_first_and_last_is_refused(count):
     truths = moving_squares(count)
     with pytest.raises(InputError, match=r"fewer than 3 frames.*first and the last"):
-        davis16().sequence(iter(compared_frames(truths, truths)))
+        Davis16().add(iter(compared_frames(truths, truths)))
 
 
 def test_an_unknown_stability_is_refused_before_anything_is_read():
     with pytest.raises(InputError, match=r"'octave'.*python, matlab"):
-        davis16.__wrapped__("octave")
+        # Tests check types when an object is made; users do not.
+        Davis16.__init__.__wrapped__(object.__new__(Davis16), "octave")
 
 
 def test_t_is_the_mean_over_the_sequences_where_it_was_measured():
     truths = moving_squares()
     founds = np.roll(truths, 3, axis=2)
-    with_t, without = davis16("python"), davis16(None)
-    stable = with_t.sequence(compared_frames(truths, founds))
-    other = without.sequence(compared_frames(truths[:5], truths[:5]))
-    alone, both = with_t.dataset([stable]), with_t.dataset([stable, other])
+    with_t, without = Davis16("python"), Davis16(None)
+    stable = with_t.add(compared_frames(truths, founds))
+    other = without.add(compared_frames(truths[:5], truths[:5]))
+    alone = with_t.compute(stable)
+    both = with_t.compute(with_t.merge([stable, other]))
     assert both["T-mean"] == alone["T-mean"]
     assert both["J-mean"] == pytest.approx((alone["J-mean"] + 1) / 2)
-    assert "T-mean" not in without.dataset([stable, other])
+    assert "T-mean" not in without.compute(without.merge([stable, other]))
 
 
 def test_the_order_of_sequences_changes_no_bit():
     truths = moving_squares(9)
-    measure = davis16()
+    measure = Davis16()
     scores = [
-        measure.sequence(compared_frames(truths, np.roll(truths, k, axis=2)))
+        measure.add(compared_frames(truths, np.roll(truths, k, axis=2)))
         for k in range(5)
     ]
-    assert measure.dataset(scores) == measure.dataset(scores[::-1])
-    assert measure.dataset(scores) == measure.dataset(scores[2:] + scores[:2])
+    assert measure.compute(measure.merge(scores)) == measure.compute(
+        measure.merge(scores[::-1])
+    )
+    assert measure.compute(measure.merge(scores)) == measure.compute(
+        measure.merge(scores[2:] + scores[:2])
+    )
 
 
 def test_frames_are_forgotten_once_they_are_compared():
@@ -322,7 +328,7 @@ def test_frames_are_forgotten_once_they_are_compared():
             del frame
             assert sum(frame() is not None for frame in seen) <= 2
 
-    davis16().sequence(frames())
+    Davis16().add(frames())
     assert len(seen) == len(truths)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.metrics.base import ComparedFrame
-from movseg_jax.metrics.davis17 import davis17_unsupervised
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
 from movseg_jax.results import Sighting, TrackedFrame
 from tests.sequences import sequences
 
@@ -46,10 +46,9 @@ def compared_frames(truths, founds, voids=None):
 
 
 def numbers_of(*sequences, max_tracks=20):
-    measure = davis17_unsupervised(max_tracks)
-    return measure.dataset(
-        [measure.sequence(compared_frames(*sequence)) for sequence in sequences]
-    )
+    measure = Davis17Unsupervised(max_tracks)
+    states = [measure.add(compared_frames(*sequence)) for sequence in sequences]
+    return measure.compute(measure.merge(states))
 
 
 # By loops --------------------------------------------------------------------------
@@ -286,7 +285,7 @@ def test_a_frames_score_is_the_mean_over_objects():
     truth[:, 5:15, 5:15], truth[:, 5:15, 20:28] = 1, 2
     found = truth.copy()
     found[1][found[1] == 2] = 0
-    score = davis17_unsupervised().sequence(compared_frames(truth, found))
+    score = Davis17Unsupervised().add(compared_frames(truth, found))
     assert score.frames == {"00000": 1.0, "00001": 0.5}
 
 
@@ -296,7 +295,7 @@ def test_more_tracks_than_the_challenge_allows_are_refused():
         numbers_of((found, found))
     assert numbers_of((found, found), max_tracks=21)["J-mean"] == 1
     with pytest.raises(InputError, match=r"`max_tracks` is 0"):
-        davis17_unsupervised(0)
+        Davis17Unsupervised(0)
 
 
 def test_frames_are_forgotten_once_they_are_compared():
@@ -311,7 +310,7 @@ def test_frames_are_forgotten_once_they_are_compared():
             del frame
             assert sum(frame() is not None for frame in seen) <= 1
 
-    davis17_unsupervised().sequence(frames())
+    Davis17Unsupervised().add(frames())
     assert len(seen) == len(truths)
 
 
@@ -321,10 +320,8 @@ def test_ids_decide_nothing_where_tracks_are_as_good():
     founds[:4][truths[:4] > 0] = 1
     founds[4:][truths[4:] > 0] = 2
     swapped = np.array([0, 2, 1])[founds]
-    measure = davis17_unsupervised()
-    scores = [
-        measure.sequence(compared_frames(truths, ids)) for ids in (founds, swapped)
-    ]
+    measure = Davis17Unsupervised()
+    scores = [measure.add(compared_frames(truths, ids)) for ids in (founds, swapped)]
     assert scores[0] == scores[1]
 
 
@@ -338,7 +335,7 @@ def test_new_tracks_in_every_frame_cost_what_is_visible():
                 founds[t, 8 * k : 8 * k + 6, 10:30] = 1 + 8 * t + k
         pairs = ((truths[t : t + 1], founds[t : t + 1]) for t in range(frames))
         tracemalloc.start()
-        davis17_unsupervised(65535).sequence(compared_frames(*p)[0] for p in pairs)
+        Davis17Unsupervised(65535).add(compared_frames(*p)[0] for p in pairs)
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return size

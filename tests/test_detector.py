@@ -1,8 +1,8 @@
 """What must hold of the whole detector, whatever its weights."""
 
 import dataclasses
+import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,19 +63,35 @@ def params():
 
 
 @pytest.fixture(scope="module")
-def detect(params):
-    apply = jax.jit(Detector(TINY).apply)
-    return lambda inputs: apply({"params": params}, inputs)
+def traces():
+    """The shapes of images that `detect` was traced for."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def detect(params, traces):
+    @jax.jit
+    def apply(params, inputs):
+        traces.append(inputs.image.shape)
+        return Detector(TINY).apply({"params": params}, inputs)
+
+    return functools.partial(apply, params)
 
 
 def apply(config, params):
     return jax.jit(Detector(config).apply)({"params": params}, random_inputs())
 
 
+def apply_one_stream(params, **changes):
+    """Detects by appearance alone, which compiles in half the time."""
+    single = {k: params[k] for k in ("appearance", "rpn", "box_head", "mask_head")}
+    return apply(dataclasses.replace(ONE_STREAM, **changes), single)
+
+
 def test_outputs_have_fixed_shapes_and_marked_padding(detect):
-    for found in detect(random_inputs(batch=2)):
-        assert found.boxes.shape == (2, 10, 4)
-        assert found.mask_logits.shape == (2, 10, 28, 28)
+    for found in detect(random_inputs(batch=3)):
+        assert found.boxes.shape == (3, 10, 4)
+        assert found.mask_logits.shape == (3, 10, 28, 28)
         assert found.valid.any()
         assert not found.boxes[~found.valid].any()
         assert (found.scores[:, :-1] >= found.scores[:, 1:]).all()
@@ -107,7 +123,14 @@ def test_a_batch_equals_its_images_one_by_one(detect):
         jax.tree.map(assert_within_rounding, row, alone)
 
 
-@pytest.mark.parametrize("shape", [(64, 128), (96, 96), (160, 192)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (96, 96),
+        pytest.param((64, 128), marks=pytest.mark.slow),
+        pytest.param((160, 192), marks=pytest.mark.slow),
+    ],
+)
 def test_padding_to_a_bigger_bucket_changes_no_detection(detect, shape):
     size = (50, 70)
     expected = detect(random_inputs(size=size, shape=(64, 96)))
@@ -115,15 +138,12 @@ def test_padding_to_a_bigger_bucket_changes_no_detection(detect, shape):
     jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-3), actual, expected)
 
 
-def test_one_compilation_per_size_of_input(params):
-    @jax.jit
-    @chex.assert_max_traces(n=2)
-    def detect(params, inputs):
-        return Detector(TINY).apply({"params": params}, inputs)
-
+def test_one_compilation_per_size_of_input(detect, traces):
     for seed in range(3):
-        detect(params, random_inputs(seed, size=(50 + seed, 70)))
-        detect(params, random_inputs(seed, shape=(96, 96)))
+        detect(random_inputs(seed, size=(50 + seed, 70)))
+        detect(random_inputs(seed, shape=(96, 96)))
+    assert {(1, 64, 96, 3), (1, 96, 96, 3)} <= set(traces)
+    assert len(traces) == len(set(traces))
 
 
 def heads_of(detector, inputs, proposals):
@@ -194,12 +214,20 @@ def test_gradients_of_the_whole_detector_are_finite_and_reach_both_trunks(params
         assert any(g.any() for g in jax.tree.leaves(gradients[stream]))
 
 
+def assert_empty(found):
+    assert not found.valid.any()
+    assert not found.boxes.any() and not found.scores.any()
+    assert jnp.isfinite(found.mask_logits).all()
+
+
 def test_no_object_anywhere_is_an_empty_result(params):
-    config = dataclasses.replace(TINY, min_score=1.0)
-    for found in apply(config, params):
-        assert not found.valid.any()
-        assert not found.boxes.any() and not found.scores.any()
-        assert jnp.isfinite(found.mask_logits).all()
+    assert_empty(apply_one_stream(params, min_score=1.0).moving)
+
+
+@pytest.mark.slow
+def test_no_object_anywhere_is_an_empty_result_of_both_branches(params):
+    for found in apply(dataclasses.replace(TINY, min_score=1.0), params):
+        assert_empty(found)
 
 
 @pytest.mark.slow
@@ -234,8 +262,7 @@ def test_two_streams_with_the_appearance_s_heads_are_the_appearance_model(params
         static_branch=False,
     )
     two = apply(config, params).moving
-    single = {k: params[k] for k in ("appearance", "rpn", "box_head", "mask_head")}
-    one = apply(ONE_STREAM, single).moving
+    one = apply_one_stream(params).moving
     jax.tree.map(lambda a, b: assert_allclose(a, b, atol=1e-6), two, one)
 
 
@@ -254,8 +281,7 @@ def test_every_convention_runs_with_several_classes(convention):
 
 
 def test_detectron_returns_detections_in_the_order_of_its_proposals(params):
-    config = dataclasses.replace(TINY, convention="detectron")
-    found = apply(config, params).moving
+    found = apply_one_stream(params, convention="detectron").moving
     scores = found.scores[0][found.valid[0]]
     assert len(scores) > 2 and (np.diff(scores) > 0).any()
 

@@ -28,12 +28,11 @@ from movseg_jax.evaluation.matching import (
     BY_POSITION,
     match_frames,
 )
-from movseg_jax.evaluation.metric_sets import Context, Settings
 from movseg_jax.evaluation.metrics_page import make_page
 from movseg_jax.evaluation.predictions import Survey
-from movseg_jax.evaluation.protocols import Protocol
+from movseg_jax.evaluation.protocols import Protocol, Settings
+from movseg_jax.evaluation.reporting import to_text
 from movseg_jax.evaluation.results import summarise, to_json, worst_frames
-from movseg_jax.evaluation.tables import to_text
 from movseg_jax.evaluation.truth import TruthFrame, TruthSequence
 from movseg_jax.formats.conversion import FORMATS, write_tracks
 from movseg_jax.formats.pictures import sightings_of
@@ -41,6 +40,7 @@ from movseg_jax.formats.survey import paint
 from movseg_jax.results import TrackedFrame
 from movseg_jax.system.notes import notes_kept
 from tests import layouts
+from tests.outside import needs, outside
 
 DAVIS = ("blackswan", "bmx-trees")  # Of which DAVIS takes the first for stable.
 YTVOS = ("0248626d9a", "04474174a4")
@@ -196,9 +196,10 @@ def test_permuted_ids_give_the_same_bytes(protocol, case, tmp_path):
 def test_every_number_has_a_convention_and_nothing_found_has_numbers(protocol, case):
     root, pred = case(protocol, change=np.zeros_like)
     results = run(protocol, root, pred)
-    for group, names in results.groups():
+    for group, names in results.metric_sets():
         scores = [scored.scores[group.name] for scored in results.measured.scored]
-        reported = group.make(Context(Settings())).dataset(scores)
+        metric = group.make(Settings())
+        reported = metric.compute(metric.merge(scores))
         # All of them but what PNGs cannot tell, and no others.
         flat = {"overlapping", "contained"} if group.name == "tracking" else set()
         assert reported.keys() == group.numbers.keys() - flat
@@ -458,7 +459,7 @@ def test_extra_sequences_and_frames_can_be_left_out(case):
     assert report["extra_sequences"] == ["cows"]
     extra = report["sequences"][DAVIS[0]]["extra_frames_not_measured"]
     assert extra == ["00009"]
-    assert "Too many, left out: 1 frame and 1 sequence." in to_text(results)
+    assert "Not in the data set, left out: 1 frame and 1 sequence." in to_text(results)
 
 
 def test_a_part_of_the_sequences_is_said_to_be_one(case):
@@ -642,7 +643,7 @@ def test_youtube_vos_needs_its_annotated_frames_only(data, tmp_path):
     for _ in range(2):  # With all frames at 30 a second, and without.
         results = run("ytvos-moving", root, tmp_path / "pred")
         assert value(results, "f_measure") == 1.0
-        rules = {matched.rule for matched in results.measured.matched}
+        rules = {task.matched.rule for task in results.measured.tasks}
         shutil.rmtree(root / "train_all_frames", ignore_errors=True)
     assert rules == {BY_POSITION}  # There are no other frames then.
 
@@ -709,13 +710,10 @@ def test_objects_that_move_as_one_are_one_object(case, tmp_path):
     assert digests[0][0] != digests[1][0] and digests[0][1] == digests[1][1]
 
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "video_instances"
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data")
+@needs("data/video_instances")
 def test_riders_and_motorcycles_of_a_real_video_are_joined(tmp_path):
     name = "ytvos_t_NFaw9mv0_4"
-    annotations = SHARED / "Annotations"
+    annotations = outside("data/video_instances/Annotations")
     file = joins(tmp_path / "joins.json", **{name: [[1, 2], [3, 4]]})
     results = run("masks", annotations, annotations, sequences=(name,), join=file)
     assert value(results, "overlap: objects") == 2
@@ -761,7 +759,7 @@ def test_files_of_joined_objects_that_are_wrong_are_refused(
 
 def test_a_missing_file_of_joined_objects_is_refused(case, tmp_path):
     root, pred = case("masks")
-    refuse(root, pred, "cannot be read", protocol="masks", join=tmp_path / "no.json")
+    refuse(root, pred, "no such file", protocol="masks", join=tmp_path / "no.json")
 
 
 # Overlaps of tracks ----------------------------------------------------------------

@@ -16,19 +16,20 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.images import read_rgb
 from movseg_jax.metrics.base import ComparedFrame
-from movseg_jax.metrics.fbms import proposed, three_d
-from movseg_jax.metrics.fbms_official import official, official_points
+from movseg_jax.metrics.fbms import Proposed, ThreeD
+from movseg_jax.metrics.fbms_official import Official, OfficialPoints
 from movseg_jax.metrics.point_tracks import PointTracks, read_point_tracks
 from movseg_jax.results import Sighting, TrackedFrame
+from tests.outside import needs, outside
 
 ROOT = Path(__file__).parents[1]
-BEAR = ROOT.parent / "shared" / "data" / "fbms_bear01"
+BEAR = "data/fbms_bear01"
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "fbms.json").read_text())
 MEASURES = {
-    "official": official(),
-    "proposed": proposed(),
-    "inferred": proposed("infer"),
-    "three_d": three_d(),
+    "official": Official(),
+    "proposed": Proposed(),
+    "inferred": Proposed("infer"),
+    "three_d": ThreeD(),
 }
 
 
@@ -50,7 +51,7 @@ def compared(truths, founds, weights=None, indices=None):
 
 
 def numbers(measure, truths, founds, weights=None):
-    return measure.dataset([measure.sequence(compared(truths, founds, weights))])
+    return measure.compute(measure.add(compared(truths, founds, weights)))
 
 
 # By hand ---------------------------------------------------------------------------
@@ -70,7 +71,7 @@ def test_official_takes_the_background_for_a_region():
         "extracted": 0.0,
         "visible": 1.0,
     }
-    assert numbers(official(), truth, found) == pytest.approx(expected)
+    assert numbers(Official(), truth, found) == pytest.approx(expected)
 
 
 def test_official_gives_a_region_without_cluster_precision_1_and_recall_0():
@@ -78,7 +79,7 @@ def test_official_gives_a_region_without_cluster_precision_1_and_recall_0():
     # 0, with P 1/2 and R 1; the others have P 1, R 0.
     truth = [[[0, 0, 1, 1], [0, 0, 2, 2]]]
     found = np.zeros((1, 2, 4), int)
-    result = numbers(official(), truth, found)
+    result = numbers(Official(), truth, found)
     assert result["precision"] == pytest.approx((1 / 2 + 1 + 1) / 3)
     assert result["recall"] == pytest.approx(1 / 3)
 
@@ -91,14 +92,14 @@ def test_official_counts_labels_without_tracks_as_clusters():
     # 2/6, R 1, F 1/2).
     truth = [[[0, 0, 1, 1], [0, 0, 2, 2]]]
     found = np.array([[[1, 0, 0, 0], [1, 0, 0, 0]]])
-    without = numbers(official(), truth, found)
+    without = numbers(Official(), truth, found)
     assert without["precision"] == pytest.approx((1 + 2 / 6 + 1) / 3)
     assert without["recall"] == pytest.approx((1 / 2 + 1) / 3)
-    empty = numbers(official(), truth, 2 * found)
+    empty = numbers(Official(), truth, 2 * found)
     assert empty["precision"] == pytest.approx((1 + 2 / 6 + 0) / 3)
     assert empty["recall"] == without["recall"]
     # With as many labels as regions and more, nothing changes any more.
-    assert numbers(official(), truth, 7 * found) == empty
+    assert numbers(Official(), truth, 7 * found) == empty
 
 
 def test_official_counts_objects_above_the_threshold_only():
@@ -106,12 +107,12 @@ def test_official_counts_objects_above_the_threshold_only():
     # background has 20 and its track two more: F 20/21.
     truth, found = np.zeros((2, 1, 5, 5), int)
     truth[0, 0], found[0, 0, :3] = 1, 1
-    assert numbers(official(0.75), truth, found)["extracted"] == 0
-    assert numbers(official(0.7499), truth, found)["extracted"] == 1
+    assert numbers(Official(0.75), truth, found)["extracted"] == 0
+    assert numbers(Official(0.7499), truth, found)["extracted"] == 1
     # With the background's F below, the object that is found is taken off.
-    assert numbers(official(0.97), truth, truth)["extracted"] == 1
+    assert numbers(Official(0.97), truth, truth)["extracted"] == 1
     halved = np.where(truth == 1, 1, np.arange(25).reshape(5, 5) % 2 * 2)
-    assert numbers(official(0.75), truth, halved)["extracted"] == 0
+    assert numbers(Official(0.75), truth, halved)["extracted"] == 0
 
 
 def test_official_weighs_pixels_and_leaves_out_regions_without_weight():
@@ -120,11 +121,11 @@ def test_official_weighs_pixels_and_leaves_out_regions_without_weight():
     weights = np.float32([[[255, 255], [255, 128], [0, 0]]]) / np.float32(255)
     # Cluster 1 has the half sure pixel only: P 1, R 128/383. Cluster 0: P 510/765, R 1.
     found = [[[0, 0], [0, 1], [1, 1]]]
-    result = numbers(official(), truth, found, weights)
+    result = numbers(Official(), truth, found, weights)
     assert result["precision"] == pytest.approx((510 / 765 + 1) / 2)
     assert result["recall"] == pytest.approx((1 + 128 / 383) / 2)
     assert result["visible"] == 1
-    nothing = numbers(official(), truth, found, 0 * weights)
+    nothing = numbers(Official(), truth, found, 0 * weights)
     names = ("precision", "recall", "f_measure", "density")
     assert all(math.isnan(nothing[name]) for name in names)
     assert nothing["visible"] == nothing["extracted"] == 0
@@ -135,8 +136,8 @@ def test_weights_of_8_bits_add_up_exactly():
     # floating point numbers next to 1/255, 8/255 and 6/255 it would be.
     truth, found = np.array([[[1, 1, 1, 0]]]), np.array([[[1, 1, 0, 0]]])
     weights = np.float32([[[1, 8, 6, 255]]]) / np.float32(255)
-    assert numbers(official(), truth, found, weights)["extracted"] == 0
-    assert numbers(official(0.7499), truth, found, weights)["extracted"] == 1
+    assert numbers(Official(), truth, found, weights)["extracted"] == 0
+    assert numbers(Official(0.7499), truth, found, weights)["extracted"] == 1
 
 
 def test_official_matches_what_barely_overlaps():
@@ -146,7 +147,7 @@ def test_official_matches_what_barely_overlaps():
     found[0, :90] = 1
     truth[0, 5, 5] = 1
     for ids in ([0, 1], [1, 0]):
-        result = numbers(official(), truth, np.array(ids)[found])
+        result = numbers(Official(), truth, np.array(ids)[found])
         assert result["recall"] == pytest.approx((110 * 240 / 47999 + 1) / 2)
         assert result["precision"] == pytest.approx((1 + 1 / 21600) / 2)
 
@@ -165,12 +166,12 @@ def test_figure_4_of_the_paper():
     found[0, 2:7, 3:8] = 1
     more[0, 2:7, 3:8] = 1
     more[0, 12:18, 12:18] = 2  # The dashed circle, on background that nobody labelled.
-    one, two = (numbers(official(), truth, f) for f in (found, more))
+    one, two = (numbers(Official(), truth, f) for f in (found, more))
     assert two["extracted"] == one["extracted"] == 1
     # The object's pair is the same; the background loses the 36 pixels, in recall only.
     assert two["recall"] == pytest.approx(one["recall"] - 36 / 375 / 2)
     assert two["precision"] == pytest.approx(one["precision"], abs=1e-3)
-    one, two = (numbers(proposed(), truth, f) for f in (found, more))
+    one, two = (numbers(Proposed(), truth, f) for f in (found, more))
     assert one == pytest.approx(
         {"precision": 20 / 25, "recall": 20 / 25, "f_measure": 4 / 5}
     )
@@ -183,20 +184,20 @@ def test_f_is_of_the_means_officially_and_the_mean_of_f_as_proposed():
     # Of one sequence half of the object is found, of the other the object and as much
     # again: P 1, R 1/2 and P 1/2, R 1. Both have F 2/3, and F of the means is 3/4.
     truth = [[[0, 0, 0, 0, 1, 1]]]
-    measure = proposed()
+    measure = Proposed()
     scores = [
-        measure.sequence(compared(truth, found))
+        measure.add(compared(truth, found))
         for found in ([[[0, 0, 0, 0, 0, 1]]], [[[0, 0, 1, 1, 1, 1]]])
     ]
-    assert measure.dataset(scores) == pytest.approx(
+    assert measure.compute(measure.merge(scores)) == pytest.approx(
         {"precision": 3 / 4, "recall": 3 / 4, "f_measure": 2 / 3}
     )
-    measure = official()
+    measure = Official()
     scores = [
-        measure.sequence(compared(truth, found))
+        measure.add(compared(truth, found))
         for found in ([[[0, 0, 0, 0, 0, 1]]], [[[0, 0, 1, 1, 1, 1]]])
     ]
-    result = measure.dataset(scores)
+    result = measure.compute(measure.merge(scores))
     precision, recall = result["precision"], result["recall"]
     harmonic = 2 * precision * recall / (precision + recall)
     assert result["f_measure"] == pytest.approx(harmonic)
@@ -206,26 +207,26 @@ def test_proposed_works_without_background():
     everywhere, nowhere = np.ones((2, 2, 3), int), np.zeros((2, 2, 3), int)
     perfect = {"precision": 1.0, "recall": 1.0, "f_measure": 1.0}
     none = dict.fromkeys(perfect, 0.0)
-    assert numbers(proposed(), everywhere, 4 * everywhere) == perfect
-    assert numbers(proposed(), everywhere, nowhere) == none
-    assert numbers(proposed(), nowhere, everywhere) == none
-    assert numbers(proposed(), nowhere, nowhere) == none
+    assert numbers(Proposed(), everywhere, 4 * everywhere) == perfect
+    assert numbers(Proposed(), everywhere, nowhere) == none
+    assert numbers(Proposed(), nowhere, everywhere) == none
+    assert numbers(Proposed(), nowhere, nowhere) == none
     # All that is found is one track: that is the largest.
-    assert numbers(proposed("infer"), everywhere, everywhere) == none
+    assert numbers(Proposed("infer"), everywhere, everywhere) == none
 
 
 def test_proposed_takes_the_background_that_it_is_told_or_the_largest():
     truth = np.array([[[0, 0, 0, 1, 2]]])
     found = np.array([[[9, 9, 9, 0, 5]]])
     perfect = {"precision": 1.0, "recall": 1.0, "f_measure": 1.0}
-    assert numbers(proposed(9), truth, found) == perfect
-    assert numbers(proposed("infer"), truth, found) == perfect
+    assert numbers(Proposed(9), truth, found) == perfect
+    assert numbers(Proposed("infer"), truth, found) == perfect
     # Of two equally large ones the pixels without a track, or what is seen first.
-    assert numbers(proposed("infer"), truth[..., 2:4], [[[7, 0]]])["recall"] == 0
-    assert numbers(proposed("infer"), truth[..., 2:4], [[[7, 3]]])["recall"] == 1
-    assert numbers(proposed("infer"), truth[..., 2:4], [[[3, 7]]])["recall"] == 1
+    assert numbers(Proposed("infer"), truth[..., 2:4], [[[7, 0]]])["recall"] == 0
+    assert numbers(Proposed("infer"), truth[..., 2:4], [[[7, 3]]])["recall"] == 1
+    assert numbers(Proposed("infer"), truth[..., 2:4], [[[3, 7]]])["recall"] == 1
     with pytest.raises(InputError, match='expected "infer" or a track\'s id'):
-        proposed(-1)
+        Proposed(-1)
 
 
 def test_three_d_counts_the_background_and_divides_by_the_regions_of_the_truth():
@@ -243,18 +244,18 @@ def test_three_d_counts_the_background_and_divides_by_the_regions_of_the_truth()
         "extracted": 1.0,
         "regions": 3.0,
     }
-    assert numbers(three_d(), truth, found) == pytest.approx(expected)
+    assert numbers(ThreeD(), truth, found) == pytest.approx(expected)
 
 
 def test_three_d_takes_an_f_of_exactly_three_quarters_for_found():
     truth, found = np.zeros((2, 1, 5, 5), int)
     truth[0, 0], found[0, 0, :3] = 1, 1  # F 6/8 and 40/42.
-    assert numbers(three_d(), truth, found)["extracted"] == 2
+    assert numbers(ThreeD(), truth, found)["extracted"] == 2
 
 
 def test_a_sequence_without_frames_has_no_numbers():
-    assert math.isnan(numbers(official(), [], [])["precision"])
-    assert math.isnan(numbers(three_d(), [], [])["f_measure"])
+    assert math.isnan(numbers(Official(), [], [])["precision"])
+    assert math.isnan(numbers(ThreeD(), [], [])["f_measure"])
 
 
 # Points ----------------------------------------------------------------------------
@@ -281,11 +282,11 @@ def test_points_count_where_they_are_and_pixels_once(tmp_path):
         (0, 0, [(-1.5, 0), (0, 0), (3, 0)]),  # Outside in both frames.
     ]
     path = write_points(tmp_path / "a.dat", 3, tracks)
-    measure = official_points(read_point_tracks(path), 3)
-    score = measure.sequence(compared(truth, truth, indices=[0, 2]))
+    measure = OfficialPoints(points=read_point_tracks(path), frame_count=3)
+    score = measure.add(compared(truth, truth, indices=[0, 2]))
     # Cluster 0: region 0 three times: P 1, R 3/4. Cluster 2: once in region 0, twice in
     # region 1: P 2/3, R 1. Cluster 1 is empty. Density: 4/8 and 2/4.
-    assert measure.dataset([score]) == pytest.approx(
+    assert measure.compute(score) == pytest.approx(
         {
             "precision": (1 + 2 / 3) / 2,
             "recall": (3 / 4 + 1) / 2,
@@ -302,29 +303,29 @@ def test_points_of_the_first_frames_are_measured_up_to_the_frame_behind(tmp_path
     path = write_points(tmp_path / "a.dat", 10, [(0, 0, [(0, 0)] * 30)])
     points = read_point_tracks(path)
     frames = compared(truth, truth, indices=[9, 10, 11])
-    score = official_points(points, 30).sequence(frames)
+    score = OfficialPoints(points=points, frame_count=30).add(frames)
     assert [*score.frames] == ["00000", "00001"]
     with pytest.raises(
         InputError, match="is of 11 frames, expected 10, 50, 200 or all 30"
     ):
-        official_points(points._replace(frame_count=11), 30)
-    assert official_points(points._replace(frame_count=30), 30)
+        OfficialPoints(points=points._replace(frame_count=11), frame_count=30)
+    assert OfficialPoints(points=points._replace(frame_count=30), frame_count=30)
 
 
 def test_no_tracks_have_precision_1_and_recall_0(tmp_path):
     points = read_point_tracks(write_points(tmp_path / "a.dat", 50, []))
-    measure = official_points(points, 80)
+    measure = OfficialPoints(points=points, frame_count=80)
     truth = [[[0, 1], [0, 1]]]
-    result = measure.dataset([measure.sequence(compared(truth, truth))])
+    result = measure.compute(measure.add(compared(truth, truth)))
     assert (result["precision"], result["recall"], result["f_measure"]) == (1, 0, 0)
     assert result["density"] == 0
 
 
 def test_tracks_off_the_labelled_frames_have_no_f(tmp_path):
     path = write_points(tmp_path / "a.dat", 50, [(3, 7, [(0, 0)])])
-    measure = official_points(read_point_tracks(path), 50)
+    measure = OfficialPoints(points=read_point_tracks(path), frame_count=50)
     truth = [[[0, 1], [0, 1]]]
-    result = measure.dataset([measure.sequence(compared(truth, truth))])
+    result = measure.compute(measure.add(compared(truth, truth)))
     assert (result["precision"], result["recall"]) == (0, 0)
     assert math.isnan(result["f_measure"])
 
@@ -340,13 +341,15 @@ def test_official_says_what_the_official_program_says(case, tmp_path):
         tracks = [
             (ids[i, y, x], frames[i], [(x, y)]) for i, y, x in np.ndindex(*ids.shape)
         ]
-        measures.append((official(), ids))
+        measures.append((Official(), ids))
     path = write_points(tmp_path / "a.dat", case["evaluated"], tracks)
     points = read_point_tracks(path)
-    measures.append((official_points(points, case["frame_count"]), 0 * truth))
+    measures.append(
+        (OfficialPoints(points=points, frame_count=case["frame_count"]), 0 * truth)
+    )
     for measure, found in measures:
-        score = measure.sequence(compared(truth, found, weights, frames))
-        result, expected = measure.dataset([score]), case["expected"]
+        score = measure.add(compared(truth, found, weights, frames))
+        result, expected = measure.compute(score), case["expected"]
         values = [
             100 * result["density"],
             *(result[name] for name in ("precision", "recall", "f_measure")),
@@ -487,7 +490,7 @@ def is_among(result, outcomes):
 def test_official_is_what_loops_say(case):
     truth, found, levels = case
     weights = np.float32(levels) / np.float32(255)
-    result = numbers(official(), truth, found, weights)
+    result = numbers(Official(), truth, found, weights)
     expected = official_by_loops(truth, found, levels)
     names = ("precision", "recall", "extracted", "visible")
     if expected:
@@ -501,10 +504,10 @@ def test_official_is_what_loops_say(case):
 def test_proposed_is_what_loops_say(case):
     truth, found, _ = case
     expected = proposed_by_loops(truth, found, 0)
-    assert is_among([*numbers(proposed(), truth, found).values()], expected)
+    assert is_among([*numbers(Proposed(), truth, found).values()], expected)
     sizes = {i: len(pixels) for i, pixels in sets(found).items()}
     largest = [i for i in sizes if sizes[i] == max(sizes.values())]
-    result = [*numbers(proposed("infer"), truth, found).values()]
+    result = [*numbers(Proposed("infer"), truth, found).values()]
     assert any(is_among(result, proposed_by_loops(truth, found, i)) for i in largest)
 
 
@@ -512,7 +515,7 @@ def test_proposed_is_what_loops_say(case):
 @given(sequences())
 def test_three_d_is_what_loops_say(case):
     truth, found, _ = case
-    result = numbers(three_d(), truth, found)
+    result = numbers(ThreeD(), truth, found)
     names = ("precision", "recall", "f_measure", "delta_objects", "extracted")
     assert is_among([result[name] for name in names], three_d_by_loops(truth, found))
 
@@ -531,8 +534,8 @@ def test_ids_make_no_difference(case, name, order):
         top = int(found.max())
         tracks = np.array([0, *[n for n in reversed(order) if n <= top]])
     measure = MEASURES[name]
-    one = measure.sequence(compared(truth, found, weights))
-    other = measure.sequence(compared(objects[truth], tracks[found], weights))
+    one = measure.add(compared(truth, found, weights))
+    other = measure.add(compared(objects[truth], tracks[found], weights))
     assert repr(one) == repr(other)
 
 
@@ -542,7 +545,7 @@ def test_the_truth_itself_is_perfect(case, name):
     truth, _, levels = case
     weights = np.float32(levels) / np.float32(255)
     result = numbers(MEASURES[name], truth, truth, weights)
-    score = MEASURES[name].sequence(compared(truth, truth, weights))
+    score = MEASURES[name].add(compared(truth, truth, weights))
     if name == "inferred" or not (truth.any() and levels.any()):
         return
     for key in ("precision", "recall", "f_measure"):
@@ -559,10 +562,10 @@ def test_the_truth_itself_is_perfect(case, name):
 @given(st.lists(sequences(), min_size=1, max_size=6), st.randoms(), st.data())
 def test_the_order_of_sequences_makes_no_difference(cases, random, data):
     measure = MEASURES[data.draw(st.sampled_from([*MEASURES]))]
-    scores = [measure.sequence(compared(truth, found)) for truth, found, _ in cases]
-    expected = repr(measure.dataset(scores))
+    scores = [measure.add(compared(truth, found)) for truth, found, _ in cases]
+    expected = repr(measure.compute(measure.merge(scores)))
     random.shuffle(scores)
-    assert repr(measure.dataset(scores)) == expected
+    assert repr(measure.compute(measure.merge(scores))) == expected
 
 
 @settings(max_examples=50)
@@ -579,7 +582,7 @@ def test_the_worst_frame_has_the_lowest_score(name):
     truth[:, 2:6, 2:6] = 1
     found = 3 * truth
     found[2] = np.roll(found[2], 3, axis=1)
-    scores = MEASURES[name].sequence(compared(truth, found)).frames
+    scores = MEASURES[name].add(compared(truth, found)).frames
     assert min(scores, key=scores.get) == "00002"
     assert all(0 <= score <= 1 for score in scores.values())
     assert scores["00001"] == 1
@@ -590,11 +593,11 @@ def test_a_false_positive_makes_a_frame_worse_only_where_it_counts():
     truth[:, 2:6, 2:6] = 1
     found = truth.copy()
     found[1, 8, 8] = 2
-    assert proposed().sequence(compared(truth, found)).frames["00001"] == 1 / 2
-    assert three_d().sequence(compared(truth, found)).frames["00001"] > 0.99
+    assert Proposed().add(compared(truth, found)).frames["00001"] == 1 / 2
+    assert ThreeD().add(compared(truth, found)).frames["00001"] > 0.99
     # Nor does a frame with nothing to find and nothing found count as bad.
     nothing = np.zeros((1, 2, 2), int)
-    assert proposed().sequence(compared(nothing, nothing)).frames == {"00000": 1.0}
+    assert Proposed().add(compared(nothing, nothing)).frames == {"00000": 1.0}
 
 
 @pytest.mark.parametrize("name", MEASURES)
@@ -607,29 +610,29 @@ def test_measures_hold_one_frame_at_a_time(name):
             alive.append(weakref.ref(frame))
             yield frame
 
-    MEASURES[name].sequence(frames())
+    MEASURES[name].add(frames())
     assert len(alive) == 6
 
 
 def test_ids_may_be_large():
     truth = np.array([[[0, 0, 1, 70000]]])
     found = np.array([[[0, 0, 2**31 - 1, 5]]])
-    assert numbers(proposed(), truth, found)["f_measure"] == 1
-    assert numbers(three_d(), truth, found)["f_measure"] == 1
-    assert numbers(official(), truth, found)["f_measure"] == 1
+    assert numbers(Proposed(), truth, found)["f_measure"] == 1
+    assert numbers(ThreeD(), truth, found)["f_measure"] == 1
+    assert numbers(Official(), truth, found)["f_measure"] == 1
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, math.nan])
 def test_a_threshold_out_of_range_is_refused(threshold):
     with pytest.raises(InputError, match=r"threshold is .*, expected an F of 0 to 1"):
-        official(threshold)
+        Official(threshold)
 
 
-@pytest.mark.skipif(not BEAR.exists(), reason="needs ../shared")
+@needs(BEAR)
 @pytest.mark.parametrize("name", MEASURES)
 def test_the_truth_of_bear01_is_perfect_and_its_shift_is_not(name):
     truths = []
-    for file in sorted(BEAR.glob("*_gt.ppm"))[:3]:
+    for file in sorted(outside(BEAR).glob("*_gt.ppm"))[:3]:
         colours = read_rgb(file).astype(np.int64) @ [65536, 256, 1]
         values, regions = np.unique(colours, return_inverse=True)
         assert len(values) == 2
@@ -647,5 +650,5 @@ def test_points_of_every_pixel_are_tracks_of_every_pixel(tmp_path):
     path = write_points(tmp_path / "a.dat", 2, tracks)
     points = read_point_tracks(path)
     assert isinstance(points, PointTracks)
-    sparse = official_points(points, 2).sequence(compared(truth, truth))
-    assert repr(sparse) == repr(official().sequence(compared(truth, found)))
+    sparse = OfficialPoints(points=points, frame_count=2).add(compared(truth, truth))
+    assert repr(sparse) == repr(Official().add(compared(truth, found)))

@@ -1,14 +1,11 @@
 """The camera's motion, against scenes whose motion is known."""
 
-import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.flow.encoding import flip_flow
-from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.flow.global_motion import camera_motion, homography_flow, residual_flow
-from tests.timing import processor_seconds
 
 SIZE = (240, 427)
 
@@ -142,16 +139,3 @@ def test_flow_without_any_order_still_gives_a_finite_camera(size):
 def test_without_a_known_pixel_the_camera_rests():
     flow = np.full((40, 60, 2), np.nan, np.float32)
     assert_array_equal(camera_motion(flow, np.zeros((40, 60), bool)), np.eye(3))
-
-
-def test_a_camera_is_found_in_a_fraction_of_the_time_that_flow_takes():
-    noise = np.random.default_rng(0).integers(0, 256, (480, 854, 3), np.uint8)
-    image = cv2.GaussianBlur(noise, (0, 0), 2)
-    estimator = get_estimator("dis")
-    flow = homography_flow(random_homography(0), (480, 854))
-
-    def dis():
-        estimator(image, np.roll(image, (1, 3), (0, 1)))
-
-    camera = processor_seconds(lambda: camera_motion(flow), 3)
-    assert camera < 0.25 * processor_seconds(dis, 3)

@@ -18,9 +18,10 @@ from movseg_jax.flow.estimators import estimate_flows, get_estimator
 from movseg_jax.flow.files import read_flow, write_flow
 from movseg_jax.flow.folder import FlowFolder
 from movseg_jax.images import read_rgb
+from tests.outside import needs, outside
 
 ROOT = Path(__file__).parents[1]
-PAIRS = ROOT.parent / "shared" / "data" / "flow_pairs"
+PAIRS = "data/flow_pairs"
 NAMES = ["dis", "dis_fast", "farneback"]
 
 
@@ -112,14 +113,13 @@ def test_frames_that_do_not_go_together_are_refused(frame, next_frame, message):
         get_estimator()(*frames)
 
 
+@needs(PAIRS)
 @pytest.mark.parametrize(
     "i, still, dis", [(1, 4.31, 2.70), (2, 2.11, 0.64), (3, 4.77, 3.02)]
 )
 def test_dis_errs_as_published_on_flying_chairs(i, still, dis):
-    if not PAIRS.exists():
-        pytest.skip("needs ../shared")
-    truth = read_flow(PAIRS / f"0000{i}_flow.flo")
-    pair = [read_rgb(PAIRS / f"0000{i}_img{k}.png") for k in (1, 2)]
+    truth = read_flow(outside(PAIRS) / f"0000{i}_flow.flo")
+    pair = [read_rgb(outside(PAIRS) / f"0000{i}_img{k}.png") for k in (1, 2)]
     error = np.linalg.norm(get_estimator()(*pair) - truth, axis=-1).mean()
     assert round(float(error), 2) == dis
     assert round(float(np.linalg.norm(truth, axis=-1).mean()), 2) == still

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax.cli.video import Flow
+from movseg_jax.cli.flow import Flow
 from movseg_jax.errors import InputError
 from movseg_jax.flow import export
 from movseg_jax.flow.colour_wheel import flow_picture
@@ -192,7 +192,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "flow.json").write_text("[" * 10_000)
     with pytest.raises(InputError, match=r"flow\.json: is damaged"):
         write(video(), tmp_path)
-    with pytest.raises(InputError, match="cannot be used as a folder"):
+    with pytest.raises(InputError, match="cannot be made"):
         write(video(), tmp_path / "00000.flo")
 
 

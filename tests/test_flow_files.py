@@ -27,9 +27,10 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow import files
 from movseg_jax.flow.encoding import to_picture
 from movseg_jax.flow.files import read_flow, read_flow_valid, write_flow
+from tests.outside import needs, outside
 
 ROOT = Path(__file__).parents[1]
-PAIRS = ROOT.parent / "shared" / "data" / "flow_pairs"
+PAIRS = "data/flow_pairs"
 FORMATS = list(files.SUFFIX_OF)
 LOSSLESS = ["flo", "pfm", "npz"]
 
@@ -81,11 +82,10 @@ def test_what_is_read_may_be_changed(tmp_path, to):
     assert flow.flags.c_contiguous and not flow.any() and read_flow(path).any()
 
 
+@needs(PAIRS)
 @pytest.mark.parametrize("i", [1, 2, 3])
 def test_published_flo_files_are_read_as_opencv_reads_them_and_written_alike(i):
-    path = PAIRS / f"0000{i}_flow.flo"
-    if not path.exists():
-        pytest.skip("needs ../shared")
+    path = outside(PAIRS) / f"0000{i}_flow.flo"
     flow = read_flow(path, frame_size=(384, 512))
     assert_array_equal(flow, cv2.readOpticalFlow(str(path)))
     assert files.encode_flo(flow) == path.read_bytes()

@@ -82,7 +82,7 @@ def open_video():
 def write(tracks, folder, to, **options):
     suffix = conversion.FORMATS[to].suffix
     out = folder / f"out{suffix}"
-    needs = {"frames": open_video} if conversion.FORMATS[to].of_video else {}
+    needs = {"frames": open_video} if conversion.FORMATS[to].needs_frames else {}
     write_tracks(tracks, out, to=to, **needs, **options)
     return out
 
@@ -319,7 +319,7 @@ def test_videos_without_objects_can_be_written(to, tmp_path):
     tracks = [frame._replace(sightings=()) for frame in make_tracks()]
     out = write(tracks, tmp_path, to)
     assert out.exists()
-    if conversion.FORMATS[to].readable and to != "mots":
+    if conversion.FORMATS[to].reader and to != "mots":
         found = read_tracks(out)
         assert len(found) == 6 and not any(frame.sightings for frame in found)
 

@@ -53,11 +53,13 @@ def check(path):
     """Reads it all: what comes out can be written, or it is an InputError."""
     try:
         found = read_tracks(path)
-        list(found)
+        frames = list(found)
     except InputError as error:
         assert str(path) in str(error)
         return
-    survey(found, Path("out"))
+    surveyed = survey(found, Path("out"))
+    assert surveyed.frame_count == len(frames)
+    assert set(surveyed.ids) == {s.id for frame in frames for s in frame.sightings}
 
 
 def check_bytes(to, data):
@@ -277,7 +279,7 @@ def test_what_is_no_file_of_tracks_is_refused(tmp_path):
         with pytest.raises(InputError, match=name):
             read_tracks(tmp_path / name)
     (tmp_path / "a.mp4").write_bytes(b"")
-    with pytest.raises(InputError, match="in no format that is read"):
+    with pytest.raises(InputError, match="has no format that is read"):
         read_tracks(tmp_path / "a.mp4")
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="has no images"):

@@ -1,5 +1,6 @@
 """Control-C, the process's streams and its devices, as commands meet them."""
 
+import json
 import os
 import random
 import signal
@@ -8,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from movseg_jax.system import process, signals
 from movseg_jax.system.progress import progress_bar
 from movseg_jax.system.signals import STOPPED, Interrupts
+from tests import layouts
+from tests.oracles import hashed_weights, unpack_shapes
 from tests.squares import scene, write_images
 
 ROOT = Path(__file__).parents[1]
@@ -131,19 +135,53 @@ COMMANDS = {
     "data list": (130, ["data", "list"]),
     "convert-tracks": (130, ["convert-tracks", "MASKS", "--to", "npz"]),
     "eval": (130, ["eval", "masks", "--pred", "FRAMES", "--gt", "FRAMES"]),
+    "demo": (STOPPED, ["demo", "--quiet"]),
+    "train": (STOPPED, ["train", "configs/tiny.py", "--data-dir", "DATA"]),
+    "plot": (130, ["plot", "RUN"]),
+    "convert": (130, ["convert", "WEIGHTS", "--overwrite"]),
+    "data prepare": (130, ["data", "prepare", "davis2016", "--manual-dir", "DAVIS"]),
 }
+MOMENTS = 10  # Of each command.
+
+
+@pytest.fixture(scope="module")
+def inputs(frames, tmp_path_factory):
+    """What the words in capitals stand for."""
+    root = tmp_path_factory.mktemp("inputs")
+    run(
+        "synth", "--out", root / "data" / "rendered", "--clips", "2", "--quiet",
+        "--scene.frames", "3", "--scene.size", "128", "224", check=True,
+    )  # fmt: skip
+    (root / "run").mkdir()
+    rows = [{"step": step, "loss": 1 / step} for step in range(1, 200)]
+    lines = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (root / "run" / "log.jsonl").write_text(lines)
+    layouts.davis2016(root / "davis")
+    golden = np.load(ROOT / "tests" / "golden" / "resnet50.npz")
+    weights = hashed_weights(unpack_shapes(golden["weights"]))
+    np.savez(root / "resnet50.npz", **weights)
+    return {
+        "FRAMES": frames,
+        "MASKS": frames,
+        "DATA": root / "data",
+        "RUN": root / "run",
+        "WEIGHTS": root / "resnet50.npz",
+        "DAVIS": root / "davis",
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_control_c_at_any_moment_is_one_line(name, frames, tmp_path):
+def test_control_c_at_any_moment_is_one_line(name, inputs, tmp_path):
     expected, arguments = COMMANDS[name]
-    arguments = [frames if word in ("FRAMES", "MASKS") else word for word in arguments]
-    if name not in ("data list", "eval"):
-        arguments += ["--out", tmp_path / "out"]
+    arguments = [inputs.get(word, word) for word in arguments]
+    out = {"train": "--workdir", "data prepare": "--data-dir"}.get(name, "--out")
+    if name not in ("data list", "eval", "plot"):
+        suffix = ".safetensors" if name == "convert" else ""
+        arguments += [out, tmp_path / f"out{suffix}"]
     moments = random.Random(name)
     interrupted = 0
-    for _ in range(20):
+    for _ in range(MOMENTS):
         process = start(COMMAND, *arguments, JAX_PLATFORMS="cpu")
         status, out, errors = interrupt(process, moments.uniform(0, 3))
         if status in (0, 2):  # It had ended already, as it does.
@@ -219,8 +257,16 @@ def test_bars_show_nothing_before_there_is_progress(capsys):
 # Devices -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu", "nonsense"])
-@pytest.mark.parametrize("command", ["segment", "demo", "train"])
+FAST = [("segment", "cuda"), ("train", "nonsense")]
+SLOW = [
+    pytest.param(command, platform, marks=pytest.mark.slow)
+    for command in ("segment", "demo", "train")
+    for platform in ("cuda", "tpu", "nonsense")
+    if (command, platform) not in FAST
+]
+
+
+@pytest.mark.parametrize(("command", "platform"), [*FAST, *SLOW])
 def test_devices_that_are_not_there_are_said_in_a_line(
     frames, tmp_path, command, platform
 ):

@@ -19,7 +19,14 @@ from tests.oracles import hashed, random_params
 from tests.test_train_loop import make_config
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-every_convention = pytest.mark.parametrize("convention", CONVENTIONS)
+slow = pytest.mark.slow  # Each of these traces or compiles a model for ten seconds.
+every_convention = pytest.mark.parametrize(
+    "convention",
+    [
+        pytest.param(name, marks=() if name == "continuous" else slow)
+        for name in CONVENTIONS
+    ],
+)
 TRUNK = TrunkConfig(depth=14, width=8, norm="group")
 CONFIG = ModelConfig(
     appearance=TRUNK,
@@ -44,13 +51,15 @@ OTHERS = {
 
 
 @contextlib.contextmanager
-def setting(name, value):
-    before = getattr(jax.config, name)
-    jax.config.update(name, value)
+def settings(changes):
+    before = {name: getattr(jax.config, name) for name in changes}
+    for name, value in changes.items():
+        jax.config.update(name, value)
     try:
         yield
     finally:
-        jax.config.update(name, before)
+        for name, value in before.items():
+            jax.config.update(name, value)
 
 
 def make_inputs(batch=1):
@@ -114,15 +123,10 @@ def programs():
     )
 
 
-@pytest.fixture(scope="module")
-def usual_programs(quick_compilation):
-    return programs()
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_programs_do_not_depend_on_settings(usual_programs, name):
-    with setting(name, OTHERS[name]):
-        assert programs() == usual_programs
+def test_programs_do_not_depend_on_settings():
+    usual = programs()
+    with settings(OTHERS):
+        assert programs() == usual
 
 
 def equal(a, b):
@@ -133,6 +137,7 @@ def equal(a, b):
         np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
 
 
+@slow
 @pytest.mark.parametrize("convention", ["continuous", "detectron"])
 def test_detections_are_the_same_with_64_bits(convention):
     config = dataclasses.replace(SMALL, convention=convention)
@@ -157,6 +162,7 @@ def test_with_64_bits_nothing_is_computed_in_them(convention):
         assert "f64" not in line or re.search(passing, line), line
 
 
+@slow
 def test_fresh_parameters_are_the_same_with_64_bits():
     expected = fresh(SMALL, 3)
     with jax.enable_x64(True):
@@ -177,12 +183,13 @@ def train(config, steps=2):
     return jax.device_get((state, metrics))
 
 
+@slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_steps_are_the_same_with_64_bits(optimizer):
     config = make_config(ema_decay=0.5)
     chosen = dataclasses.replace(config.train.optimizer, name=optimizer)
-    settings = dataclasses.replace(config.train, optimizer=chosen)
-    config = dataclasses.replace(config, train=settings)
+    changed = dataclasses.replace(config.train, optimizer=chosen)
+    config = dataclasses.replace(config, train=changed)
     # Optax's own arithmetic promotes: `decay**count` of a float and an integer.
     with jax.numpy_dtype_promotion("standard"):
         expected = train(config)
@@ -190,6 +197,7 @@ def test_steps_are_the_same_with_64_bits(optimizer):
             equal(train(config), expected)
 
 
+@slow
 @pytest.mark.parametrize("how", ["pmap", "shard_map"])
 def test_a_step_moves_nothing_between_host_and_devices_by_itself(how):
     stage = make_stage(make_config(parallel=how))

@@ -150,7 +150,9 @@ def test_the_default_buckets_hold_every_frame_without_waste():
 def test_default_buckets_hold_any_frame(size):
     for model in (ModelConfig(), MODEL, ModelConfig(convention="detectron")):
         buckets = sampling.get_buckets(DataConfig(), model)
-        sampling.choose_buckets(MemorySource([size]), buckets, model)
+        (chosen,) = sampling.choose_buckets(MemorySource([size]), buckets, model)
+        resized, _ = resized_size(size, model)
+        assert np.all(np.array(resized) <= buckets[chosen])
 
 
 def test_a_frame_that_fits_into_no_bucket_is_refused_at_the_start():

@@ -5,12 +5,13 @@ import pickle
 from pathlib import Path
 
 import pytest
-from movseg_jax.cli.app import main
 
 import movseg_jax
-from movseg_jax.cli.data import Synth
+from movseg_jax.cli.app import main
+from movseg_jax.cli.flow import Flow
 from movseg_jax.cli.messages import in_options
-from movseg_jax.cli.video import Flow, Segment
+from movseg_jax.cli.segment import Segment
+from movseg_jax.cli.synth import Synth
 from movseg_jax.errors import InputError
 from movseg_jax.system import process
 from tests import squares
@@ -105,5 +106,5 @@ def test_the_library_names_no_option_that_replaces_files():
     for path in sorted(root.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "InputError":
-                below = path.is_relative_to(root / "commands")
+                below = path.is_relative_to(root / "cli")
                 assert below or "--overwrite" not in ast.unparse(node), path

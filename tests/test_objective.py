@@ -130,7 +130,15 @@ def batch_of_objects():
     )
 
 
-@every_convention
+@pytest.mark.parametrize(
+    "convention",
+    [
+        "continuous",
+        "torchvision",  # Its anchors depend on the size of the input.
+        pytest.param("detectron", marks=pytest.mark.slow),
+        pytest.param("detectron2", marks=pytest.mark.slow),
+    ],
+)
 def test_the_rpn_is_trained_for_the_anchors_that_it_is_decoded_by(convention):
     detector, batch = taught(convention), batch_of_objects()
     key = jax.random.key(0)

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.formats.fbms import write_fbms
+from movseg_jax.formats.conversion import write_tracks
 from movseg_jax.metrics import point_tracks
 from movseg_jax.metrics.point_tracks import read_point_tracks
 from movseg_jax.results import Sighting, TrackedFrame
@@ -87,7 +87,7 @@ def test_what_is_written_is_read(path):
         Sighting(i, masks.encode(ids == i), 1.0, True, 0.0) for i in (2, 7)
     )
     frames = [TrackedFrame(str(i), (2, 3), None, sightings) for i in range(3)]
-    write_fbms(frames, path, labelled=[2])
+    write_tracks(frames, path, to="fbms", labelled=[2])
     tracks = read_point_tracks(path)
     pixels, labels = tracks.at(2, (2, 3))
     assert_array_equal(pixels, np.arange(6))

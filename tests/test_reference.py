@@ -2,14 +2,14 @@
 
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 
 from movseg_jax.data.sources import LAYOUTS
 from movseg_jax.metrics.reference import COUNTS, reference_results
+from tests.outside import needs, outside
 
-PAPER = Path(__file__).parents[2] / "shared" / "paper.txt"
+PAPER = "paper.txt"
 PUBLISHED = (
     *("detection", "davis16", "davis17-moving"),
     *("fbms-3d", "fbms-official", "fbms-proposed"),
@@ -102,11 +102,11 @@ def test_tables_three_and_four_share_a_row_and_text_has_the_gains_of_the_tables(
     )
 
 
-@pytest.mark.skipif(not PAPER.exists(), reason="the paper's text is not here")
+@needs(PAPER)
 def test_numbers_are_those_of_the_paper_s_text():
     # Where the PDF's columns come apart, a number keeps a neighbour of its row or of
     # its column next to it.
-    text = PAPER.read_text(encoding="utf-8")
+    text = outside(PAPER).read_text(encoding="utf-8")
     for (source, _), rows in itertools.groupby(ALL, lambda r: (r.source, r.split)):
         table = re.search(r"Table \d", source)
         caption = text.index(f"{table[0]}: " if table else "7.2. DAVIS")

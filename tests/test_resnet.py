@@ -19,9 +19,11 @@ from tests.oracles import (
     random_params,
     unpack_shapes,
 )
+from tests.outside import needs, outside
 
 GOLDEN = Path(__file__).parent / "golden"
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+BACKGROUNDS = "data/backgrounds"
+IMAGENET = "data/weights/resnet50v2_imagenet_through_stage3.npz"
 SMALL = {
     "v1, stride in the 3x3": TrunkConfig(depth=14, width=8),
     "v1, stride in the 1x1": TrunkConfig(depth=26, width=8, stride_in="1x1"),
@@ -32,6 +34,17 @@ SMALL = {
 KEY = jax.random.key(0)
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 small = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
+some_fast = pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(
+            config,
+            id=name,
+            marks=() if name in ("v1, group norm", "v2") else pytest.mark.slow,
+        )
+        for name, config in SMALL.items()
+    ],
+)
 
 
 def test_resnet50_equals_torchvisions(tmp_path):
@@ -49,7 +62,7 @@ def test_resnet50_equals_torchvisions(tmp_path):
 
 
 def photographs(n=6):
-    paths = sorted((SHARED / "backgrounds").glob("*.jpg"))[:: 500 // n]
+    paths = sorted(outside(BACKGROUNDS).glob("*.jpg"))[:: 500 // n]
     images = [cv2.imread(str(path))[:320, :320, ::-1] for path in paths]
     images = [image for image in images if image.shape == (320, 320, 3)]
     continuous = CONVENTIONS["continuous"]
@@ -57,10 +70,10 @@ def photographs(n=6):
     return jnp.asarray(images / np.float32(continuous.std))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the ImageNet weights")
+@needs(IMAGENET, BACKGROUNDS)
 def test_imagenet_v2_activations_have_the_statistics_of_its_batch_norms():
     """A norm's output, less its offset and over its scale, is of mean 0, variance 1."""
-    path = SHARED / "weights" / "resnet50v2_imagenet_through_stage3.npz"
+    path = outside(IMAGENET)
     converted = convert_weights(path)
     params = converted.params["appearance"]["resnet"]
     trunk = ResNet(TrunkConfig("v2", last_level=4))
@@ -107,7 +120,7 @@ def test_levels_halve_the_resolution_and_double_the_channels(config):
     }
 
 
-@small
+@some_fast
 def test_padding_an_image_does_not_change_its_pyramid(config):
     trunk = Trunk(config, channels=16)
     image = jax.random.normal(jax.random.key(0), (1, 50, 70, 3))
@@ -126,7 +139,7 @@ def test_padding_an_image_does_not_change_its_pyramid(config):
         assert not actual[level][:, :, columns:].any()
 
 
-@small
+@some_fast
 def test_bfloat16_is_close_to_float32_and_keeps_float32_parameters(config):
     image = jax.random.normal(jax.random.key(0), (1, 64, 64, 3))
     params = random_params(jax.eval_shape(Trunk(config, 16).init, KEY, image))

@@ -340,7 +340,8 @@ def batched_gradient(pyramid):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_batched_gradient_lowers_for(batched_gradient, platform):
-    batched_gradient.lower(lowering_platforms=(platform,))
+    lowered = batched_gradient.lower(lowering_platforms=(platform,))
+    assert "while" in lowered.as_text()
 
 
 def test_compiled_gradient_has_neither_branches_nor_the_part_by_boxes(batched_gradient):

@@ -1,10 +1,15 @@
 """A video segmented: right, in memory or not, stopped or not; bad input refused."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
+import sqlite3
+import tempfile
+from pathlib import Path
 
 import av
 import cv2
@@ -21,8 +26,9 @@ from movseg_jax.images import encode_png, read_ids
 from movseg_jax.segment import run
 from movseg_jax.segment.api import segment_video
 from movseg_jax.segment.detecting import detect_frames
-from movseg_jax.segment.run import Settings, segment_to_folder
+from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.run_folder import WORK
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import locked
 from movseg_jax.track.linking import link
 from movseg_jax.track.links import TrackedFrames
@@ -63,7 +69,7 @@ def segment(source, out, detector=None, *, overwrite=False, allow=False, **setti
         str(source),
         out,
         detector or make_detector(),
-        Settings(**settings),
+        SegmentConfig(**settings),
         overwrite=overwrite,
         allow_truncated=allow,
     )
@@ -80,6 +86,20 @@ def results(folder):
 
 def about(folder):
     return json.loads((folder / "run.json").read_text())
+
+
+def recorded_frames(record):
+    """The number of frames in a record, also while another process writes to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in record.parent.glob(f"{record.name}*"):
+            shutil.copy(file, folder)
+        database = sqlite3.connect(Path(folder) / record.name)
+        with contextlib.closing(database):
+            try:
+                [count] = database.execute("SELECT count(*) FROM frames").fetchone()
+            except sqlite3.DatabaseError:  # Its tables are being made.
+                return 0
+            return count
 
 
 def frame_count(video):
@@ -496,11 +516,11 @@ def test_frames_of_another_size_end_the_video_wherever_it_was_stopped(
     out = tmp_path / "second"
     with pytest.raises(Died):
         segment(shots, out, make_detector(after(2, die)))
-    record = out / WORK / "detections.jsonl"
+    record = out / WORK / run.RECORD
     with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(run, "link_moving", lambda *_: die())
+        patch.setattr(run, "link_moving", lambda *_, **__: die())
         segment(shots, out)
-    assert len(record.read_bytes().splitlines()) == 4
+    assert recorded_frames(record) == 3
     second = segment(shots, out)
     assert second.frames == 3 and "64x40" in second.damage
     assert results(out) == results(tmp_path / "first")

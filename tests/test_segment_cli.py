@@ -21,16 +21,19 @@ from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import load_detector
+from movseg_jax.model.parameters import parameter_shapes
 from movseg_jax.model.weights import save_weights
 from movseg_jax.segment.api import segment_video
+from movseg_jax.segment.run import RECORD as RECORD_NAME
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.run_folder import WORK
 from movseg_jax.system.signals import STOPPED
+from tests.oracles import random_params
 from tests.squares import background, make_detector, scene, write_images, write_video
-from tests.test_segment import after, results
+from tests.test_segment import after, recorded_frames, results
 
 ROOT = Path(__file__).parents[1]
-RECORD = Path(WORK) / "detections.jsonl"
+RECORD = Path(WORK) / RECORD_NAME
 
 # The command with a detector of squares that takes its time.
 COMMAND = """
@@ -84,7 +87,7 @@ def wait_for(condition, process):
 
 def frames_done(out):
     record = out / RECORD
-    return len(record.read_bytes().splitlines()) - 1 if record.exists() else 0
+    return recorded_frames(record)
 
 
 @pytest.fixture
@@ -296,9 +299,10 @@ import resource, sys
 from pathlib import Path
 import jax
 jax.config.update("jax_platforms", "cpu")
-from movseg_jax.segment.run import Settings, segment_to_folder
+from movseg_jax.segment.run import segment_to_folder
+from movseg_jax.segment.settings import SegmentConfig
 from tests.squares import make_detector, scene, write_video
-settings = Settings(save=("coco", "mots", "cutouts", "foreground"))
+settings = SegmentConfig(save=("coco", "mots", "cutouts", "foreground"))
 source = segment_to_folder(sys.argv[1], Path(sys.argv[2]), make_detector(), settings)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
@@ -328,10 +332,8 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory, quick_compilation):
     """Random weights of a small joint model."""
-    from movseg_jax.model.parameters import fresh
-
     config = small_model()
-    params = fresh(config, 0)
+    params = jax.device_get(random_params(parameter_shapes(config)))
     # Random heads find nothing with a score of note; these find many.
     for heads in (params, params["static"]):
         heads["box_head"]["logits"]["bias"] = np.array([-3.0, 3.0], np.float32)

@@ -1,7 +1,13 @@
 """The parts of segmenting: reading ahead, detections recorded on disk."""
 
+import base64
+import contextlib
+import json
+import math
+import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +15,7 @@ import pytest
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.results import Detection, FrameDetections
+from movseg_jax.segment.old_record import import_old_record
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.system.prefetch import ahead
 from movseg_jax.video.reading import Frame
@@ -99,19 +106,31 @@ def test_what_is_recorded_is_read_again(tmp_path):
         assert repr(record[-1]) == repr(some_detections(3))
 
 
+def contents(path):
+    """All rows of the database."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return [*database.iterdump()]
+
+
 def test_a_record_cut_anywhere_goes_on_after_its_last_whole_frame(tmp_path):
+    """What a process that is killed leaves: a database and the log of its commits."""
     whole = tmp_path / "whole"
-    record_frames(whole, range(4))
-    data = whole.read_bytes()
-    ends = [i + 1 for i, byte in enumerate(data) if byte == ord("\n")]
-    for cut in range(0, len(data) + 1, 7):
-        part = tmp_path / "part"
-        part.write_bytes(data[:cut])
-        kept = max(0, sum(end <= cut for end in ends) - 1)
+    with Record(whole, ABOUT) as record:
+        for number in range(4):
+            record.append(frame(number), some_detections(number))
+        data, log = whole.read_bytes(), Path(f"{whole}-wal").read_bytes()
+    expected, counts = contents(whole), []
+    for cut in (*range(0, len(log), 509), len(log)):
+        part = tmp_path / f"part{cut}"
+        part.write_bytes(data)
+        Path(f"{part}-wal").write_bytes(log[:cut])
         with Record(part, ABOUT) as record:
+            kept = len(record)
             assert_recorded(record, kept)
         record_frames(part, range(kept, 4))
-        assert part.read_bytes() == data
+        assert contents(part) == expected
+        counts.append(kept)
+    assert counts == sorted(counts) and {*counts} == {0, 1, 2, 3, 4}
 
 
 def test_a_record_goes_on_with_a_whole_batch(tmp_path):
@@ -126,13 +145,70 @@ def test_a_record_of_something_else_is_refused(tmp_path):
         Record(tmp_path / "record", {"video": "another"})
 
 
-def test_a_damaged_line_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE detections SET mask = '' WHERE frame = 1",
+        "UPDATE detections SET mask = 'garbage' WHERE frame = 1",
+        "UPDATE detections SET score = 'x' WHERE frame = 1",
+        "UPDATE frames SET height = 7 WHERE number = 1",
+        "UPDATE frames SET name = 1 WHERE number = 1",
+    ],
+)
+def test_a_damaged_frame_is_named(tmp_path, damage):
     path = tmp_path / "record"
     record_frames(path, range(3))
-    lines = path.read_bytes().split(b"\n")
-    for damaged in (b"{}", b"[", b'{"name": 1}', lines[2].replace(b"moving", b"x")):
-        path.write_bytes(b"\n".join([*lines[:2], damaged, *lines[3:]]))
-        with Record(path, ABOUT) as record:
-            assert repr(record[0]) == repr(some_detections(0))
-            with pytest.raises(InputError, match="frame 1"):
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute(damage)
+    with Record(path, ABOUT) as record:
+        assert repr(record[0]) == repr(some_detections(0))
+        for _ in range(2):
+            with pytest.raises(InputError, match="frame 1 is damaged"):
                 record[1]
+
+
+def test_a_damaged_file_is_an_input_error(tmp_path):
+    path = tmp_path / "record"
+    path.write_bytes(b"no database" * 999)
+    with pytest.raises(InputError, match="is damaged"):
+        Record(path, ABOUT)
+    with pytest.raises(InputError, match="cannot be written"):
+        Record(tmp_path / "missing" / "record", ABOUT)
+
+
+def write_old(path, count):
+    """Detections as version 0.1.0 recorded them."""
+
+    def row(detection):
+        mask, score, motion, shift, colour = detection
+        numbers = [None if math.isnan(n) else n for n in (motion, *shift)]
+        text = base64.b64encode(colour).decode()
+        return [mask.counts.decode(), score, *numbers, text]
+
+    lines = [json.dumps(ABOUT, sort_keys=True)]
+    for number in range(count):
+        moving, static, cut = some_detections(number)
+        written = frame(number)
+        rows = {"moving": [*map(row, moving)], "static": [*map(row, static)]}
+        about = {"name": written.name, "time": written.time, "size": [6, 8]}
+        lines.append(json.dumps({**about, **rows, "cut": cut}))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_detections_of_version_0_1_0_are_taken_over(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    record_frames(new, [0])  # An import that was killed.
+    write_old(old, 3)
+    with old.open("a") as file:
+        file.write('{"name": "000')
+    import_old_record(old, new, ABOUT)
+    assert not old.exists()
+    with Record(new, ABOUT) as record:
+        assert_recorded(record, 3)
+    import_old_record(old, new, ABOUT)
+    write_old(old, 1)
+    with pytest.raises(InputError, match="another video"):
+        import_old_record(old, new, {"video": "another"})
+    old.write_text(old.read_text().replace("moving", "x"))
+    with pytest.raises(InputError, match="frame 0: is damaged"):
+        import_old_record(old, new, ABOUT)

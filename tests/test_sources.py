@@ -22,9 +22,11 @@ from movseg_jax.data.datasets.joins import join_objects
 from movseg_jax.data.sources import LAYOUTS, open_layout, open_source
 from movseg_jax.errors import InputError
 from tests import layouts
+from tests.outside import needs, outside
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-NEEDS_DATA = pytest.mark.skipif(not SHARED.exists(), reason="needs the shared data")
+DAVIS = "data/davis2016"
+COCO = "data/coco_subset"
+BEAR = "data/fbms_bear01"
 
 # Name, split, which layout to draw, options, numbers of frames of each sequence.
 CASES = {
@@ -823,9 +825,9 @@ def test_text_that_is_no_value_of_an_option_lists_the_values(name, key, text, ex
 # Real data ---------------------------------------------------------------------------
 
 
-@NEEDS_DATA
+@needs(DAVIS)
 def test_the_real_davis_2016_is_read():
-    root = SHARED / "davis2016"
+    root = outside(DAVIS)
     source = open_source("davis2016", "train", root, resolution="270p")
     assert len(source) == 2079 and len(source.sequences) == 30
     assert set(source.sizes) == {(270, 480)}
@@ -833,19 +835,19 @@ def test_the_real_davis_2016_is_read():
     assert example.masks.shape == (1, 270, 480) and 0 < example.masks.mean() < 0.5
 
 
-@NEEDS_DATA
+@needs(DAVIS, COCO)
 @pytest.mark.slow
 def test_the_checker_finds_nothing_wrong_in_real_data():
-    root = SHARED / "davis2016"
+    root = outside(DAVIS)
     options = {"resolution": "270p", "thorough": True}
     assert check("davis2016", "train", root, **options) == []
     for split in ("train", "one_person_only"):
-        assert check("coco", split, SHARED / "coco_subset", thorough=True) == []
+        assert check("coco", split, outside(COCO), thorough=True) == []
 
 
-@NEEDS_DATA
+@needs(COCO)
 def test_the_real_coco_is_read():
-    root = SHARED / "coco_subset"
+    root = outside(COCO)
     source = open_source("coco_classes", "train", root)
     assert len(source) == 519 and len(source.classes) == 80
     examples = [source[i] for i in range(0, 519, 20)]
@@ -857,7 +859,7 @@ def test_the_real_coco_is_read():
         assert_array_equal(persons[i].masks[0], ~persons[i].masks[1])
 
 
-@NEEDS_DATA
+@needs(BEAR)
 def test_real_labels_of_fbms_are_read(tmp_path):
     """With the Def.dat, which lacks there, and frames of nothing."""
     sequence = tmp_path / "TrainingSet" / "bear01"
@@ -878,7 +880,7 @@ def test_real_labels_of_fbms_are_read(tmp_path):
         name = f"bear01_{number:04d}"
         text += f"Frame number:\n{number - 1}\nFile name:\n{name}_gt.ppm\n"
         text += f"Input file name:\n{name}.ppm\n"
-        labels = SHARED / "fbms_bear01" / f"{name}_gt.ppm"
+        labels = outside(BEAR) / f"{name}_gt.ppm"
         layouts.write(sequence / "GroundTruth" / labels.name, labels.read_bytes())
     layouts.write(sequence / "GroundTruth" / "bear01Def.dat", text)
     source = open_source("fbms", "train", tmp_path)

@@ -119,7 +119,10 @@ def test_its_data_sets_exist_with_these_options(name):
     data = load(name).data
     for source in (*data.sources, data.validation):
         if source is not None:
-            open_layout(source.name, source.split, CONFIGS, **dict(source.options))
+            options = dict(source.options)
+            layout = open_layout(source.name, source.split, CONFIGS, **options)
+            assert layout.split == source.split
+            assert options.keys() <= vars(layout).keys()
 
 
 @every_stage

@@ -254,5 +254,8 @@ def test_missing_weights_are_changed(tmp_path, name):
 
 
 def test_motion_may_see_flow_encoded_otherwise_than_colours(begin):
-    """A trunk that saw colours has no encoding of flow to keep."""
-    begin(changed(MOTION, flow_encoding="residual"), motion="trunk")
+    """A backbone that saw colours has no encoding of flow to keep."""
+    found, unused = begin(changed(MOTION, flow_encoding="residual"), motion="trunk")
+    resnet = random(APPEARANCE, 9)["appearance"]["resnet"]
+    assert_found(found, flat(resnet, "motion/resnet"))
+    assert not unused

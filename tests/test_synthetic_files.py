@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,11 @@ from movseg_jax.scenes.library import Library, read_library
 from movseg_jax.scenes.render import render_frame
 from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.scenes.staging import make_scene
+from tests.outside import needs, outside
 
 CONFIG = SceneConfig(size=(48, 80), frames=3, movers=(1, 2), distractors=(0, 3))
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+BACKGROUNDS = "data/backgrounds"
+CUTOUTS = "data/coco_subset/annotations/instances_train.json"
 
 
 def contents(folder):
@@ -159,7 +160,7 @@ def test_folders_without_pictures_are_input_errors(tmp_path, annotated):
         read_library(tmp_path / "empty")
     with pytest.raises(InputError, match="cannot be read"):
         read_library(tmp_path / "missing")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="there is no such file"):
         read_library(None, tmp_path / "missing.json")
     (tmp_path / "train" / "a.jpg").write_bytes(b"no picture")
     library = read_library(tmp_path / "train", file)
@@ -230,12 +231,9 @@ def test_a_damaged_file_of_annotations_is_read_or_an_input_error(
         assert str(folder) in str(error)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs real photographs")
+@needs(BACKGROUNDS, CUTOUTS)
 def test_real_photographs_and_cutouts_give_clips():
-    library = read_library(
-        SHARED / "backgrounds",
-        SHARED / "coco_subset" / "annotations" / "instances_train.json",
-    )
+    library = read_library(outside(BACKGROUNDS), outside(CUTOUTS))
     assert isinstance(library, Library) and len(library.backgrounds) == 500
     config = SceneConfig(size=(96, 160), frames=2, photographs=1.0, cutouts=1.0)
     for index in range(3):

@@ -15,13 +15,12 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
-from movseg_jax.metrics.davis17 import davis17_unsupervised
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
 from movseg_jax.metrics.track_shapes import enclosed, measure_shapes, shape_numbers
 from movseg_jax.metrics.tracking import (
+    Tracking,
     TrueFrame,
     measure_tracks,
-    tracking,
-    tracking_numbers,
 )
 from movseg_jax.results import Sighting, TrackedFrame
 from tests.sequences import sequences
@@ -51,7 +50,11 @@ def compared_frames(truths, founds, voids=None):
 
 
 def score_of(*sequence, exclusive=False):
-    return tracking(exclusive=exclusive).sequence(compared_frames(*sequence))
+    return Tracking(exclusive=exclusive).add(compared_frames(*sequence))
+
+
+def numbers_of(states):
+    return Tracking().compute(Tracking().merge(states))
 
 
 # TrackEval -------------------------------------------------------------------------
@@ -72,13 +75,13 @@ def videos_of(golden):
 
 def test_identities_are_those_of_trackeval(golden):
     for video, expected in zip(videos_of(golden), golden["expected"], strict=True):
-        numbers = tracking_numbers([score_of(*video)])
+        numbers = numbers_of([score_of(*video)])
         found = [numbers[name] for name in golden["names"].tolist()]
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_identities_of_several_videos_are_combined_as_by_trackeval(golden):
-    numbers = tracking_numbers([score_of(*video) for video in videos_of(golden)])
+    numbers = numbers_of([score_of(*video) for video in videos_of(golden)])
     found = [numbers[name] for name in golden["names"].tolist()]
     np.testing.assert_allclose(found, golden["together"], rtol=0, atol=1e-9)
 
@@ -93,9 +96,7 @@ def test_numbers_of_objects_and_tracks_mean_nothing(sequence, seed):
     rng = np.random.default_rng(seed)
     names = [np.append(0, 1 + rng.permutation(12)).astype(np.int32) for _ in range(2)]
     other = names[0][truths], names[1][founds], voids
-    first, second = (
-        tracking_numbers([score_of(*video)]) for video in (sequence, other)
-    )
+    first, second = (numbers_of([score_of(*video)]) for video in (sequence, other))
     np.testing.assert_equal(first, second)  # To the last bit; NaN where NaN.
 
 
@@ -103,7 +104,7 @@ def test_numbers_of_objects_and_tracks_mean_nothing(sequence, seed):
 @given(sequence=sequences())
 def test_the_truth_as_tracks_is_perfect(sequence):
     truths, _, voids = sequence
-    numbers = tracking_numbers([score_of(truths, truths, voids)])
+    numbers = numbers_of([score_of(truths, truths, voids)])
     objects = np.unique(np.where(voids, 0, truths)[np.where(voids, 0, truths) > 0])
     for name in ("union_j", "union_f"):
         assert numbers[name] == 1
@@ -117,7 +118,7 @@ def test_the_truth_as_tracks_is_perfect(sequence):
 @given(sequence=sequences())
 def test_no_tracks_have_numbers(sequence):
     truths, founds, voids = sequence
-    numbers = tracking_numbers([score_of(truths, founds * 0, voids)])
+    numbers = numbers_of([score_of(truths, founds * 0, voids)])
     here = np.where(voids, 0, truths)
     if here.any():
         for name in (
@@ -145,7 +146,7 @@ def test_no_tracks_have_numbers(sequence):
 @given(sequence=sequences())
 def test_j_and_f_are_those_of_the_masks(sequence):
     truths, founds, voids = sequence
-    numbers = tracking_numbers([score_of(*sequence)])
+    numbers = numbers_of([score_of(*sequence)])
     truths, founds = (np.where(voids, 0, ids) for ids in (truths, founds))
     union = [
         [
@@ -174,9 +175,9 @@ def test_j_and_f_are_those_of_the_masks(sequence):
 @settings(max_examples=60)
 @given(sequence=sequences())
 def test_the_best_track_is_at_least_as_good_as_the_assigned_one(sequence):
-    measure = davis17_unsupervised()
-    assigned = measure.dataset([measure.sequence(compared_frames(*sequence))])
-    numbers = tracking_numbers([score_of(*sequence)])
+    measure = Davis17Unsupervised()
+    assigned = measure.compute(measure.add(compared_frames(*sequence)))
+    numbers = numbers_of([score_of(*sequence)])
     if not math.isnan(assigned["J-mean"]):
         assert numbers["best_j"] >= assigned["J-mean"] - 1e-12
 
@@ -185,7 +186,7 @@ def test_the_best_track_is_at_least_as_good_as_the_assigned_one(sequence):
 @given(sequence=sequences())
 def test_tracks_are_on_the_object_that_has_more_than_half_of_them(sequence):
     truths, founds, voids = sequence
-    numbers = tracking_numbers([score_of(*sequence)])
+    numbers = numbers_of([score_of(*sequence)])
     objects = [o for o in (2, 3, 7) if (truths == o)[~voids].any()]
     tracks = stray = on = 0
     for track in np.unique(founds[founds > 0]):
@@ -235,7 +236,7 @@ def test_frames_with_overlaps_are_told_by_whole_masks(name):
 def test_a_duplicate_that_is_hidden_is_a_track_of_its_object():
     truth = [TrueFrame(THING[None], np.array([3]))]
     score = measure_tracks(truth, [tracked({1: THING, 2: THING})])
-    numbers = tracking_numbers([score])
+    numbers = numbers_of([score])
     assert numbers["tracks_per_object"] == numbers["tracks_per_video"] == 2
     assert numbers["best_j"] == numbers["hota"] == pytest.approx(1)
 
@@ -245,7 +246,7 @@ def test_two_masks_of_one_track_in_a_frame_are_one():
     frame = TrackedFrame("0", SIZE, None, tuple(halves))
     truth = [TrueFrame(THING[None], np.array([3]))]
     twice, once = (
-        tracking_numbers([measure_tracks(truth, [each])])
+        numbers_of([measure_tracks(truth, [each])])
         for each in (frame, tracked({1: THING}))
     )
     assert twice == once
@@ -303,9 +304,9 @@ def test_overlaps_are_of_what_can_overlap_only():
     truth = TrueFrame(THING[None], np.array([1]))
     flat = score_of(frames, frames, exclusive=True)
     whole = measure_tracks([truth], [tracked({1: THING, 2: THING})])
-    assert "overlapping" not in tracking_numbers([flat])
-    assert "contained" not in tracking_numbers([flat, flat])
-    both = tracking_numbers([flat, whole])
+    assert "overlapping" not in numbers_of([flat])
+    assert "contained" not in numbers_of([flat, flat])
+    both = numbers_of([flat, whole])
     assert both["overlapping"] == both["contained"] == 1
     assert both["tracks_per_video"] == 1
 
@@ -319,7 +320,7 @@ def test_a_data_set_is_a_mean_over_objects_sequences_or_frames():
         [tracked({1: THING, 2: THING}), tracked({1: THING})],
     )
     one = measure_tracks([TrueFrame(THING[None], np.array([1]))], [tracked({})])
-    numbers = tracking_numbers([two, one])
+    numbers = numbers_of([two, one])
     assert numbers["tracks_per_object"] == 2 / 3
     assert numbers["tracks_per_video"] == 1
     assert numbers["best_j"] == pytest.approx(1 / 3)
@@ -327,7 +328,7 @@ def test_a_data_set_is_a_mean_over_objects_sequences_or_frames():
     assert numbers["overlapping"] == 1 / 3
     # The first track is visible in the second frame only.
     assert numbers["idr"] == 1 / 5 and numbers["idp"] == 1 / 2
-    assert numbers == tracking_numbers([one, two])
+    assert numbers == numbers_of([one, two])
     assert two.frames == {"0": 200 / 280}  # Both frames have that name.
 
 
@@ -335,7 +336,7 @@ def test_what_is_ignored_is_neither_right_nor_wrong():
     ignored = box(4, 14, 24, 32)
     true = TrueFrame(THING[None], np.array([1]), ignored)
     tracks = {1: box(4, 4, 14, 32), 2: box(15, 15, 24, 32)}
-    numbers = tracking_numbers([measure_tracks([true], [tracked(tracks)])])
+    numbers = numbers_of([measure_tracks([true], [tracked(tracks)])])
     for name in ("union_j", "union_f", "best_j", "best_f", "hota", "idf1"):
         assert numbers[name] == pytest.approx(1)
     assert numbers["stray_tracks"] == 0
@@ -363,17 +364,17 @@ def test_no_frame_is_kept_when_the_next_ones_are_seen():
             del frame
             assert sum(truth() is not None for truth in seen) <= 2
 
-    assert len(tracking().sequence(frames()).frames) == 6
+    assert len(Tracking().add(frames()).frames) == 6
 
 
 def test_no_frames_and_no_objects_have_numbers():
-    nothing = tracking().sequence(iter(()))
-    assert math.isnan(tracking_numbers([nothing])["union_j"])
-    assert tracking_numbers([nothing])["tracks_per_video"] == 0
+    nothing = Tracking().add(iter(()))
+    assert math.isnan(numbers_of([nothing])["union_j"])
+    assert numbers_of([nothing])["tracks_per_video"] == 0
     stray = measure_tracks(
         [TrueFrame(np.zeros((0, *SIZE), bool), np.zeros(0, int))], [tracked({1: THING})]
     )
-    numbers = tracking_numbers([stray, nothing])
+    numbers = numbers_of([stray, nothing])
     assert numbers["union_j"] == numbers["hota"] == numbers["idf1"] == 0
     assert numbers["stray_tracks"] == 1 / 2
     assert math.isnan(numbers["best_j"]) and math.isnan(numbers["tracks_per_object"])

@@ -24,10 +24,10 @@ from movseg_jax.config import (
     TrunkConfig,
 )
 from movseg_jax.errors import InputError
-from movseg_jax.model.weights import load_weights
+from movseg_jax.model.weights import RUN_WEIGHTS, load_weights
 from movseg_jax.train.checkpoints import Checkpoints
 from movseg_jax.train.log import TIMINGS, read_log
-from movseg_jax.train.loop import WEIGHTS, best_params, claimed, train
+from movseg_jax.train.loop import best_params, claimed, train
 from movseg_jax.train.step import TrainState
 from tests.memory import MemorySource
 
@@ -107,7 +107,7 @@ def rows(workdir):
 def assert_equal_runs(a, b):
     assert rows(a) == rows(b)
     assert [row["step"] for row in rows(a)] == list(range(1, STEPS + 1))
-    assert (a / WEIGHTS).read_bytes() == (b / WEIGHTS).read_bytes()
+    assert (a / RUN_WEIGHTS).read_bytes() == (b / RUN_WEIGHTS).read_bytes()
 
 
 @pytest.mark.slow
@@ -155,10 +155,10 @@ def test_a_killed_run_loses_only_steps_since_its_last_save(reference, tmp_path):
 
 @pytest.mark.slow
 def test_a_finished_run_says_so_and_changes_nothing(reference):
-    before = (reference / WEIGHTS).read_bytes()
+    before = (reference / RUN_WEIGHTS).read_bytes()
     outcome = train(make_config(), reference, [make_source()], quiet=True)
     assert outcome.finished and "already" in outcome.report
-    assert (reference / WEIGHTS).read_bytes() == before
+    assert (reference / RUN_WEIGHTS).read_bytes() == before
 
 
 @pytest.mark.slow
@@ -166,7 +166,10 @@ def test_what_is_frozen_is_as_it_was_at_the_start(reference):
     from movseg_jax.model.parameters import fresh
 
     config = make_config()
-    begun, trained = fresh(config.model, config.seed), load_weights(reference / WEIGHTS)
+    begun, trained = (
+        fresh(config.model, config.seed),
+        load_weights(reference / RUN_WEIGHTS),
+    )
     for stream in ("appearance", "motion"):
         a, b = (p[stream]["resnet"] for p in (begun, trained.params))
         np.testing.assert_array_equal(
@@ -174,7 +177,9 @@ def test_what_is_frozen_is_as_it_was_at_the_start(reference):
         )
         other = "stage2_block0"
         assert (a[other]["conv1"]["kernel"] != b[other]["conv1"]["kernel"]).any()
-    card = json.loads((reference / WEIGHTS).with_suffix(".json").read_text())["card"]
+    card = json.loads((reference / RUN_WEIGHTS).with_suffix(".json").read_text())[
+        "card"
+    ]
     assert card["trained"]["steps"] == STEPS
 
 

@@ -27,15 +27,18 @@ from movseg_jax import images
 from movseg_jax.errors import InputError, InputNote
 from movseg_jax.video.reading import probe, read_frames
 from movseg_jax.video.writing import VideoWriter
+from tests.outside import needs, outside
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data"
 CLIPS = {  # Real ones: frames, size, rate.
     "video/01_dog.mp4": (289, (720, 1280), Fraction(30000, 1001)),
     "video/05_default_juggle.mp4": (247, (720, 1280), Fraction(24)),
     "video/bikes.mp4": (250, (272, 640), Fraction(25)),
     "fbms_bear01/bear.mp4": (100, (540, 960), Fraction(25)),
 }
+real_clips = pytest.mark.parametrize(
+    "clip", [pytest.param(clip, marks=needs(f"data/{clip}")) for clip in CLIPS]
+)
 
 
 def picture(index, size=(48, 64)):
@@ -267,11 +270,9 @@ def test_decoding_holds_no_reference_to_later_frames(tmp_path):
     assert_array_equal(read(path), at_once)
 
 
-@pytest.mark.parametrize("clip", CLIPS)
+@real_clips
 def test_the_first_frames_of_real_clips_equal_opencvs(clip):
-    path = DATA / clip
-    if not path.exists():
-        pytest.skip("no shared data")
+    path = outside(f"data/{clip}")
     count, size, fps = CLIPS[clip]
     info = probe(path)
     assert (info.frame_count, info.size, info.fps) == (count, size, fps)
@@ -281,11 +282,9 @@ def test_the_first_frames_of_real_clips_equal_opencvs(clip):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("clip", CLIPS)
+@real_clips
 def test_all_frames_of_real_clips_equal_opencvs(clip):
-    path = DATA / clip
-    if not path.exists():
-        pytest.skip("no shared data")
+    path = outside(f"data/{clip}")
     count, size, fps = CLIPS[clip]
     capture, times = cv2.VideoCapture(str(path)), []
     for frame in read_frames(path):

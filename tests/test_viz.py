@@ -10,7 +10,6 @@ from movseg_jax.errors import InputError
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.video import overlay
 from movseg_jax.video.reading import Frame
-from tests.timing import processor_seconds
 
 SIZE = (120, 200)
 
@@ -139,23 +138,6 @@ def test_frames_and_masks_of_other_sizes_are_refused():
     wrong = sighting(1, rectangle(0, 2, 0, 2, (9, 9)))
     with pytest.raises(InputError, match=r"mask of size \(9, 9\)"):
         overlay.draw_tracks(noise(), tracked(wrong))
-
-
-def test_five_objects_are_drawn_faster_than_their_masks_are_blended_plainly():
-    """Outlines, labels and all."""
-    size = (480, 854)
-    boxes = [(50 + 60 * i, 200 + 60 * i, 100 * i, 100 * i + 200) for i in range(5)]
-    found = [sighting(i + 1, rectangle(*b, size)) for i, b in enumerate(boxes)]
-    frame, tracks = noise(size), tracked(*found, size=size)
-
-    def plainly():
-        drawn = frame.copy()
-        for shown in found:
-            mask = masks.decode(shown.mask)
-            drawn[mask] = np.rint(blended(frame, shown.id)[mask])
-
-    ours = processor_seconds(lambda: overlay.draw_tracks(frame, tracks, why=True), 10)
-    assert ours < 0.5 * processor_seconds(plainly, 10)
 
 
 # Videos ----------------------------------------------------------------------------

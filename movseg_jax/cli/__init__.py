@@ -1,3 +1,3 @@
-"""The commands of `movseg`: dataclasses of their arguments, which run them."""
+"""The command line, `movseg`: one module per command, and `app`, which runs them."""
 
 from movseg_jax.cli.app import main as main

@@ -1,8 +1,9 @@
-"""The command line, `movseg`: what it was asked for, run and reported.
+"""The command line, `movseg`: parses the arguments, runs a command, reports errors.
 
-The commands are in `commands`. Heavy modules are imported by the command that needs
-them, so that `movseg --help` is instant; and all of them in `main`, so that Control-C
-is handled while they are.
+Each command is a dataclass of its arguments, in a module of its own in this folder.
+A command imports the heavy modules that it needs only when it runs, so that
+`movseg --help` is instant. The modules that `main` itself needs are imported inside it:
+a Control-C that comes while they are imported must be handled, too.
 """
 
 import re
@@ -22,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     The status is 0, or 2 if the input is wrong. After Control-C it is 75 if the command
     resumes when it is started again, else 130.
+
+    Args:
+        argv: The arguments; None takes those of the process.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     interrupts = Interrupts(resumable=not RESUMABLE.isdisjoint(arguments[:1]))
@@ -50,11 +54,14 @@ def _run(arguments: list[str]) -> int:
 
     prepare_streams()
     try:
-        command = _parse(arguments)
-        _print_notes()
-        check_paths(command)
-        prepare_jax()
-        print(command.run())
+        if arguments == ["--version"]:
+            print(_version())
+        else:
+            command = _parse(arguments)
+            _print_notes()
+            check_paths(command)
+            prepare_jax()
+            print(command.run())
         check_output()
     except InputError as error:
         message = in_options(error, _kinds_of_options(arguments))
@@ -63,11 +70,18 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"movseg {version('movseg-jax')}"
+
+
 def _print_notes() -> None:
-    """Prints notes to users as lines, each once, and other warnings as before."""
+    """Prints each note to users once, as a line; other warnings stay as they are."""
     import warnings
 
-    show_other, shown = warnings.showwarning, set()
+    show_other = warnings.showwarning
+    shown = set()
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
         if not issubclass(category, InputNote):
@@ -81,18 +95,30 @@ def _print_notes() -> None:
 
 
 def _commands() -> tuple[type, ...]:
-    from movseg_jax.cli.data import Data, Synth
+    from movseg_jax.cli.convert import Convert
+    from movseg_jax.cli.convert_tracks import ConvertTracks
+    from movseg_jax.cli.data import Data
+    from movseg_jax.cli.demo import Demo
+    from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
-    from movseg_jax.cli.train import Convert, Plot, Train
-    from movseg_jax.cli.video import ConvertTracks, Demo, Flow, Segment
+    from movseg_jax.cli.flow import Flow
+    from movseg_jax.cli.plot import Plot
+    from movseg_jax.cli.segment import Segment
+    from movseg_jax.cli.synth import Synth
+    from movseg_jax.cli.train import Train
 
     return (
-        Segment, Eval, Demo, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert
+        Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
+        Doctor,
     )  # fmt: skip
 
 
 def _parse(arguments: list[str]) -> Any:
-    """The command asked for; `--help` exits, a wrong argument is an `InputError`."""
+    """Returns the command that the arguments ask for; `--help` exits.
+
+    Raises:
+        InputError: An argument is wrong.
+    """
     import dataclasses
     from pathlib import Path
 
@@ -106,6 +132,7 @@ def _parse(arguments: list[str]) -> Any:
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
     if arguments[:1] != ["train"]:
         return parse_arguments(kind, arguments, **options)
+    # Settings of the config are parsed when the config has been read.
     command, settings = parse_arguments(
         kind, arguments, return_unknown_args=True, **options
     )
@@ -113,7 +140,7 @@ def _parse(arguments: list[str]) -> Any:
 
 
 def _kinds_of_options(arguments: list[str]) -> Sequence[type]:
-    """The dataclasses whose fields are the options of the command asked for."""
+    """The dataclasses whose fields are the options of the command in the arguments."""
     from movseg_jax.cli.data import DATA_COMMANDS
     from movseg_jax.config import Config
 
@@ -126,4 +153,5 @@ def _kinds_of_options(arguments: list[str]) -> Sequence[type]:
 
 
 def _name(command: type) -> str:
+    """The name of a command: `ConvertTracks` is "convert-tracks"."""
     return re.sub("(?<!^)(?=[A-Z])", "-", command.__name__).lower()

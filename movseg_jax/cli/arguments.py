@@ -1,4 +1,4 @@
-"""Arguments to dataclasses, by tyro; a wrong one is an `InputError`."""
+"""Parsing arguments to dataclasses with tyro; a wrong argument is an `InputError`."""
 
 import contextlib
 import dataclasses
@@ -16,17 +16,34 @@ from movseg_jax.errors import InputError
 from movseg_jax.system.paths import refuse_addresses, refuse_overlap
 
 
-def read_config(path: Path, settings: Sequence[str]) -> Config:
-    """A config file's config, with settings such as --train.steps 100.
+def optional(default: str, metavar: str | None = None) -> object:
+    """Returns tyro's annotation of an option that may be left out.
 
-    A part that the file has not, such as `data.validation` or one more of
-    `data.sources`, comes into being when one of its fields is set; `--data.validation
-    None` takes it away.
+    Its help says what happens then, instead of "(default: None)".
+
+    Args:
+        default: What is used if the option is left out.
+        metavar: The placeholder of the value in the help; None is tyro's.
+    """
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+def read_config(path: Path, settings: Sequence[str]) -> Config:
+    """Reads a config file and applies settings such as --train.steps 100.
+
+    Setting a field of a part that the config does not have, such as `data.validation`
+    or one more of `data.sources`, adds the part; `--data.validation None` removes it.
+
+    Args:
+        path: The config file.
+        settings: The settings, as arguments of a command line.
 
     Raises:
         InputError: There is no such file or setting.
     """
-    config, others, removed = load_config(path), [], []
+    config = load_config(path)
+    others = []
+    removed = []
     arguments = iter(settings)
     for argument in arguments:
         option, _, value = argument.partition("=")
@@ -41,7 +58,9 @@ def read_config(path: Path, settings: Sequence[str]) -> Config:
         else:
             config = _with_parts(config, fields)
             others.append(argument)
-    for fields in removed:  # Last: of two streams there has to be one at any moment.
+    # Parts are removed last: a model needs a stream at any time, so the new stream has
+    # to be there before the other one goes.
+    for fields in removed:
         config = _without(config, fields)
     config = parse_arguments(
         Config, others, default=config, config=(tyro.conf.AvoidSubcommands,)
@@ -51,26 +70,29 @@ def read_config(path: Path, settings: Sequence[str]) -> Config:
 
 
 class Replacing(Protocol):
-    """A command that may replace what it writes, `overwrite`."""
+    """A command with the option `overwrite`, which replaces what it writes."""
 
     overwrite: bool
 
     def inputs(self) -> list[Path]:
-        """The files and folders that it reads."""
+        """The files and folders that the command reads."""
         ...
 
     def outputs(self) -> list[Path]:
-        """The files and folders that it writes."""
+        """The files and folders that the command writes."""
         ...
 
 
 def check_paths(command: Any) -> None:
-    """Refuses addresses, and outputs that overlap with inputs, before anything is done.
+    """Refuses addresses, and outputs that overlap with inputs, before a command runs.
+
+    Args:
+        command: A command, or a group that holds one.
 
     Raises:
-        InputError: There is one.
+        InputError: A path is an address, or an output overlaps with an input.
     """
-    command = getattr(command, "command", command)  # A group's.
+    command = getattr(command, "command", command)
     refuse_addresses(command)
     if hasattr(command, "overwrite"):
         replacing: Replacing = command
@@ -80,7 +102,7 @@ def check_paths(command: Any) -> None:
 
 
 def _kind_of_part(config: Any, name: str) -> type | None:
-    """The dataclass that a field holds, as such, or None, or several."""
+    """The dataclass that a field holds: one, several in a tuple, or possibly None."""
     hint = typing.get_type_hints(type(config)).get(name)
     for kind in (hint, *typing.get_args(hint)):
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -89,6 +111,7 @@ def _kind_of_part(config: Any, name: str) -> type | None:
 
 
 def _is_optional_part(config: Any, fields: Sequence[str]) -> bool:
+    """Whether a field holds a part that may be None."""
     for name in fields[:-1]:
         config = getattr(config, name, None)
     hints = typing.get_type_hints(type(config)) if config is not None else {}
@@ -97,11 +120,12 @@ def _is_optional_part(config: Any, fields: Sequence[str]) -> bool:
 
 
 def _with_parts(config: Any, fields: Sequence[str]) -> Any:
-    """The config with the parts on the way to a field; an unknown one is left out."""
+    """Adds the parts that lead to a field to a config; unknown names are left out."""
     name, *rest = fields
     if not rest or not hasattr(config, name):
         return config
-    value, kind = getattr(config, name), _kind_of_part(config, name)
+    value = getattr(config, name)
+    kind = _kind_of_part(config, name)
     if isinstance(value, tuple) and kind and rest[0].isdecimal():
         index = int(rest[0])
         value = [*value, _empty(kind)] if index == len(value) else [*value]
@@ -114,30 +138,36 @@ def _with_parts(config: Any, fields: Sequence[str]) -> Any:
 
 
 def _without(config: Any, fields: Sequence[str]) -> Any:
+    """Sets a field of a config to None."""
     name, *rest = fields
     value = _without(getattr(config, name), rest) if rest else None
     return dataclasses.replace(config, **{name: value})
 
 
 def _empty(kind: type) -> Any:
-    """A part with its defaults; fields without one have to be set."""
+    """A part with its defaults; tyro reports fields that have none and are not set."""
     hints = typing.get_type_hints(kind)
     required = {
         field.name: hints[field.name]()
         for field in dataclasses.fields(kind)
-        if field.default is field.default_factory  # Neither is there.
+        if field.default is field.default_factory  # Both are MISSING.
     }
     part = kind(**required)
     for name in required:
-        object.__setattr__(part, name, tyro.MISSING)  # What tyro takes for that.
+        object.__setattr__(part, name, tyro.MISSING)
     return part
 
 
 def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """What the arguments say; `--help` exits.
+    """Parses arguments to a dataclass; `--help` exits.
+
+    Args:
+        kind: The dataclass, or a union of dataclasses with a subcommand for each.
+        arguments: The arguments.
+        options: Further arguments of `tyro.cli`.
 
     Raises:
-        InputError: They are wrong.
+        InputError: The arguments are wrong.
     """
     message = io.StringIO()
     try:
@@ -145,13 +175,15 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
             return tyro.cli(
                 kind,
                 prog="movseg",
-                description="Segment and track anything that moves in a video.",
+                description="Segment and track anything that moves in a video. "
+                "`movseg --version` prints the version.",
                 args=arguments,
                 **options,
             )
     except SystemExit as exit:
         if not exit.code:
             raise
+        # A dataclass may have refused a value; tyro shows that in its own words.
         cause = exit.__context__
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__context__
@@ -159,18 +191,20 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
 
 
 def _in_one_line(box: str) -> str:
-    """Reads a box that tyro drew: a title, the errors, and advice below lines."""
+    """The text in a box that tyro drew: a title, the errors, and advice below rules."""
     title, *lines = (line.strip("│╭╮╰╯ ") for line in box.splitlines())
-    parts, wanted = [[]], True
+    parts = [[]]
+    wanted = True
     for line in lines:
         if line and not line.strip("─-"):
             parts.append([])
             wanted = True
-        # Below an empty line is what Python says about it.
+        # Below an empty line stands Python's own message, which is left out.
         elif wanted := wanted and line != "":
             parts[-1].append(line)
     title = title.strip("─ ")
     what, *advice = [" ".join(part) for part in parts if part]
+    # The title is left out if the error begins with it anyway.
     begin = what.lower().split()[:2]
     if not any(word in begin for word in title.lower().split()):
         what = f"{title}: {what}"
@@ -178,10 +212,14 @@ def _in_one_line(box: str) -> str:
 
 
 def read_options(name: str, options: Sequence[str]) -> dict[str, Any]:
-    """Options of a data set from "key=value"; its reader knows what the values say.
+    """Reads options of a data set, each "key=value"; its reader parses the values.
+
+    Args:
+        name: Name of the data set.
+        options: The options.
 
     Raises:
-        InputError: One is not of that form, unknown or given twice.
+        InputError: An option does not have that form, is unknown or is given twice.
     """
     from movseg_jax.data.sources import option_names
 
@@ -190,7 +228,7 @@ def read_options(name: str, options: Sequence[str]) -> dict[str, Any]:
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or not key.isidentifier():
-            raise InputError(f"--options: {option!r} is not of the form key=value.")
+            raise InputError(f"--options: {option!r} does not have the form key=value.")
         if key not in known:
             raise InputError(
                 f"--options: {name} has no option {key!r}; expected one of "

@@ -1,22 +1,67 @@
-"""The command that measures predictions: `eval`."""
+"""The command `movseg eval`."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from movseg_jax.cli.arguments import read_options
+from movseg_jax.cli.arguments import optional, read_options
 from movseg_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Eval:
-    """Measure predictions: every measure of the field, by its own conventions.
+    """Measure predictions with the metrics of a benchmark.
 
-    Prints a table. All sequences and frames must be there, at the size of the truth;
-    otherwise the status is 2, what is missing is named, and no number is given.
-    docs/evaluation.md has the conventions.
+    Prints a table. All sequences and frames must be there, at the size of the truth.
+    Otherwise the command names what is missing, prints no number and exits with
+    status 2. The conventions are described in docs/evaluation.md.
+
+    Attributes:
+        protocol: Benchmark to measure by.
+            "davis16": J, F and T of all that moves as one region.
+            "davis17-moving", "ytvos-moving" and "fbms-proposed": the paper's measure of
+            objects.
+            "davis17-unsupervised": J and F of objects matched to tracks.
+            "fbms-official": the measure of FBMS-59.
+            "fbms-3d": Bideau's measure, with labels of what moves in 3D.
+            "detection": average precision on --dataset.
+            "masks": the folder --pred against the folder --gt.
+            "coco": a COCO results file, --pred, against an instances file, --gt.
+        pred: Folder of predictions. For each sequence it holds SEQUENCE/ as `movseg
+            segment` writes it, or SEQUENCE/ with a PNG of track numbers for each frame,
+            or SEQUENCE.json, .npz or .dat.
+        data_dir: Folder of the data set as it was downloaded and unpacked.
+        gt: Folder of the truth for masks: SEQUENCE/FRAME.png with object numbers. The
+            instances JSON for coco.
+        dataset: Name of the data set for detection, such as davis2016, davis2017 or
+            ytvos_moving. `movseg data list` prints the names.
+        split: Split of the data set.
+        options: Options of the data set, such as resolution=270p.
+        sequences: Sequences to measure.
+        match: Rule that matches frames to those of the truth. "auto" matches by name,
+            or by position if a prediction only has frame numbers, and as many frames as
+            the video or as are annotated.
+        allow_extra: Leave out frames and sequences that the data set does not have,
+            instead of failing.
+        background: Background in the paper's measure. "0": pixels without a track.
+            "infer": the largest track, for methods that do not mark the background.
+        temporal: Implementation of DAVIS that T follows in davis16. "off" leaves T out,
+            which takes long.
+        max_tracks: Largest number of tracks in a sequence in davis17-unsupervised.
+        foreground: Measure all objects as one region, in masks.
+        join: JSON for masks, with objects that move together and count as one object:
+            {"clips": {SEQUENCE: {"joined": [[1, 2], ...]}}}.
+        stacked: Treat all categories as one in coco, as Table 2 of the paper does.
+        out: A JSON file to write all numbers to, such as metrics.json.
+        html: An HTML file to write the table and the worst frames to.
+        worst: Number of worst frames in the HTML file.
+        draws: Number of draws of sequences for the confidence intervals.
+        workers: Number of processes; 0 means one for each CPU. The numbers do not
+            depend on it.
+        overwrite: Replace --out and --html if they exist.
+        quiet: Do not show progress.
     """
 
     protocol: tyro.conf.Positional[
@@ -25,73 +70,45 @@ class Eval:
             "fbms-proposed", "fbms-3d", "ytvos-moving", "detection", "masks", "coco",
         ]
     ]  # fmt: skip
-    """"davis16": J, F and T of what moves. "davis17-moving", "ytvos-moving",
-    "fbms-proposed": the paper's measure of objects. "davis17-unsupervised": J and F of
-    matched objects. "fbms-official": that of FBMS-59. "fbms-3d": Bideau's, with labels
-    of what moves in 3D. "detection": average precision, of --dataset. "masks": of any
-    two folders, --pred and --gt. "coco": of a file of COCO's results, --pred, and one
-    of its instances, --gt."""
     pred: Path
-    """Folder of predictions: SEQUENCE/ as `movseg segment` writes it, or with a PNG of
-    tracks' numbers for each frame; or SEQUENCE.json, .npz, .dat."""
-    data_dir: Path | None = None
-    """The data set as it was downloaded and unpacked."""
-    gt: Path | None = None
-    """For masks: the folder of the truth, SEQUENCE/FRAME.png of objects' numbers. For
-    coco: the JSON of instances."""
-    out: Path | None = None
-    """A file for all numbers, metrics.json."""
-    html: Path | None = None
-    """A file for a page with the table and the worst frames."""
-    dataset: str | None = None
-    """For detection: such as davis2016, davis2017, ytvos_moving; `movseg data list`."""
-    split: str | None = None
-    """Of the data set; the protocol's own without."""
-    options: tuple[str, ...] = ()
-    """Of the data set, such as resolution=270p."""
-    sequences: tuple[str, ...] = ()
-    """Measure these only."""
-    background: Literal["0", "infer"] | None = None
-    """For the paper's measure: what is background, pixels without a track, or, as for
-    methods that do not say, the largest track."""
-    temporal: Literal["python", "matlab", "off"] | None = None
-    """For davis16: T as of DAVIS' Python or Matlab code; or no T, which takes long."""
-    max_tracks: int | None = None
-    """For davis17-unsupervised: of a sequence; the challenge allows 20."""
-    foreground: bool = False
-    """For masks: do not tell objects apart."""
-    join: Path | None = None
-    """For masks: a JSON of the objects that move as one, {"clips": {SEQUENCE:
-    {"joined": [[1, 2], ...]}}}, which are one object then."""
-    stacked: bool = False
-    """For coco: take all categories for one, as for Table 2 of the paper."""
+    data_dir: Annotated[Path | None, optional("none", "PATH")] = None
+    gt: Annotated[Path | None, optional("none", "PATH")] = None
+    dataset: Annotated[str | None, optional("none", "STR")] = None
+    split: Annotated[str | None, optional("the split of the protocol", "STR")] = None
+    options: Annotated[tuple[str, ...], optional("none")] = ()
+    sequences: Annotated[tuple[str, ...], optional("all sequences of the split")] = ()
     match: Literal["auto", "name", "position"] = "auto"
-    """Of frames; "auto" goes by names, or by position where a prediction has numbers
-    only and as many frames as the video, or as are annotated."""
     allow_extra: bool = False
-    """Leave out frames and sequences that the data set does not have."""
-    draws: int = 1000
-    """For the intervals: how often sequences are drawn."""
+    background: Annotated[Literal["0", "infer"] | None, optional("0", "{0,infer}")] = (
+        None
+    )
+    temporal: Annotated[
+        Literal["python", "matlab", "off"] | None,
+        optional("python", "{python,matlab,off}"),
+    ] = None
+    max_tracks: Annotated[int | None, optional("20, as in the challenge", "INT")] = None
+    foreground: bool = False
+    join: Annotated[Path | None, optional("none", "PATH")] = None
+    stacked: bool = False
+    out: Annotated[Path | None, optional("none", "PATH")] = None
+    html: Annotated[Path | None, optional("none", "PATH")] = None
     worst: int = 12
-    """Frames that the page shows."""
+    draws: int = 1000
     workers: int = 0
-    """Processes; 0 is one for each CPU. The numbers do not depend on it."""
     overwrite: bool = False
-    """Replace --out and --html."""
     quiet: bool = False
-    """Show no progress."""
 
     def inputs(self) -> list[Path]:
-        """The files and folders that it reads."""
+        """The files and folders that the command reads."""
         paths = (self.pred, self.data_dir, self.gt)
         return [path for path in paths if path is not None]
 
     def outputs(self) -> list[Path]:
-        """The files and folders that it writes."""
+        """The files and folders that the command writes."""
         return [path for path in (self.out, self.html) if path is not None]
 
     def run(self) -> str:
-        """Runs the command; returns what to print."""
+        """Runs the command and returns the text to print."""
         if self.protocol == "coco":
             return self._run_coco()
         from movseg_jax.evaluation.evaluate import evaluate
@@ -109,15 +126,9 @@ class Eval:
         from movseg_jax.evaluation.reporting import check_outputs
         from movseg_jax.system.atomic import write_file
 
-        plain = Eval("coco", self.pred)
-        for field in dataclasses.fields(self):
-            used = {"pred", "gt", "out", "stacked", "overwrite", "quiet"}
-            changed = getattr(self, field.name) != getattr(plain, field.name)
-            if changed and field.name not in used:
-                option = "--" + field.name.replace("_", "-")
-                raise InputError(f"{option} has no effect on coco; leave it out.")
+        self._refuse_useless()
         if self.gt is None:
-            raise InputError("coco: --gt is missing, the JSON of instances.")
+            raise InputError("coco: --gt is missing. It is the JSON of instances.")
         check_outputs(self.out, None, worst=0, overwrite=self.overwrite)
         results = evaluate_coco_files(self.pred, self.gt, stacked=self.stacked)
         if self.out is None:
@@ -127,17 +138,16 @@ class Eval:
 
     def _request(self):
         from movseg_jax.evaluation.evaluate import Request
-        from movseg_jax.evaluation.metric_sets import Settings
-        from movseg_jax.evaluation.protocols import PROTOCOLS
+        from movseg_jax.evaluation.protocols import PROTOCOLS, Settings
 
+        self._refuse_useless()
         protocol = PROTOCOLS[self.protocol]
-        two_folders = protocol.dataset == ""
-        self._refuse_useless(protocol.settings, two_folders, protocol.dataset is None)
-        root = self.gt if two_folders else self.data_dir
+        option, root = "--data-dir", self.data_dir
+        if protocol.dataset == "":
+            option, root = "--gt", self.gt
         if root is None:
             raise InputError(
-                f"{self.protocol}: {'--gt' if two_folders else '--data-dir'} is "
-                "missing, the folder of the truth."
+                f"{self.protocol}: {option} is missing. It is the folder of the truth."
             )
         chosen: dict[str, Any] = {
             name: getattr(self, name)
@@ -162,23 +172,30 @@ class Eval:
             join=self.join,
         )
 
-    def _refuse_useless(self, settings, two_folders: bool, any_set: bool) -> None:
-        """Refuses options that would have no effect."""
-        useless = {
-            "--data-dir": self.data_dir is not None and two_folders,
-            "--split": self.split is not None and two_folders,
-            "--options": bool(self.options) and two_folders,
-            "--gt": self.gt is not None and not two_folders,
-            "--foreground": self.foreground and not two_folders,
-            "--join": self.join is not None and not two_folders,
-            "--dataset": self.dataset is not None and not any_set,
-            "--stacked": self.stacked,
-        }
-        for name in ("background", "temporal", "max_tracks"):
-            option = "--" + name.replace("_", "-")
-            useless[option] = getattr(self, name) is not None and name not in settings
-        for option, wrong in useless.items():
-            if wrong:
+    def _refuse_useless(self) -> None:
+        """Refuses options that have no effect on the protocol."""
+        useless = self._useless_options()
+        for field in dataclasses.fields(self):
+            if field.name in useless and getattr(self, field.name) != field.default:
+                option = "--" + field.name.replace("_", "-")
                 raise InputError(
                     f"{option} has no effect on {self.protocol}; leave it out."
                 )
+
+    def _useless_options(self) -> set[str]:
+        from movseg_jax.evaluation.protocols import PROTOCOLS
+
+        if self.protocol == "coco":
+            names = {field.name for field in dataclasses.fields(self)}
+            used = {"protocol", "pred", "gt", "stacked", "out", "overwrite", "quiet"}
+            return names - used
+        protocol = PROTOCOLS[self.protocol]
+        useless = {"stacked", "background", "temporal", "max_tracks"}
+        useless -= protocol.settings
+        if protocol.dataset == "":  # Two folders.
+            useless |= {"data_dir", "split", "options"}
+        else:
+            useless |= {"gt", "foreground", "join"}
+        if protocol.dataset is not None:  # The protocol chooses the data set.
+            useless |= {"dataset"}
+        return useless

@@ -1,4 +1,4 @@
-"""The process's streams, whatever they are: closed, full, unread, of any encoding."""
+"""Standard output and error that cannot fail: closed, full, unread, of any encoding."""
 
 import contextlib
 import io
@@ -10,24 +10,24 @@ from movseg_jax.errors import InputError
 
 
 class _Lenient(io.FileIO):
-    """A file whose failures to be written to are noted and otherwise ignored.
+    """A file that remembers errors of writing instead of raising them.
 
-    Results must not be lost because nobody reads about them.
+    Results must not be lost because nobody reads what is printed about them.
 
     Attributes:
-        problem: The first error.
+        problem: The first error, or None.
     """
 
     problem: OSError | None = None
 
     def write(self, data) -> int:
-        """Writes all of it, or as much as can be."""
+        """Writes the data, or as much of it as possible; returns its length."""
         data = memoryview(data).cast("B")
         written = 0
         try:
             while written < len(data) and self.problem is None:
                 count = super().write(data[written:])
-                if count is None:  # The other end made it one that does not wait.
+                if count is None:  # The other end made the file non-blocking.
                     select.select([], [self], [])
                 else:
                     written += count
@@ -37,14 +37,14 @@ class _Lenient(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Makes stdout and stderr take any text, and never fail; see `check_output`.
+    """Makes stdout and stderr take any text and never fail; see `check_output`.
 
-    Characters that their encoding lacks are written as escapes. Streams that were
-    closed lead nowhere: see `Interrupts.start`.
+    Characters that their encoding lacks are written as escapes. Closed streams have
+    been opened to the null device by `Interrupts.start`.
     """
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream, original = getattr(sys, name), getattr(sys, f"__{name}__")
-        if stream is not original:  # A caller's own, which is its to handle.
+        if stream is not original:  # The caller replaced it and handles its errors.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
             continue
@@ -61,16 +61,16 @@ def prepare_streams() -> None:
 
 
 def check_output() -> None:
-    """Checks that stdout took what was printed, unless its reader had enough of it.
+    """Checks that everything was printed; a reader may close its pipe early.
 
     Raises:
-        InputError: It did not.
+        InputError: Writing to stdout failed.
     """
     sys.stdout.flush()
     file = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     problem = getattr(file, "problem", None)
     if problem is not None and not isinstance(problem, BrokenPipeError):
         raise InputError(
-            f"standard output: cannot be written to: {problem}. What the command was "
-            "to do is done."
+            f"standard output: cannot be written to: {problem}. The command itself "
+            "has finished."
         )

@@ -1,13 +1,15 @@
-"""Reading weight files of other frameworks, as NumPy arrays.
+"""Reads weight files of other frameworks as NumPy arrays.
 
-PyTorch's (`.pth`, `.pt`: zip archives, and the older format of before PyTorch 1.6),
-Detectron's and detectron2's `.pkl`, `.npz` and `.safetensors`, recognised by content.
-Nothing in a file is ever executed (see `pickles`). Reading takes one to three times the
-memory of the file; one made to take more gets no further than 20 times plus 300 MiB.
+It reads PyTorch's `.pth` and `.pt` (zip archives, and the format before PyTorch 1.6),
+the `.pkl` of Detectron and detectron2, `.npz` and `.safetensors`, and recognises them
+by content. Nothing in a file is ever executed (see `pickle_machine`). Reading takes one
+to three times the memory of the file; a file that is made to take more is refused at
+20 times plus 300 MiB.
 """
 
 import hashlib
 import io
+import math
 import re
 import struct
 import zipfile
@@ -24,11 +26,12 @@ from movseg_jax.errors import InputError
 from movseg_jax.model.weights import MAX_WEIGHTS_BYTES, read_safetensors
 from movseg_jax.system.bounded import read_bytes
 
-MAX_NAMES = 20_000  # Entries of a file, at any depth.
+MAX_NAMES = 20_000  # The most entries of a file, at any depth.
 MAX_NAME_LENGTH = 500
-MAX_DEPTH = 16  # Of dicts in dicts.
-# Where a file keeps the model, if not at its top: detectron2 and Detectron.pytorch,
-# Lightning, Detectron, PyTorch's tutorials; and its moving average, if it is alone.
+MAX_DEPTH = 16  # The deepest nesting of dicts.
+# The keys of a file's model, unless it is at the top level: those of detectron2 and
+# Detectron.pytorch, Lightning, Detectron and PyTorch's tutorials; then those of a
+# moving average, which are used if there is nothing else.
 MODEL_KEYS = (
     *("model", "state_dict", "blobs", "model_state_dict"),
     *("model_ema", "ema", "state_dict_ema", "ema_state_dict"),
@@ -42,12 +45,13 @@ _NPY_HEADER = re.compile(
 
 
 class ForeignFile(NamedTuple):
-    """What a weight file holds.
+    """The content of a weight file.
 
     Attributes:
-        tensors: Read-only arrays by name; of nested dicts, "outer.inner".
-        ignored: Names of what is not an array of the model: optimizer, step, settings.
-        sha256: Of the whole file, hexadecimal.
+        tensors: The read-only arrays by name; names in nested dicts are "outer.inner".
+        ignored: The names of entries that are not arrays of the model, such as the
+            optimizer's state, the step and settings.
+        sha256: The hash of the complete file, hexadecimal.
     """
 
     tensors: dict[str, np.ndarray]
@@ -56,17 +60,17 @@ class ForeignFile(NamedTuple):
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of the model in a weight file, by name: see `read_file`."""
+    """Reads the arrays of the model in a weight file, by name, as `read_file` does."""
     return read_file(path).tensors
 
 
 def read_file(path: str | Path) -> ForeignFile:
     """Reads a weight file of PyTorch, Detectron, detectron2, NumPy or safetensors.
 
-    Of a file that holds more than a model, only the dict under `MODEL_KEYS` is read.
+    If a file holds more than a model, only the dict under one of `MODEL_KEYS` is read.
 
     Raises:
-        InputError: The file is missing, damaged, of no such format, or refers to
+        InputError: The file is missing, damaged or of another format, or it refers to
             anything but arrays and plain data.
     """
     path = Path(path)
@@ -75,7 +79,8 @@ def read_file(path: str | Path) -> ForeignFile:
     if data.startswith(b"PK"):
         tensors, ignored = _read_zip(data, source)
     elif _is_safetensors(data):
-        tensors, ignored = read_safetensors(data, source), []
+        tensors = read_safetensors(data, source)
+        ignored = []
     elif data[:1] in (b"\x80", b"(", b"c", b"]", b"}", b"d", b"l", b"i", b"S", b"V"):
         tensors, ignored = _read_pickles(data, source)
     else:
@@ -101,7 +106,8 @@ def _read_zip(data: bytes, source: str):
             def read(name: str) -> bytes:
                 if name not in members:
                     raise InputError(f"{source}: it has no member {name!r}.")
-                # Without a size, a lying header would decompress to any size.
+                # Reading is bounded, because the content may be larger than the header
+                # says.
                 size = members[name].file_size
                 with archive.open(members[name]) as member:
                     content = member.read(size)
@@ -110,12 +116,11 @@ def _read_zip(data: bytes, source: str):
                 return content
 
             if members and all(name.endswith(".npy") for name in members):
-                return {
-                    name.removesuffix(".npy"): _read_npy(
-                        read(name), f"{source}: {name}"
-                    )
-                    for name in members
-                }, []
+                arrays = {}
+                for name in members:
+                    array = _read_npy(read(name), f"{source}: {name}")
+                    arrays[name.removesuffix(".npy")] = array
+                return arrays, []
             return _read_torch_zip(members, read, source)
     except InputError:
         raise
@@ -127,11 +132,11 @@ def _read_zip(data: bytes, source: str):
         EOFError,
         LookupError,
         OSError,
-        RuntimeError,  # Encrypted, or NotImplementedError.
+        RuntimeError,  # The archive is encrypted; or it is a NotImplementedError.
         ValueError,
     ) as error:
         raise InputError(
-            f"{source}: not a whole zip archive: {error}; download or copy it again."
+            f"{source}: not a complete zip archive: {error}; download or copy it again."
         ) from None
 
 
@@ -163,17 +168,11 @@ def _read_npy(data: bytes, source: str) -> np.ndarray:
     dtype = np.dtype(descr)
     shape = [int(size.strip(" L")) for size in shape.split(",") if size.strip()]
     array = np.frombuffer(data[start:], dtype)
-    if len(shape) > pickled_objects.MAX_DIMENSIONS or array.size != _product(shape):
+    # Python's integers do not overflow as NumPy's do.
+    if len(shape) > pickled_objects.MAX_DIMENSIONS or array.size != math.prod(shape):
         raise InputError(f"{source}: is cut off, or its shape {shape} is wrong.")
     array = array.reshape(shape, order="F" if fortran_order == "True" else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-def _product(shape: list[int]) -> int:
-    count = 1  # Python's integers; NumPy's overflow.
-    for size in shape:
-        count *= size
-    return count
 
 
 def _read_torch_zip(members, read: Callable[[str], bytes], source: str):
@@ -200,7 +199,8 @@ def _read_pickles(data: bytes, source: str):
     tree = pickle_machine.read_pickle(stream, source)
     if type(tree) is not int or tree != _LEGACY_MAGIC:
         return _select(tree, None, source)
-    # PyTorch before 1.6: five pickles, then each storage as its size and its bytes.
+    # PyTorch before 1.6 writes five pickles, then the size and the bytes of each
+    # storage.
     version = pickle_machine.read_pickle(stream, source)
     system = pickle_machine.read_pickle(stream, source)
     storages = _Storages()
@@ -229,7 +229,7 @@ def _read_pickles(data: bytes, source: str):
 
 
 class _Storages:
-    """The storages that a PyTorch pickle refers to."""
+    """The storages that a PyTorch pickle refers to, collected while it is read."""
 
     def __init__(self):
         self.by_key: dict[str, Storage] = {}
@@ -242,7 +242,7 @@ class _Storages:
 
 
 def _select(tree: Any, memory: Callable[[Storage], Any] | None, source: str):
-    """Finds the model in what was pickled, and gives its tensors their memory."""
+    """Finds the model in the unpickled data, and gives its tensors their memory."""
     ignored = []
     if isinstance(tree, dict):
         for key in MODEL_KEYS:

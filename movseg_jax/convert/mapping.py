@@ -1,8 +1,8 @@
-"""A weight file of another framework, while its layers become ours.
+"""Converts the layers of another framework's weight file to ours, one by one.
 
-Our arrays are `[h, w, in, out]` (convolutions) and `[in, out]` (dense layers); a batch
+Our kernels are `[h, w, in, out]` (convolutions) and `[in, out]` (dense layers); a batch
 norm is folded into a scale and a bias. `Source` keeps account of every name in the file
-and of everything that does not fit, so that one message can say it all.
+and of every problem, so that one message can list them.
 """
 
 import re
@@ -17,45 +17,51 @@ from movseg_jax.convert.foreign import read_file
 from movseg_jax.convert.names import FAMILIES, Family
 from movseg_jax.errors import InputError
 
-CROP = 7  # Height and width of the RoIs that the box head sees.
-EPSILON = 1e-5  # Added to a batch norm's variance.
-# The start of a file's sha256, where another epsilon is needed: torchvision's own
+CROP = 7  # The height and width of the RoIs that the box head sees.
+EPSILON = 1e-5  # The number that is added to a batch norm's variance.
+# Files that need another epsilon, by the start of their sha256: torchvision's own
 # COCO_V1 weights, for which it calls `overwrite_eps(model, 0.0)`.
 EPSILON_OF_FILES = {"bf2d0c1e": 0.0}
-# Gluon puts this in front of every name; wrappers in PyTorch put words with dots there.
+# Gluon's prefix of every name; wrappers in PyTorch add words with dots.
 GLUON_PREFIX = re.compile(r"resnetv2\d*_")
-MAX_WRAPPERS = 6  # Words in front of a name, as "model.module." has two.
-MAX_LISTED = 8  # Problems in one message.
+MAX_WRAPPERS = 6  # The most words in front of a name; "model.module." has two.
+MAX_LISTED = 8  # The most problems in one message.
 
 
 class Layer(NamedTuple):
-    """One of our layers, and what its weights look like in the file."""
+    """A layer of our model, and the shape of its weights in the file.
 
-    name: str  # A key of `Family.names`, or a format string that is.
-    shape: tuple[int, ...]  # Of the kernel there: [out, in, ...]; of a norm: [n].
-    values: Mapping[str, Any] = MappingProxyType({})  # For the format strings.
+    Attributes:
+        name: A key of `Family.names`; it may be a format string.
+        shape: The shape in the file: [out, in, ...] for a kernel, [n] for a norm.
+        values: The values for format strings.
+        has_bias: Whether the layer has a bias.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    values: Mapping[str, Any] = MappingProxyType({})
     has_bias: bool = True
 
     @property
     def path(self) -> str:
-        """Where its parameters are in ours."""
+        """The path of the layer's parameters in our model."""
         return self.name.format(**self.values)
 
 
 class Source:
-    """A file being converted: what it held, what was taken, and what is wrong."""
+    """A file that is being converted: its arrays, which were taken, and problems."""
 
     def __init__(self, path: Path, prefix: str | None = None):
         """Reads the file.
 
         Args:
-            path: The file.
-            prefix: The start of the names of the model's arrays; None finds it, where
-                the file holds one model.
+            path: The path of the file.
+            prefix: The start of the names of the model's arrays; None finds it if the
+                file holds just one model.
 
         Raises:
-            InputError: The file cannot be read, or holds no model of a known kind or
-                several.
+            InputError: The file cannot be read, or holds no known model or several.
         """
         self.path = path
         file = read_file(path)
@@ -84,7 +90,7 @@ class Source:
             self.ignored["not an array of the model"] = file.ignored
         if outside:
             self.ignored[f"its name does not begin with {found!r}"] = outside
-            if prefix is None:  # Counters of wrappers; what is more may be of use.
+            if prefix is None:  # Single numbers are wrappers' counters, others weights.
                 self.problems += [
                     f"{name} does not begin with {found!r} as the model's arrays do"
                     for name in outside
@@ -92,7 +98,7 @@ class Source:
                 ]
 
     def spell(self, layer: Layer) -> str:
-        """What the file calls the layer."""
+        """Returns the file's name of the layer."""
         spellings = self.family.names.get(layer.path) or self.family.names[layer.name]
         if isinstance(spellings, str):
             return spellings.format(**layer.values)
@@ -102,18 +108,18 @@ class Source:
         return next(there, formatted[0])
 
     def has(self, layer: Layer) -> bool:
-        """Whether the file has the layer's kernel."""
+        """Returns whether the file has the layer's kernel."""
         return self.spell(layer) + self.family.suffixes[0] in self.tensors
 
     def rows(self, layer: str, **values) -> int:
-        """Output channels of a layer, which decide the size of others."""
+        """Returns a layer's number of output channels, on which others depend."""
         name = self.spell(Layer(layer, (), values)) + self.family.suffixes[0]
         if name not in self.tensors or self.tensors[name].ndim == 0:
             raise InputError(f"{self.path}: is a {self.family.kind} without {name!r}.")
         return self.tensors[name].shape[0]
 
     def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray | None:
-        """One array of the file; None, and a problem noted, if it does not fit."""
+        """Takes an array of the file; returns None and notes why if it does not fit."""
         array = self.tensors.get(name)
         if array is None:
             self.problems.append(f"{name} is missing")
@@ -153,7 +159,7 @@ class Source:
         self.put(prefix + layer.path, leaves)
 
     def reorder(self, layer: Layer, rows: np.ndarray) -> np.ndarray:
-        """Brings outputs per class into our order: the background first, if at all."""
+        """Brings the outputs per class into our order, with the background first."""
         if self.family.background == "last":
             return np.roll(rows, 1, axis=0) if layer.name == "box_head/logits" else rows
         useless = {"box_head/deltas": 4, "mask_head/logits": 1}.get(layer.name, 0)
@@ -182,7 +188,7 @@ class Source:
         self.put(prefix + layer.path, {"scale": scale, "bias": bias})
 
     def finish(self) -> dict[str, Any]:
-        """The card; raises `InputError` unless everything was taken or ignorable."""
+        """Returns the card; raises InputError if an array was not accounted for."""
         for name in self.tensors:
             reasons = (r for p, r in self.ignorable.items() if re.fullmatch(p, name))
             if name in self.taken:
@@ -222,7 +228,7 @@ def _recognise(path: Path, tensors: Mapping[str, np.ndarray]) -> Family:
 
 
 def _find_prefix(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
-    """The start that wrappers put in front of the model's names: "model." or nothing.
+    """Returns the prefix that wrappers added to the model's names, such as "model.".
 
     Raises:
         InputError: Several models are in the file, such as one and its moving average.
@@ -233,7 +239,7 @@ def _find_prefix(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
         for start in _starts(name)
         if any(re.match(family.signature, name[len(start) :]) for family in FAMILIES)
     }
-    # A detector's trunk is a model by itself, too; the detector is what is meant.
+    # A detector's backbone looks like a model, too, but the detector is meant.
     models = sorted(
         start
         for start in found
@@ -249,7 +255,7 @@ def _find_prefix(path: Path, tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def _starts(name: str) -> Iterator[str]:
-    """What may be in front of a name: nothing, its first word, its first two, ..."""
+    """Yields the possible prefixes of a name: none, its first word, two words, ..."""
     yield ""
     end = 0
     for _ in range(MAX_WRAPPERS):
@@ -262,7 +268,7 @@ def _starts(name: str) -> Iterator[str]:
 
 
 def _is_finite(array: np.ndarray) -> bool:
-    """Whether it is as float32."""
+    """Returns whether all values are finite as float32."""
     with np.errstate(over="ignore"):
         return bool(np.isfinite(array.astype(np.float32)).all())
 
@@ -270,7 +276,7 @@ def _is_finite(array: np.ndarray) -> bool:
 def _transpose(layer: Layer, kernel: np.ndarray) -> np.ndarray:
     if layer.name == "mask_head/upconv":  # [in, out, h, w]
         return kernel.transpose(2, 3, 0, 1)
-    if layer.name == "box_head/fc1":  # They flatten crops of [channels, y, x].
+    if layer.name == "box_head/fc1":  # Theirs flattens crops of [channels, y, x].
         outputs, inputs = kernel.shape
         kernel = kernel.reshape(outputs, inputs // CROP**2, CROP, CROP)
         return kernel.transpose(2, 3, 1, 0).reshape(inputs, outputs)

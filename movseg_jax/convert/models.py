@@ -1,8 +1,8 @@
-"""Weights of others as parameters of our detector.
+"""Converts models of other frameworks to parameters of our detector.
 
-`convert` reads a file of any kind in `weights.names.FAMILIES` and maps every name in
-it: a name it does not know, an array that is missing or one of another shape is an
-error, so what it returns is the whole model of the file. Only NumPy is used.
+`convert_weights` reads a file of any kind in `names.FAMILIES` and maps every name in
+it. An unknown name, a missing array or a wrong shape is an error, so the result is the
+complete model of the file. Only NumPy is used.
 """
 
 import itertools
@@ -18,9 +18,9 @@ from movseg_jax.convert.mapping import CROP, Layer, Source
 from movseg_jax.convert.names import BLOCK
 from movseg_jax.errors import InputError
 
-DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}  # By blocks of each stage.
+DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}  # The depth by blocks per stage.
 LEVELS = names.LEVELS
-# Of a two-stream checkpoint: they are in the settings beside it.
+# A two-stream checkpoint does not tell these; they are in the settings beside it.
 ASSUMED = [
     "masks from appearance features, as in the paper's final model",
     "1000 proposals: FPN.RPN_COLLECT_SCALE is 1",
@@ -28,15 +28,15 @@ ASSUMED = [
 
 
 class Converted(NamedTuple):
-    """What a file's weights are in our terms.
+    """The weights of a file as our parameters.
 
     Attributes:
-        params: Nested dicts of float32 arrays. Only "<stream>/resnet" if the file
-            holds no detector: to start training from.
-        config: The model they are for; of a file without a detector only the stream
-            means anything.
-        kind: A `Family.kind`.
-        card: The kind, where the weights are from, what was ignored and why.
+        params: The parameters, nested dicts of float32 arrays. If the file holds no
+            detector, they are just "<stream>/resnet", from which training can start.
+        config: The settings of the model; if the file holds no detector, only those of
+            the stream are meaningful.
+        kind: The kind of file, a `Family.kind`.
+        card: The kind, the weights' origin, and the ignored entries with reasons.
     """
 
     params: dict[str, Any]
@@ -52,18 +52,19 @@ def convert_weights(
     stream: Literal["appearance", "motion"] = "appearance",
     prefix: str | None = None,
 ) -> Converted:
-    """Reads a file of another framework as parameters of ours.
+    """Reads a file of another framework as parameters of our model.
 
     Args:
-        path: Mask R-CNNs (ResNet-50-FPN) of torchvision, Detectron, detectron2 or Dave
-            et al. (2019), and ResNets of torchvision, Caffe2 or Gluon (v2).
+        path: The file: a Mask R-CNN (ResNet-50-FPN) of torchvision, Detectron,
+            detectron2 or Dave et al. (2019), or a ResNet of torchvision, Caffe2 or
+            Gluon (v2).
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
-        stream: What the network in a single-stream file is to see.
+        stream: The stream that the network of a single-stream file becomes.
         prefix: The start of the names of the model's arrays; None finds it.
 
     Raises:
-        InputError: The file cannot be read, is of no known kind, or its names and
+        InputError: The file cannot be read or is of an unknown kind, or its names and
             shapes are not exactly those of its kind.
     """
     source = Source(Path(path), prefix)
@@ -83,31 +84,31 @@ def convert_weights(
     }
     fields: dict[str, Any] = {"appearance": None, "motion": None, **trunks}
     _check_preprocessing(source)
-    # A trunk's preprocessing; torchvision's is that of "continuous".
+    # A backbone has a preprocessing, too; torchvision's is that of "continuous".
     if family.contents != "trunk" or family.convention.startswith("detectron"):
         fields |= {"convention": family.convention}
     if family.contents != "trunk":
-        # Models of Detectron.pytorch that see flow are the paper's authors'.
+        # Models of Detectron.pytorch that see flow are those of the paper's authors.
         if "motion" in trunks and family.convention == "detectron":
             fields |= {"flow_encoding": "paper"}
         fields |= _take_heads(source)
         for name in trunks:
             _take_fpn(source, name, bodies[name] if is_joint else "", fields)
+    card: dict[str, Any] = {}
     if is_joint:
         fields |= {"fusion": _take_fusion(source, fields["channels"])}
         fields |= {"mask_features": "appearance"}
-    card: dict[str, Any] = {}
+        card["assumed"] = ASSUMED
     if appearance_heads is not None:
-        heads, of_heads = _convert_static_branch(Path(appearance_heads), fields)
-        card["appearance_heads"], source.params["static"] = of_heads, heads
+        heads = _read_appearance_heads(Path(appearance_heads), fields)
+        source.params["static"], card["appearance_heads"] = heads
         fields |= {"static_branch": True}
     card |= source.finish()
-    if is_joint:
-        card["assumed"] = ASSUMED
     return Converted(source.params, ModelConfig(**fields), family.kind, card)
 
 
 def _check_preprocessing(source: Source) -> None:
+    """Refuses a model whose means and deviations are not those of its convention."""
     convention = CONVENTIONS[source.family.convention]
     for name, expected in (
         ("pixel_mean", convention.mean),
@@ -124,7 +125,7 @@ def _check_preprocessing(source: Source) -> None:
 
 
 def _take_trunk(source: Source, stream: str, body: str) -> TrunkConfig:
-    """Takes a stream's ResNet, of as many stages and blocks as the file has."""
+    """Takes a stream's ResNet, with as many stages and blocks as the file has."""
     is_v2 = "resnet/input_norm" in source.family.names
     width = source.rows("resnet/stem_conv", body=body)
     blocks = []
@@ -164,7 +165,11 @@ def _take_trunk(source: Source, stream: str, body: str) -> TrunkConfig:
 
 
 def _count_blocks(source: Source, level: int, body: str) -> int:
-    # A truncated Gluon file has a stage's first convolution only, hence the second.
+    """Counts the blocks of a stage.
+
+    A truncated Gluon file has the first convolution of a stage that is missing, so
+    blocks are recognised by their second or third one.
+    """
     for block in itertools.count():
         values = _values(level, block, 2) | {"body": body}
         third = _values(level, block, 3) | {"body": body}
@@ -175,7 +180,7 @@ def _count_blocks(source: Source, level: int, body: str) -> int:
 
 
 def _values(level: int, block: int = 0, conv: int = 1) -> dict[str, Any]:
-    """What a family's names may refer to."""
+    """Returns the values that the names of a family may refer to."""
     return {
         "level": level,
         "stage": level - 1,
@@ -189,6 +194,7 @@ def _values(level: int, block: int = 0, conv: int = 1) -> dict[str, Any]:
 
 
 def _resnet_v1(width: int, blocks: list[int]) -> Iterator[Layer]:
+    """Yields the layers of a ResNet v1."""
     yield Layer("resnet/stem_conv", (width, 3, 7, 7), has_bias=False)
     yield Layer("resnet/stem_norm", (width,))
     for level, block, inputs, inner in _blocks(width, blocks):
@@ -203,6 +209,7 @@ def _resnet_v1(width: int, blocks: list[int]) -> Iterator[Layer]:
 
 
 def _resnet_v2(width: int, blocks: list[int]) -> Iterator[Layer]:
+    """Yields the layers of a ResNet v2, whose norms come before convolutions."""
     yield Layer("resnet/input_norm", (3,))
     yield Layer("resnet/stem_conv", (width, 3, 7, 7), has_bias=False)
     yield Layer("resnet/stem_norm", (width,))
@@ -221,7 +228,7 @@ def _resnet_v2(width: int, blocks: list[int]) -> Iterator[Layer]:
 
 
 def _blocks(width: int, blocks: list[int]) -> Iterator[tuple[int, int, int, int]]:
-    """(level, block, input channels, inner channels) of each block."""
+    """Yields the level, number, input and inner channels of each block."""
     inputs = width
     for level, count in zip(LEVELS, blocks, strict=False):
         inner = width * 2 ** (level - 2)
@@ -231,13 +238,16 @@ def _blocks(width: int, blocks: list[int]) -> Iterator[tuple[int, int, int, int]
 
 
 def _convs(level: int, block: int, inputs: int, inner: int) -> Iterator:
+    """Yields the values and the kernel's shape of each convolution of a block."""
     yield _values(level, block, 1), (inner, inputs, 1, 1)
     yield _values(level, block, 2), (inner, inner, 3, 3)
     yield _values(level, block, 3), (4 * inner, inner, 1, 1)
 
 
 def _take_fpn(source: Source, stream: str, body: str, fields: dict[str, Any]) -> None:
-    trunk, channels = fields[stream], fields["channels"]
+    """Takes the FPN of a stream."""
+    trunk = fields[stream]
+    channels = fields["channels"]
     for level, count in zip(LEVELS, _depth_blocks(trunk.depth), strict=True):
         values = {"level": level, "last": count - 1, "body": body}
         inputs = trunk.width * 2**level
@@ -254,7 +264,8 @@ def _depth_blocks(depth: int) -> tuple[int, ...]:
 def _take_heads(source: Source) -> dict[str, Any]:
     """Takes the RPN, the box head and the mask head; returns fields of the config."""
     fields = _take_objectness_heads(source)
-    channels, classes = fields["channels"], fields["classes"]
+    channels = fields["channels"]
+    classes = fields["classes"]
     background = source.family.background == "first"
     for i in range(4):
         shape = (channels, channels, 3, 3)
@@ -299,8 +310,8 @@ def _take_fusion(source: Source, channels: int) -> str:
     return "concat_conv" if is_single else "concat_convs"
 
 
-def _convert_static_branch(path: Path, fields: dict[str, Any]):
-    """The appearance model's RPN and box head, and the card of its file."""
+def _read_appearance_heads(path: Path, fields: dict[str, Any]):
+    """Returns the appearance model's RPN and box head, and the card of its file."""
     source = Source(path)
     if source.family is not names.PAPER:
         raise InputError(

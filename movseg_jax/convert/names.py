@@ -1,9 +1,9 @@
-"""What other frameworks call the layers of a ResNet and of a Mask R-CNN.
+"""The names of a ResNet's and a Mask R-CNN's layers in other frameworks.
 
-A `Family` is one way of naming; its `names` map our layers to theirs. Both sides are
-format strings over `level` (of the pyramid: 2 to 5), `stage` (level - 1), `block` and
-`conv` (1 to 3, in a block) with its `letter` (a to c). A layer named in full goes
-before one of a pattern. Where there are several spellings, the usual one is first.
+A `Family` is one scheme of names, and its `names` map our layers to theirs. Both sides
+are format strings over `level` (of the pyramid: 2 to 5), `stage` (level - 1), `block`
+and `conv` (1 to 3, in a block) with its `letter` (a to c). A literal name of a layer
+has priority over a pattern. If there are several spellings, the usual one is first.
 """
 
 import dataclasses
@@ -17,20 +17,21 @@ Names = Mapping[str, str | tuple[str, ...]]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """Weight files that name and arrange their arrays alike.
+    """A kind of weight files, which name and arrange their arrays alike.
 
     Attributes:
-        kind: Its name in our messages and cards.
-        signature: Regular expression that some name of each such file starts with.
-        names: Our layers to theirs.
-        ignorable: Regular expressions of names that we need not have, with the reason.
-        contents: A detector, only its trunk, or a two-stream detector.
-        convention: Key of `config.CONVENTIONS`.
-        stride_in: Which convolution of a block strides.
-        suffixes: What follows a layer's name for its kernel and its bias.
-        norm_suffixes: For scale and shift of a norm, then its mean and variance.
-        background: Whether the background is the first or the last class; if it is
-            first, boxes and masks also have useless rows for it.
+        kind: The family's name in messages and cards.
+        signature: A regular expression for the start of a name; each such file has one.
+        names: The map from our layers to theirs.
+        ignorable: The regular expressions of names that are not needed, with reasons.
+        contents: A detector, only its backbone ("trunk"), or a two-stream detector.
+        convention: The detector's convention, a key of `config.CONVENTIONS`.
+        stride_in: The convolution of a block that has the stride.
+        suffixes: The endings of the names of a layer's kernel and bias.
+        norm_suffixes: The endings for a norm's scale and shift, then for its mean and
+            variance, if there are any.
+        background: The place of the background among the classes. If it is first, boxes
+            and masks also have useless rows for it.
     """
 
     kind: str
@@ -177,7 +178,7 @@ DETECTRON2 = Family(
         **COUNTS,
     },
     convention="detectron2",
-    stride_in="1x1",  # Their ResNets start from Caffe's, which stride there.
+    stride_in="1x1",  # Their ResNets start from Caffe's, whose stride is there.
     background="last",
 )  # fmt: skip
 
@@ -191,7 +192,7 @@ PAPER_HEADS = {
     "box_head/logits": "Box_Outs.cls_score",
     "box_head/deltas": "Box_Outs.bbox_pred",
 }
-# Detectron.pytorch, and so the weights that Dave et al. (2019) released.
+# Detectron.pytorch, with which Dave et al. (2019) trained the weights they released.
 PAPER = Family(
     kind="paper_single",
     signature=r"Conv_Body\.conv_(body|top)\.",
@@ -218,7 +219,7 @@ PAPER = Family(
     stride_in="1x1",
     norm_suffixes=(".weight", ".bias"),
 )  # fmt: skip
-SINGLE_FUSION = "Conv_Body.conv"  # Of the variant with one convolution.
+SINGLE_FUSION = "Conv_Body.conv"  # The name in the variant with one convolution.
 PAPER_JOINT = dataclasses.replace(
     PAPER,
     kind="paper_joint",
@@ -241,7 +242,7 @@ GLUON_RESNET_V2 = Family(
         "resnet/stem_norm": "batchnorm1",
         "resnet/preact{level}": "stage{stage}_batchnorm0",
         "resnet/preact6": "batchnorm2",
-        # Numbered through each stage, the first block's shortcut after its third.
+        # Layers are numbered through a stage; the first shortcut is number 3.
         f"{BLOCK}/conv{{conv}}": "stage{stage}_conv{conv_number}",
         f"{BLOCK}/norm{{conv}}": "stage{stage}_batchnorm{norm_number}",
         f"{BLOCK}/shortcut_conv": "stage{stage}_conv3",

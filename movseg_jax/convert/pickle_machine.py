@@ -1,12 +1,12 @@
-"""The data in a pickle, read without doing what the pickle says.
+"""Reads the data in a pickle without importing or calling what the pickle names.
 
-A pickle is a program: unpickling imports and calls whatever it names. Here a small
-stack machine runs only the instructions that build data, and knows by name only what
-weight files are made of (`pickled.GLOBALS`). Nothing is ever imported, looked up or
-called by a name from the file; any other name is an `InputError`.
+A pickle is a program: unpickling imports and calls whatever it names. The stack machine
+here runs only the instructions that build data, and it knows only the names that weight
+files need (`pickled_objects.GLOBALS`). It never imports, looks up or calls anything by
+a name from the file; any other name is an `InputError`.
 
-Work and memory are bounded by a multiple of the pickle's length: see `MAX_OPCODES` and
-`_Machine.spend`.
+`MAX_OPCODES` and `_Machine.spend` bound work and memory by a multiple of the pickle's
+length.
 """
 
 import collections
@@ -40,14 +40,15 @@ def read_pickle(
     """Reads the data of one pickle, and leaves the stream at its end.
 
     Args:
-        stream: At the start of a pickle; what follows its end is not looked at.
-        source: Where the pickle is from, for messages.
-        load_storage: Makes a storage of a persistent id, as PyTorch's pickles have;
-            may raise `Malformed`.
+        stream: The stream at the start of a pickle; bytes after the pickle's end are
+            not read.
+        source: The name of the pickle's file in messages.
+        load_storage: A function that makes a storage from a persistent id, which
+            PyTorch's pickles have; it may raise `Malformed`.
 
     Returns:
-        Numbers, strings, lists, tuples and dicts of those, and `pickled.Array` and
-        `pickled.Tensor`.
+        Numbers, strings, `pickled_objects.Array` and `pickled_objects.Tensor`, in
+        lists, tuples and dicts.
 
     Raises:
         InputError: The pickle is damaged, too long, or refers to anything but tensors,
@@ -55,7 +56,8 @@ def read_pickle(
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # About escapes in strings of protocol 0.
+            # Strings of protocol 0 may have escapes that Python warns about.
+            warnings.simplefilter("ignore")
             return _Machine(stream, load_storage).run()
     except Malformed as error:
         raise InputError(f"{source}: {error}") from None
@@ -67,7 +69,8 @@ def read_pickle(
         ValueError,
     ) as error:
         raise InputError(
-            f"{source}: not a whole pickle ({error!s:.200}); download or copy it again."
+            f"{source}: not a complete pickle ({error!s:.200}); download or copy it "
+            "again."
         ) from None
 
 
@@ -75,15 +78,15 @@ _MARK = object()
 
 
 class _Machine:
-    """Runs one pickle; `_ACTIONS` says what each instruction does to its stack."""
+    """Runs one pickle; `_ACTIONS` defines the effect of each instruction."""
 
     def __init__(self, stream: io.BytesIO, load_storage):
         self.opcodes = pickletools.genops(stream)
         self.load_storage = load_storage
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
-        # Files hold each array once, with hardly any overhead, but a pickle could also
-        # ask a million times for a copy of the same one.
+        # Weight files hold each array once, with little overhead. Without a budget, a
+        # short pickle could copy the same array a million times.
         position = stream.tell()
         self.budget = 2 * stream.seek(0, io.SEEK_END) + 2**16
         stream.seek(position)
@@ -106,6 +109,7 @@ class _Machine:
         raise Malformed(f"its pickle has more than {MAX_OPCODES} instructions.")
 
     def spend(self, size: int):
+        """Counts bytes that are copied, and refuses too many."""
         self.budget -= size
         if self.budget < 0:
             raise Malformed("its pickle holds the same data too many times.")
@@ -124,18 +128,13 @@ class _Machine:
     def join(self, count: int):
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
+    def set_items(self, items: list):
+        set_items(self.stack[-1], items)
+
     def make_dict(self):
         items = self.pop_to_mark()
         self.stack.append({})
-        set_items(self.stack[-1], items)
-
-    def set_item(self):
-        value, key = self.stack.pop(), self.stack.pop()
-        set_items(self.stack[-1], [key, value])
-
-    def set_marked_items(self):
-        items = self.pop_to_mark()
-        set_items(self.stack[-1], items)
+        self.set_items(items)
 
     def remember(self, index: int | None):
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
@@ -146,15 +145,16 @@ class _Machine:
         self.stack.append(find_global(f"{module}.{name}"))
 
     def push_stacked_global(self):
-        name, module = self.stack.pop(), self.stack.pop()
-        self.push_global(module, name)
+        name = self.stack.pop()
+        self.push_global(self.stack.pop(), name)
 
     def push_instance(self, name: str):
-        find_global(name.replace(" ", ".", 1))  # Most names are refused here.
+        find_global(name.replace(" ", ".", 1))  # This refuses most names, by name.
         raise Malformed("its pickle uses the instruction INST; it is refused.")
 
     def call(self):
-        arguments, function = self.stack.pop(), self.stack.pop()
+        arguments = self.stack.pop()
+        function = self.stack.pop()
         if not isinstance(function, Global) or function.call is None:
             raise Malformed("its pickle calls what is not a function.")
         self.stack.append(function.call(self.spend, *short_tuple(arguments)))
@@ -165,7 +165,7 @@ class _Machine:
         if isinstance(target, Array | Dtype):
             target.set_state(self.spend, *short_tuple(state))
         elif not isinstance(target, collections.OrderedDict):
-            # An OrderedDict's state is PyTorch's `_metadata`, which we do not need.
+            # An OrderedDict's state is PyTorch's `_metadata`, which is not needed.
             raise Malformed(f"its pickle sets the state of a {type(target).__name__}.")
 
     def push_storage(self):
@@ -197,8 +197,8 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], Any]] = {
     "TUPLE2": lambda m, _: m.join(2),
     "TUPLE3": lambda m, _: m.join(3),
     "DICT": lambda m, _: m.make_dict(),
-    "SETITEM": lambda m, _: m.set_item(),
-    "SETITEMS": lambda m, _: m.set_marked_items(),
+    "SETITEM": lambda m, _: m.set_items([m.stack.pop(-2), m.stack.pop()]),
+    "SETITEMS": lambda m, _: m.set_items(m.pop_to_mark()),
     "POP": lambda m, _: m.stack.pop(),
     "POP_MARK": lambda m, _: m.pop_to_mark(),
     "DUP": lambda m, _: m.stack.append(m.stack[-1]),

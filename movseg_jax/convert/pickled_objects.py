@@ -1,12 +1,13 @@
-"""What the pickles of weight files may name, and what we build for each name.
+"""The names that the pickles of weight files may use, and our functions for them.
 
-`GLOBALS` is the whole list: PyTorch's tensors, parameters and storages, NumPy's arrays
-and the containers around them. Each stands for a function of ours; none of PyTorch's
-or NumPy's own is called by name.
+`GLOBALS` is the complete list: PyTorch's tensors, parameters and storages, NumPy's
+arrays and the containers around them. Each name stands for a function in this module;
+no function of PyTorch or NumPy is ever called by a name from a file.
 """
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import ml_dtypes
 import numpy as np
 
 MAX_DIMENSIONS = 32
-MAX_SIZE = 2**40  # Of one dimension; so that sizes are not thousands of digits long.
+MAX_SIZE = 2**40  # The largest size of a dimension; longer numbers are slow.
 NUMPY_DTYPES = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1 ?".split())
 
 _STORAGE_DTYPES = {
@@ -29,21 +30,21 @@ _STORAGE_DTYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-# Counts bytes that we copy, and raises `Malformed` when a pickle made us copy too many.
+# A function that counts copied bytes; it raises `Malformed` if there are too many.
 Spend = Callable[[int], None]
 
 
 class Malformed(Exception):
-    """The pickle is damaged or wants something forbidden; the message says what."""
+    """An error for a pickle that is damaged or needs something forbidden."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """The memory of PyTorch tensors, which lies elsewhere in the file."""
+    """The memory of PyTorch tensors, which is elsewhere in the file."""
 
     key: str
     dtype: np.dtype
-    size: int  # In elements.
+    size: int  # The number of elements.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Tensor:
     """A PyTorch tensor: a view of a storage, checked to lie within it."""
 
     storage: Storage
-    offset: int  # In elements, as are `strides`.
+    offset: int  # Counted in elements, as `strides` are.
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     def view(self, memory: bytes | memoryview) -> np.ndarray:
-        """The tensor, given the bytes of its storage; copies nothing."""
+        """Returns the tensor as a view of the bytes of its storage."""
         flat = np.frombuffer(memory, self.storage.dtype)[self.offset :]
         strides = [stride * flat.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(
@@ -65,13 +66,13 @@ class Tensor:
 
 
 class Array:
-    """A NumPy array; `value` is None until the pickle has given it its data."""
+    """A NumPy array; `value` is None until the pickle has set its data."""
 
     def __init__(self, value: np.ndarray | None = None):
         self.value = value
 
     def set_state(self, spend: Spend, version, shape, dtype, is_fortran, data, *_):
-        """Does what `numpy.ndarray.__setstate__` would."""
+        """Sets the data, as `numpy.ndarray.__setstate__` does."""
         self.value = _array(spend, data, dtype, shape, "F" if is_fortran else "C")
 
 
@@ -82,7 +83,7 @@ class Dtype:
         self.value = value
 
     def set_state(self, spend: Spend, version, order, subdtype, names, fields, *_):
-        """Does what `numpy.dtype.__setstate__` would: sets the byte order."""
+        """Sets the byte order, as `numpy.dtype.__setstate__` does."""
         is_plain = subdtype is None and names is None and fields is None
         if not is_plain or order not in ("<", ">", "|", "="):
             raise Malformed("an array has a dtype that is not of numbers.")
@@ -91,16 +92,23 @@ class Dtype:
 
 @dataclasses.dataclass(frozen=True)
 class Global:
-    """A name in a pickle, and what we do where unpickling would call it."""
+    """A name in a pickle, and the function that is called in its place.
+
+    Attributes:
+        name: The name with its module.
+        call: The function, called with a `Spend` and the arguments in the pickle; None
+            if the name is never called.
+        dtype: The elements' dtype if the name is a type of storage.
+    """
 
     name: str
-    call: Callable[..., Any] | None = None  # Called with a `Spend`, then its arguments.
-    dtype: np.dtype | None = None  # Of the elements, if it is a type of storage.
+    call: Callable[..., Any] | None = None
+    dtype: np.dtype | None = None
 
 
 def find_global(name: str) -> Global:
     """Looks a name up in `GLOBALS`; raises `Malformed` if it is not there."""
-    # NumPy 2 renamed what NumPy 1 wrote.
+    # NumPy 2 renamed this module of NumPy 1.
     known = GLOBALS.get(name.replace("numpy._core.", "numpy.core.", 1))
     if known is None:
         raise Malformed(
@@ -112,7 +120,7 @@ def find_global(name: str) -> Global:
 
 
 def short_tuple(value: Any) -> tuple:
-    """Checks that arguments, a state or a shape is a tuple that is cheap to copy."""
+    """Returns arguments, a state or a shape after checking that it is a short tuple."""
     if not isinstance(value, tuple) or len(value) > MAX_DIMENSIONS:
         raise Malformed("its pickle has something else where a short tuple belongs.")
     return value
@@ -123,7 +131,7 @@ def set_items(target: Any, items: list):
     if not isinstance(target, dict) or len(items) % 2:
         raise Malformed("its pickle sets items of what is not a dict.")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        # Hashing a tuple of tuples of tuples, or a long number, can take forever.
+        # Hashing nested tuples or long numbers can take forever.
         is_short = not isinstance(key, int) or abs(key) < 2**64
         if not isinstance(key, str | bytes | int | float | None) or not is_short:
             raise Malformed(f"it has a dict with a {type(key).__name__} as key.")
@@ -131,7 +139,7 @@ def set_items(target: Any, items: list):
 
 
 def load_storage(identifier: Any) -> Storage:
-    """Makes a storage of PyTorch's ("storage", type, key, device, size[, view])."""
+    """Makes a storage from PyTorch's ("storage", type, key, device, size[, view])."""
     identifier = short_tuple(identifier)
     if len(identifier) not in (5, 6):
         raise Malformed("it refers to data in an unknown way.")
@@ -153,7 +161,8 @@ def _rebuild_tensor(spend: Spend, storage, offset, shape, strides, *_) -> Tensor
     if not all(type(n) is int and 0 <= n <= MAX_SIZE for n in (offset, *strides)):
         raise Malformed("a tensor has an offset or stride that is not a small number.")
     last = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-    # An expanded tensor, larger than its storage, could be copied to any size.
+    # An expanded tensor, larger than its storage, is refused: a copy of it could have
+    # any size.
     if count and (offset + last >= storage.size or count > storage.size):
         raise Malformed(
             f"a tensor of shape {list(shape)} leaves its storage of {storage.size} "
@@ -170,8 +179,8 @@ def _rebuild_parameter(spend: Spend, tensor, *_) -> Tensor:
 
 def _array(spend: Spend, data, dtype, shape, order="C") -> np.ndarray:
     if not isinstance(dtype, Dtype):
-        raise Malformed("an array's dtype is not one.")
-    if isinstance(data, str):  # Python 2's byte strings.
+        raise Malformed("an array has something else as its dtype.")
+    if isinstance(data, str):  # Python 2 wrote byte strings like this.
         spend(len(data))
         data = data.encode("latin-1")
     if not isinstance(data, bytes | bytearray):
@@ -192,13 +201,10 @@ def _array(spend: Spend, data, dtype, shape, order="C") -> np.ndarray:
 
 
 def _count(shape: tuple) -> int:
-    """The number of elements of a shape, in integers that do not overflow."""
-    count = 1
-    for size in shape:
-        if type(size) is not int or not 0 <= size <= MAX_SIZE:
-            raise Malformed("an array's shape is not one of small numbers.")
-        count *= size
-    return count
+    """Returns the number of elements of a shape, in integers that do not overflow."""
+    if not all(type(size) is int and 0 <= size <= MAX_SIZE for size in shape):
+        raise Malformed("an array's shape has other values than small numbers.")
+    return math.prod(shape)
 
 
 def _make_dtype(spend: Spend, name, *_) -> Dtype:
@@ -208,7 +214,7 @@ def _make_dtype(spend: Spend, name, *_) -> Dtype:
 
 
 def _encode(spend: Spend, text, encoding) -> bytes:
-    # How Python 3 writes bytes in protocol 2.
+    # Python 3 writes bytes like this in protocol 2.
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Malformed("its pickle encodes what is not latin-1.")
     spend(len(text))
@@ -216,7 +222,7 @@ def _encode(spend: Spend, text, encoding) -> bytes:
 
 
 def _empty_bytes(spend: Spend) -> bytes:
-    return b""  # How Python 3 writes them in protocol 2.
+    return b""  # Python 3 writes empty bytes as this call in protocol 2.
 
 
 def _ordered_dict(spend: Spend, items=()) -> collections.OrderedDict:

@@ -1,10 +1,9 @@
-"""The objects of one frame, as arrays, and the ways that files spell them.
+"""Makes the `Objects` of a frame from annotations in files.
 
-Annotations come as images whose values are objects' numbers (DAVIS, YouTube-VOS), and
-as JSON. Prepared data sets hold the latter, so `from_json(to_json(x)) == x`.
+Annotations are images whose values are the numbers of objects (DAVIS, YouTube-VOS), or
+JSON. Prepared data sets hold JSON, so `from_json(to_json(x)) == x`.
 """
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Sequence
@@ -12,32 +11,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int32, UInt8, UInt16
+from jaxtyping import Bool, UInt8, UInt16
 
 from movseg_jax import masks
+from movseg_jax.data.example import Objects, Size
 from movseg_jax.errors import InputError
 from movseg_jax.masks.id_images import VOID, present_ids
 
-Size = tuple[int, int]  # (height, width) in pixels.
-# What the value 255 of an annotation of 8 bits means. "instances": void, a region to
-# ignore. "auto": the same, unless the image holds nothing but 0 and 255, as DAVIS
-# 2016's do: then it is the object. "one": every other value than 0 is of one object,
-# 255 only if there is no other. `frames.IdImage` looks at the whole video for that.
+# The meaning of the value 255 in an annotation of 8 bits:
+# - "instances": it is void, a region to ignore.
+# - "auto": it is void, unless the image holds nothing but 0 and 255, as in DAVIS 2016;
+#   then it is the object.
+# - "one": all values other than 0 are one object; 255 belongs to it only if there is no
+#   other value. `frames.IdImage` looks at all images of the video to decide that.
 Convention = Literal["instances", "auto", "one"]
 
-MAX_OBJECTS = 2_000  # Of a frame; LVIS has up to 300.
-MAX_MASK_BYTES = 2**31  # Of all masks of a frame; 250 of a frame of 4K video.
-
-
-@dataclasses.dataclass(frozen=True)
-class Objects:
-    """Of a frame; the attributes are those of `Example`."""
-
-    masks: Bool[np.ndarray, "n h w"]
-    classes: Int32[np.ndarray, " n"]
-    ids: Int32[np.ndarray, " n"]
-    ignore: Bool[np.ndarray, " n"]
-    moving: Bool[np.ndarray, " n"]
+MAX_OBJECTS = 2_000  # The most objects of a frame; LVIS has up to 300.
+MAX_MASK_BYTES = 2**31  # The most bytes of a frame's masks: 250 masks of 4K video.
 
 
 def stack(
@@ -50,17 +40,17 @@ def stack(
     ignore: Sequence[bool] | None = None,
     moving: Sequence[bool] | None = None,
 ) -> Objects:
-    """`Objects` from one mask each; none of them is fine.
+    """Makes `Objects` from one mask per object; there may be none.
 
     Args:
-        object_masks: Of the objects; if it makes them when asked for, only one is held
-            beside the result.
-        size: Of the frame.
-        source: Names the file in messages.
-        ids: Of the objects.
-        classes: All 0 if None.
-        ignore: All False if None.
-        moving: All True if None.
+        object_masks: The objects' masks. If this is a generator, only one mask is in
+            memory in addition to the result.
+        size: The height and width of the frame.
+        source: The file that messages name.
+        ids: The objects' numbers.
+        classes: The objects' classes; all are 0 if None.
+        ignore: Whether each mask is a region to ignore; all are False if None.
+        moving: Whether each object moves; all are True if None.
 
     Raises:
         InputError: The masks would have more than `MAX_MASK_BYTES`.
@@ -70,7 +60,7 @@ def stack(
         raise InputError(
             f"{source}: has {count} masks of {size[0]}x{size[1]} pixels (height x "
             f"width), expected at most {MAX_MASK_BYTES} bytes of masks in all "
-            "(objects.MAX_MASK_BYTES)."
+            "(annotations.MAX_MASK_BYTES)."
         )
     stacked = np.zeros((count, *size), bool)
     for i, mask in zip(range(count), object_masks, strict=True):
@@ -90,13 +80,13 @@ def from_ids(
     *,
     source: Path | str,
 ) -> Objects:
-    """Objects of an annotation in which a pixel's value is its object, 0 background.
+    """Returns the objects of an image whose values are objects' numbers.
 
-    Objects come in the order of their numbers, a void region last; there is none in
-    annotations of 16 bits.
+    The value 0 is the background. Objects come in the order of their numbers, and a
+    void region comes last; annotations of 16 bits have no void.
 
     Raises:
-        InputError: As `stack`.
+        InputError: The masks are too large, as in `stack`.
     """
     values = present_ids(ids)
     marked = [VOID] if VOID in values and ids.dtype == np.uint8 else []
@@ -120,9 +110,9 @@ def from_ids(
 
 
 def ignore_unlabelled(objects: Objects) -> Objects:
-    """Adds one region to ignore: all that is in no mask.
+    """Adds a region to ignore that covers all pixels without a mask.
 
-    For annotations that do not label everything, so that what is unlabelled is never
+    If annotations do not label all objects, this keeps the unlabelled ones from being
     taken for background.
     """
     rest = np.logical_not(np.any(objects.masks, axis=0))
@@ -136,15 +126,13 @@ def ignore_unlabelled(objects: Objects) -> Objects:
 
 
 def to_json(objects: Objects) -> str:
-    """The objects as JSON text, masks as COCO's RLEs."""
-    ids, classes = objects.ids.tolist(), objects.classes.tolist()
-    ignore, moving = objects.ignore.tolist(), objects.moving.tolist()
+    """Returns the objects as JSON text, with the masks as COCO's RLEs."""
     rows = [
         {
-            "id": ids[i],
-            "class": classes[i],
-            "ignore": ignore[i],
-            "moving": moving[i],
+            "id": int(objects.ids[i]),
+            "class": int(objects.classes[i]),
+            "ignore": bool(objects.ignore[i]),
+            "moving": bool(objects.moving[i]),
             "segmentation": masks.to_json(masks.encode(mask)),
         }
         for i, mask in enumerate(objects.masks)
@@ -156,7 +144,7 @@ def from_json(text: str | bytes, size: Size, *, source: str) -> Objects:
     """Reads what `to_json` wrote.
 
     Raises:
-        InputError: It is not that, or of another size.
+        InputError: The text is something else, or the masks are of another size.
     """
     try:
         rows: Any = json.loads(text)
@@ -165,7 +153,7 @@ def from_json(text: str | bytes, size: Size, *, source: str) -> Objects:
     if not isinstance(rows, list) or len(rows) > MAX_OBJECTS:
         raise InputError(
             f"{source}: expected a list of at most {MAX_OBJECTS} objects "
-            "(objects.MAX_OBJECTS)."
+            "(annotations.MAX_OBJECTS)."
         )
     expected = {"id": int, "class": int, "ignore": bool, "moving": bool}
     for i, row in enumerate(rows):
@@ -176,16 +164,15 @@ def from_json(text: str | bytes, size: Size, *, source: str) -> Objects:
                     f"{source}: {key!r} of object {i} is missing or not "
                     f"{kind.__name__}."
                 )
-    decoded = (
-        masks.decode(
-            masks.from_json(
-                row.get("segmentation"), size, source=f"{source}: object {i}"
-            )
-        )
-        for i, row in enumerate(rows)
-    )
+
+    def decoded():
+        for i, row in enumerate(rows):
+            where = f"{source}: object {i}"
+            segmentation = row.get("segmentation")
+            yield masks.decode(masks.from_json(segmentation, size, source=where))
+
     return stack(
-        decoded,
+        decoded(),
         size,
         source=source,
         ids=[row["id"] for row in rows],

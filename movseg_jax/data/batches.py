@@ -1,7 +1,7 @@
-"""From an `Example` to what a model trains on, of static shapes.
+"""Makes the model's inputs and targets, with static shapes, from an `Example`.
 
-Masks become small grids over their objects' boxes: a hundred full-size masks of an
-image of 800x1333 pixels would be a hundred megabytes.
+Masks become small grids over their objects' boxes, because a hundred full-size masks of
+an image of 800x1333 pixels would take a hundred megabytes.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,19 @@ from jaxtyping import Bool, Float32, UInt8
 from movseg_jax import masks
 from movseg_jax.config import DataConfig, ModelConfig
 from movseg_jax.data import transforms
-from movseg_jax.data.example import Example
+from movseg_jax.data.example import Example, Size
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import encode_flow
 from movseg_jax.model.inputs import preprocess, resized_size, stack
 from movseg_jax.types import Batch, Inputs, Objects
 
-# Cells of a mask's grid, per side. A target is 28x28 cells over a RoI; a RoI that has
-# an IoU of 0.5 or more with the object's box is at least half as wide and high as the
-# box, so that a cell of the target is never smaller than 2x2 cells of this grid.
+# The number of cells on each side of a mask's grid. A target has 28x28 cells over a
+# RoI. A RoI with an IoU of 0.5 or more with the object's box is at least half as wide
+# and high as the box, so a cell of the target covers at least 2x2 cells of this grid.
 MASK_SIDE = 112
-# Pixels of the input per cell, and side, of the grid of what is ignored. The smallest
-# anchors have sides of 23 and 45 pixels.
+# The side of a cell of the ignored regions' grid, input pixels. The smallest anchors
+# have sides of 23 and 45 pixels.
 IGNORED_STRIDE = 8
-
-Size = tuple[int, int]
 
 
 def augment(
@@ -38,15 +36,15 @@ def augment(
     model: ModelConfig,
     rng: np.random.Generator,
 ) -> tuple[Inputs, Objects]:
-    """An example, randomly changed, as the model trains on it in a bucket.
+    """Augments an example and makes the model's inputs and targets of it.
 
     Args:
-        example: As its source gives it.
-        bucket: Height and width of the result.
-        other: What objects are pasted from; None if none are.
-        data: What is changed, and how much.
-        model: How large its inputs are; which streams it has.
-        rng: Decides everything that is random.
+        example: The example, as its source gives it.
+        bucket: The height and width of the result.
+        other: The example from which objects are pasted; None for no pasting.
+        data: The settings of the augmentation.
+        model: The model's settings: the size of its inputs, and its streams.
+        rng: The random generator.
     """
     change = data.augment
     if other is not None:
@@ -57,7 +55,8 @@ def augment(
     example = transforms.resize(example, size)
     if rng.random() < change.flip:
         example = transforms.flip(example)
-    # Encoded as a whole: the encoding is relative to the size of what it encodes.
+    # The flow is encoded before cropping, because its encoding is relative to the size
+    # of the frame.
     motion = _encode(example, model)
     if any(n > most for n, most in zip(size, bucket, strict=True)):
         window = transforms.random_window(size, bucket, rng)
@@ -82,25 +81,25 @@ def to_training(
     *,
     motion: Float32[np.ndarray, "h w 3"] | None = None,
 ) -> tuple[Inputs, Objects]:
-    """The example as a model takes it, and its objects, both without batch axis.
+    """Returns the model's inputs and the objects, both without batch axis.
 
-    The image is normalised, the flow encoded, and both are padded with zeros at the
+    The image is normalised, the flow is encoded, and both are padded with zeros at the
     bottom and right. An object's mask is cut out at its box and resampled to
-    `MASK_SIDE` squared: each value is exactly how much of its cell the mask covers.
+    `MASK_SIDE` squared; each value is the exact share of its cell that the mask covers.
     Empty masks are left out. If there are more than `max_objects`, the largest are
     kept, in their order, and the others become regions to ignore.
 
     Args:
-        example: Already of the size that the model sees, so `Inputs.scale` is 1.
-        model: Which streams it has, how their inputs look, and its number of classes;
-            if that is 1, every object is of class 0.
-        pad_to: Height and width of the inputs.
-        max_objects: Rows of `Objects`.
-        motion: The encoded flow, if it is to be another than the example's, encoded.
+        example: The example in the size that the model sees, so `Inputs.scale` is 1.
+        model: The model's settings: its streams, their inputs, and its classes; if
+            there is just one class, every object has class 0.
+        pad_to: The height and width of the inputs.
+        max_objects: The number of rows of `Objects`.
+        motion: The encoded flow; None encodes the example's flow.
 
     Raises:
-        InputError: The example does not fit, a class is not of the model, or the model
-            needs flow and there is none, or it is not finite.
+        InputError: The example does not fit, the model lacks one of its classes, or the
+            model needs flow and the example has none or has flow that is not finite.
     """
     size = example.image.shape[:2]
     if any(n > most for n, most in zip(size, pad_to, strict=True)):
@@ -116,7 +115,7 @@ def to_training(
 
 
 def batch(examples: Sequence[tuple[Inputs, Objects]]) -> Batch:
-    """A batch of what `to_training` gave, all padded to the same size."""
+    """Stacks results of `to_training` that are padded to the same size."""
     inputs, objects = zip(*examples, strict=True)
     return Batch(stack(inputs), Objects(*map(np.stack, zip(*objects, strict=True))))
 
@@ -124,14 +123,15 @@ def batch(examples: Sequence[tuple[Inputs, Objects]]) -> Batch:
 def crop_mask(
     mask: Bool[np.ndarray, "h w"], box: Float32[np.ndarray, "4"]
 ) -> UInt8[np.ndarray, "m m"]:
-    """How much of each cell of a grid over the box the mask covers, from 0 to 255.
+    """Returns the share of each cell of a grid over the box that the mask covers.
 
-    The box is of whole pixels and within the mask, and has an area.
+    A share of 1 is 255. The box has integer sides and a positive area, and lies within
+    the mask.
     """
     x0, y0, x1, y1 = map(int, box)
     inside = mask[y0:y1, x0:x1].view(np.uint8)
-    # Sums over everything above and left. A pixel is covered evenly, so between
-    # pixels the sum is bilinear, and interpolating it is exact.
+    # An entry is the sum of all pixels above and to the left. A pixel is covered
+    # evenly, so the sum is bilinear between pixels, and interpolating it is exact.
     sums = cv2.integral(inside, sdepth=cv2.CV_64F)
     sums = _interpolate(_interpolate(sums).T).T
     covered = np.diff(np.diff(sums, axis=0), axis=1)
@@ -140,7 +140,7 @@ def crop_mask(
 
 
 def _interpolate(rows):
-    """MASK_SIDE + 1 rows, evenly spaced from the first to the last."""
+    """Interpolates MASK_SIDE + 1 rows, evenly spaced from the first to the last."""
     at = np.linspace(0, len(rows) - 1, MASK_SIDE + 1)
     before = np.minimum(at.astype(int), len(rows) - 2)
     part = (at - before)[:, None]
@@ -148,9 +148,10 @@ def _interpolate(rows):
 
 
 def _to_objects(example, model, pad_to, max_objects):
+    """Makes the padded `Objects` of an example."""
     if model.classes > 1 and (example.classes >= model.classes).any():
         raise InputError(
-            f"{example.name}: an object is of class {example.classes.max()}, but the "
+            f"{example.name}: an object has class {example.classes.max()}, but the "
             f"model has {model.classes} (ModelConfig.classes), counted from 0."
         )
     areas = np.count_nonzero(example.masks, axis=(1, 2))
@@ -177,7 +178,7 @@ def _to_objects(example, model, pad_to, max_objects):
 
 
 def _coverage(mask, size):
-    """How much of each cell of a grid over `size` the mask covers, from 0 to 255."""
+    """Returns the share, 0 to 255, of each cell over `size` that the mask covers."""
     height, width = (n // IGNORED_STRIDE for n in size)
     padded = np.zeros(size, np.float32)
     padded[: mask.shape[0], : mask.shape[1]] = mask
@@ -186,6 +187,7 @@ def _coverage(mask, size):
 
 
 def _encode(example, model):
+    """Encodes the example's flow, or returns None for a model without it."""
     if model.motion is None:
         return None
     if example.flow is None:

@@ -1,14 +1,13 @@
-"""Writing data sets as TFDS' array records, without TensorFlow: `movseg data prepare`.
+"""Writes data sets as TFDS' array records, without TensorFlow: `movseg data prepare`.
 
-Any `Source` can be written, frame by frame. Images stay the bytes that they were, flow
-becomes the 16-bit PNG of KITTI (steps of 1/64 pixel, clipped to +-512), so nothing else
-is lost.
-A data set appears under its name when all of it is on the disk, and not before.
+Any `Source` can be written, frame by frame. Images keep their bytes, and flow becomes
+the 16-bit PNG of KITTI: it is rounded to 1/64 pixel and clipped to +-512 pixels, and
+nothing else is lost. A data set appears under its name only when it is complete and on
+the disk.
 """
 
 import collections
 import contextlib
-import dataclasses
 import importlib.metadata
 import os
 import re
@@ -22,7 +21,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 
-from movseg_jax.data.annotations import Objects, to_json
+from movseg_jax.data.annotations import to_json
+from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.example import Source
 from movseg_jax.data.prepared import (
     DATASET,
@@ -33,23 +33,19 @@ from movseg_jax.data.prepared import (
     plain_options,
 )
 from movseg_jax.data.selection import encoded_image, next_image
-from movseg_jax.data.sources import Layout, layout_class, layout_source, open_layout
+from movseg_jax.data.sources import layout_class, layout_source, open_layout
 from movseg_jax.errors import InputError
 from movseg_jax.flow.cache import cached
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.files import encode_kitti
 from movseg_jax.images import read_rgb
+from movseg_jax.system import atomic
 from movseg_jax.system.progress import progress_bar
 
-try:
-    import fcntl
-except ImportError:  # Windows has none.
-    fcntl = None
-
 VERSION = f"{FORMAT}.0.0"
-SHARD = 4096  # Records of a file, at most.
-LOOKAHEAD = 4  # Records in memory for each worker.
-# What provenance names the versions of.
+SHARD = 4096  # The most records in a file.
+LOOKAHEAD = 4  # The number of records in memory per worker.
+# metadata.json states the versions of these packages.
 PACKAGES = ("movseg-jax", "tensorflow-datasets", "opencv-python-headless", "pillow")
 
 FEATURES = {
@@ -81,41 +77,38 @@ def prepare(
     """Writes a data set as array records, one folder for each split.
 
     Args:
-        name: A key of `sources.LAYOUTS`.
+        name: The name of the data set, a key of `sources.LAYOUTS`.
         manual_dir: The data set's folder in its original layout.
-        data_dir: Where to write; `open_source` takes it for a root.
-        splits: Which; all that the data set has, without parts of others, if empty.
+        data_dir: The folder to write to, which is then a root for `open_source`.
+        splits: The splits to prepare; if empty, all splits that are not parts of
+            others.
         flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); "dis", "dis_fast" or
-            "farneback" to estimate it between frames that follow one another on disk;
-            "true" for FlyingThings3D's own; None for what the data set has of its own,
-            if any.
+            "farneback" to estimate flow between frames that follow each other on disk;
+            "true" for FlyingThings3D's own flow; None for the flow that the data set
+            itself has, if any.
         flow_cache: A folder that keeps estimated flow, so that a run that was stopped
             does not estimate it again.
-        workers: Threads that read, estimate and encode; 0 is one for each CPU.
-        overwrite: Replaces what was prepared before.
-        progress: Shows a bar.
-        options: Of the data set's reader; see its class.
+        workers: The number of threads that read, estimate and encode; 0 is one for each
+            CPU.
+        overwrite: Whether to replace a data set that was prepared before.
+        progress: Whether to show a progress bar.
+        options: The options of the data set's reader; see its class.
 
     Returns:
-        The folders written.
+        The folders that were written.
 
     Raises:
-        InputError: The data set is not laid out as it should be, or damaged; the folder
-            exists, or another process is writing it.
+        InputError: The data set is damaged or has another layout, its folder exists
+            already, or another process is writing it.
     """
     kind = layout_class(name)
-    estimator = None
-    if isinstance(flow, str) and flow in ALGORITHMS:
-        estimator = get_estimator(flow)
-        estimator = cached(estimator, flow_cache) if flow_cache else estimator
-        options["flow"] = None
-    elif flow is not None:  # Else the reader's default holds.
-        options["flow"] = flow
     if flow is not None and not hasattr(kind, "flow"):
         raise InputError(f"{name} is of images, which have no flow.")
+    estimator = _flow_estimator(flow, flow_cache)
+    if flow is not None:  # Without the option the reader's default holds.
+        options["flow"] = None if estimator else flow
     folders = []
-    parts = getattr(kind, "parts", ())
-    for split in splits or [split for split in kind.splits if split not in parts]:
+    for split in splits or [s for s in kind.splits if s not in kind.parts]:
         layout = open_layout(name, split, manual_dir, **options)
         described = _described(name, layout, flow if estimator else None)
         folder = Path(data_dir) / DATASET / variant(described) / VERSION
@@ -127,8 +120,18 @@ def prepare(
     return folders
 
 
+def _flow_estimator(
+    flow: Path | str | None, flow_cache: Path | None
+) -> FlowEstimator | None:
+    """Returns the estimator that `flow` names, if it names one."""
+    if not isinstance(flow, str) or flow not in ALGORITHMS:
+        return None
+    estimator = get_estimator(flow)
+    return cached(estimator, flow_cache) if flow_cache else estimator
+
+
 def _described(name: str, layout: Layout, estimated: Path | str | None) -> Record:
-    """What `open_source` finds a prepared data set by."""
+    """Returns the description by which `open_source` finds a prepared data set."""
     flow = estimated or getattr(layout, "flow", None)
     return {
         "name": name,
@@ -139,16 +142,18 @@ def _described(name: str, layout: Layout, estimated: Path | str | None) -> Recor
 
 
 def variant(described: dict[str, Any]) -> str:
-    """The folder of a prepared data set: name, split and options that are not default.
+    """Returns the folder's name: data set, split and options that are not default.
 
     Args:
-        described: "name", "split", "options" and "flow", as in metadata.json.
+        described: The data set's "name", "split", "options" and "flow", as in
+            metadata.json.
     """
     kind = layout_class(described["name"])
     default = plain_options(kind(root=Path(), split=""))
     parts = [described["name"], described["split"]]
-    options = {**described["options"]}
-    parts += [f"{k}_{v}" for k, v in options.items() if v != default[k]]
+    for key, value in described["options"].items():
+        if value != default[key]:
+            parts.append(f"{key}_{value}")
     if described["flow"]:
         parts.append(f"flow_{described['flow']}")
     return re.sub(r"[^\w.-]", "_", "-".join(parts))
@@ -166,12 +171,13 @@ def write_source(
     """Writes any source, in its order.
 
     Args:
-        source: Its images are written as they are on disk, if they are.
-        folder: To make; its parent exists.
-        described: "name", "split", "options" and "flow", for `open_source` to find.
-        estimator: Of flow, instead of what the source itself has.
-        workers: As in `prepare`.
-        progress: Shows a bar.
+        source: The source; the files of its images are copied, if there are files.
+        folder: The folder to make; its parent exists.
+        described: The "name", "split", "options" and "flow" by which `open_source`
+            finds it.
+        estimator: The estimator of flow; None writes the source's own flow.
+        workers: The number of threads, as in `prepare`.
+        progress: Whether to show a progress bar.
 
     Raises:
         InputError: An example cannot be read, or there is none.
@@ -196,14 +202,16 @@ def write_source(
                 metadata["object_counts"].append(record.pop("object_count"))
                 yield record
 
-    # TFDS' builders hold a split in memory, or shuffle it by TensorFlow's files.
+    # The sequential writer is used because TFDS' builders hold a split in memory, or
+    # need TensorFlow to shuffle it on disk.
     folder.mkdir()
     writer = tfds.core.SequentialWriter(
         _info(folder, metadata), SHARD, file_format="array_record"
     )
     writer.initialize_splits([SPLIT])
     with contextlib.closing(records()) as examples:
-        # Any iterable will do, and only at its end the metadata are written.
+        # Any iterable will do. The metadata are written after its end, so the counts of
+        # objects, which the records add, are in them.
         writer.add_examples({SPLIT: cast(list, examples)})
     writer.close_all()
     return open_prepared(folder)
@@ -223,16 +231,13 @@ def _info(folder: Path, metadata: dict[str, Any]) -> tfds.core.DatasetInfo:
 def describe(
     source: Source, described: dict[str, Any], estimated: bool = False
 ) -> dict[str, Any]:
-    """What metadata.json says of a source.
+    """Returns the content of metadata.json.
 
     Args:
-        source: To be written.
-        described: "name", "split", "options" and "flow".
+        source: The source that will be written.
+        described: The "name", "split", "options" and "flow".
         estimated: Whether flow will be estimated.
     """
-    counts = collections.Counter[str]()
-    for sequence, part in source.sequences.items():
-        counts[sequence] = len(part)
     has_flow = [bool(has) for has in source.has_flow]
     if estimated:
         has_flow = [next_image(source, i) is not None for i in range(len(source))]
@@ -241,16 +246,16 @@ def describe(
         **described,
         "source": source.name,
         "classes": list(source.classes),
-        "sequences": [[sequence, count] for sequence, count in counts.items()],
+        "sequences": [[name, len(part)] for name, part in source.sequences.items()],
         "sizes": [[int(side) for side in size] for size in source.sizes],
         "has_flow": has_flow,
-        "object_counts": [],  # Known when all are read.
+        "object_counts": [],  # They are added while the records are written.
         "versions": {package: _version(package) for package in PACKAGES},
     }
 
 
 def _record(source: Source, index: int, estimator: FlowEstimator | None) -> Record:
-    """One frame; read in a thread of its own."""
+    """Makes the record of a frame; it runs in a worker thread."""
     example = source[index]
     flow = example.flow
     following = next_image(source, index)
@@ -259,12 +264,10 @@ def _record(source: Source, index: int, estimator: FlowEstimator | None) -> Reco
             flow = estimator(example.image, read_rgb(following))
         except InputError as error:
             raise InputError(f"{following}: {error}") from None
-    names = [field.name for field in dataclasses.fields(Objects)]
-    objects = Objects(**{name: getattr(example, name) for name in names})
     return {
         "image": encoded_image(source, index),
         "flow": b"" if flow is None else encode_kitti(flow),
-        "objects": to_json(objects),
+        "objects": to_json(example.objects),
         "name": example.name,
         "size": np.array(example.image.shape[:2], np.int32),
         "object_count": int((~example.ignore).sum()),
@@ -274,7 +277,7 @@ def _record(source: Source, index: int, estimator: FlowEstimator | None) -> Reco
 def _in_order(
     make: Callable[[int], Record], count: int, workers: int
 ) -> Generator[Record, None, None]:
-    """Records made by several threads, a bounded number ahead."""
+    """Makes records in several threads, at most a bounded number ahead."""
     with ThreadPoolExecutor(workers) as pool:
         waiting = collections.deque()
         try:
@@ -290,15 +293,11 @@ def _in_order(
 
 @contextlib.contextmanager
 def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
-    """A path to write to, which becomes the folder when the block ends well.
+    """Gives a path to write to, which becomes the folder if the block succeeds.
 
-    What a killed run left is removed; what another run is writing is not.
+    It removes what a killed run left. The lock of `atomic.locked` ends with its process
+    however that ends, so whatever is there under the lock was left.
     """
-    if fcntl is None:
-        raise InputError(
-            f"{folder}: cannot be written on this system, which cannot lock files; "
-            "prepare data sets on Linux or macOS."
-        )
     if folder.exists() and not overwrite:
         raise InputError(
             f"{folder}: is prepared already.", way_out="`overwrite=True` replaces it."
@@ -306,13 +305,7 @@ def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
     temporary = folder.parent / "writing"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with (folder.parent / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"{folder.parent}: another process is preparing it."
-                ) from None
+        with atomic.locked(folder.parent):
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             try:
@@ -339,6 +332,7 @@ def _to_disk(folder: Path) -> None:
 
 
 def _version(package: str) -> str:
+    """Returns the version of an installed package."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Checking a data set's folder before hours are spent on it: `movseg data check`."""
+"""Checks a data set's folder before it is used: `movseg data check`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,18 +23,18 @@ def check(
     max_problems: int = MAX_PROBLEMS,
     **options: Any,
 ) -> list[str]:
-    """What is wrong with a data set in its original layout; empty if nothing is.
+    """Lists the problems of a data set in its original layout.
 
     Args:
-        name: A key of `sources.LAYOUTS`.
-        split: Of the data set.
-        root: Its folder.
-        thorough: Reads every annotation and flow, and not only the headers of images.
-        max_problems: The list ends after so many, and says so.
-        options: Of the data set's reader.
+        name: The name of the data set, a key of `sources.LAYOUTS`.
+        split: The name of the split.
+        root: The data set's folder.
+        thorough: Whether to read every annotation and flow, not just images' headers.
+        max_problems: The number of problems after which the list ends with a note.
+        options: The options of the data set's reader.
 
     Returns:
-        One sentence each, which names a file and what was expected.
+        One sentence per problem, which names a file and what was expected.
 
     Raises:
         InputError: There is no such data set, split or option.
@@ -43,7 +43,7 @@ def check(
     problems: list[str] = []
     for problem in _problems(layout, thorough):
         if problem in problems:
-            continue  # What is wrong with a video is found at each of its frames.
+            continue  # A problem of a video is found once for each of its frames.
         if len(problems) == max_problems:
             problems.append(f"... and more; this list ends after {max_problems}.")
             break
@@ -78,11 +78,11 @@ def _problems(layout: Layout, thorough: bool) -> Iterator[str]:
             continue
         if not frames:
             yield f"{layout.root}: {sequence} has no annotated frames."
-        elif getattr(layout, "every_frame", False):
+        elif layout.every_frame:
             annotated = {frame.image for frame in frames}
             for image in list_images(frames[0].image.parent):
                 if image not in annotated:
-                    yield f"{image}: has no annotation; expected one of every frame."
+                    yield f"{image}: has no annotation; expected one for every frame."
         for frame in frames:
             yield from _frame_problems(frame, thorough)
 

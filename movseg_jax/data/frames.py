@@ -1,11 +1,10 @@
-"""Frames on disk and a `Source` of them: the part that all layouts share.
+"""Frames on disk, and the `FrameSource` that reads them for all layouts.
 
-A layout reader lists `Frame`s without decoding any; `FrameSource` reads them when asked
-for. All frames of a video are of one size, so one header is read for each video.
+A layout lists its `Frame`s without decoding any, and `FrameSource` reads a frame on
+request. All frames of a video have one size, so one header per video is read.
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt16
 
-from movseg_jax.data.annotations import Convention, Objects, Size, from_ids
-from movseg_jax.data.example import Example
+from movseg_jax.data.annotations import Convention, from_ids
+from movseg_jax.data.example import Example, Objects, Size, cached_property
 from movseg_jax.errors import InputError
 from movseg_jax.flow.files import SUFFIXES, read_flow
 from movseg_jax.images import MAX_BYTES, image_size, read_ids, read_rgb
@@ -26,15 +25,15 @@ from movseg_jax.system.paths import list_images
 
 @runtime_checkable
 class Annotation(Protocol):
-    """What is known of a frame's objects, in whatever form; read when asked for."""
+    """The annotation of a frame's objects, in any form, which is read on request."""
 
     @property
     def files(self) -> Sequence[Path]:
-        """The files that it is read from, beside the ones that many frames share."""
+        """The files of this frame's annotation, without those that frames share."""
         ...
 
     def read(self, size: Size) -> Objects:
-        """The objects of a frame of that size.
+        """Reads the objects of a frame, which has the given size.
 
         Raises:
             InputError: A file is missing, damaged or of another size.
@@ -44,14 +43,14 @@ class Annotation(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class IdImage:
-    """An annotation in which a pixel's value is its object.
+    """An annotation in which a pixel's value is the number of its object.
 
     Attributes:
         file: A palette or grey image.
-        convention: What the value 255 means.
-        video: The annotations of its video. If this image holds but 0 and 255, they
-            decide: 255 is void if another image has objects' numbers. Without them,
-            `convention` is taken for this image alone.
+        convention: The meaning of the value 255.
+        video: All annotations of the video. If this image holds just 0 and 255, they
+            decide: 255 is void if another image has objects' numbers. If None,
+            `convention` is applied to this image alone.
     """
 
     file: Path
@@ -60,11 +59,11 @@ class IdImage:
 
     @property
     def files(self) -> Sequence[Path]:
-        """The image."""
+        """The image's file."""
         return (self.file,)
 
     def read(self, size: Size) -> Objects:
-        """See `Annotation`."""
+        """Reads the objects, as `Annotation.read` says."""
         ids = read_ids(self.file)
         check_size(self.file, (ids.shape[0], ids.shape[1]), size)
         return from_ids(ids, self._convention(ids), source=self.file)
@@ -79,18 +78,18 @@ class IdImage:
         if self.convention == "instances":
             raise InputError(
                 f"{self.file.parent}: these annotations hold no other values than 0 "
-                f"and {VOID}, expected objects' numbers, of which {VOID} is none but a "
+                f"and {VOID}, expected objects' numbers; {VOID} is not a number but a "
                 'region to ignore. For masks of one object take the data set "folder" '
-                'or, of DAVIS, "davis2016".'
+                'or, for DAVIS, "davis2016".'
             )
         return "one"
 
 
 def id_images(files: Sequence[Path], convention: Convention) -> dict[str, IdImage]:
-    """The annotations of one video by their frame's stem.
+    """Returns the annotations of one video by the stem of their frame.
 
     Raises:
-        InputError: Two files are of one frame.
+        InputError: Two files belong to one frame.
     """
     video = MaskVideo(tuple(files))
     found = _by_stem(files)
@@ -102,13 +101,13 @@ class Frame:
     """A frame on disk.
 
     Attributes:
-        sequence: Its video.
-        name: Within the sequence; "" if the sequence is a single image.
-        image: Its file.
-        annotation: Of its objects.
-        size: Height and width that the image must have.
+        sequence: The name of its video.
+        name: The name within the sequence; "" if the sequence is a single image.
+        image: The file of the image.
+        annotation: The annotation of its objects.
+        size: The height and width that the image must have.
         flow: The file of the flow to the next frame, if there is one.
-        next_image: The next frame of the video, annotated or not.
+        next_image: The file of the video's next frame, annotated or not.
     """
 
     sequence: str
@@ -122,37 +121,25 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class FrameSource:
-    """A `Source` of frames on disk, with the frames of a sequence in a row."""
+    """A `Source` of frames on disk; the frames of a sequence follow each other."""
 
     name: str
     classes: tuple[str, ...]
     frames: tuple[Frame, ...]
 
-    @property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
         """The numbers of every sequence's frames."""
-        return self._sequences
-
-    @functools.cached_property
-    def _sequences(self) -> Mapping[str, range]:
         return ranges([frame.sequence for frame in self.frames])
 
-    @property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
-        """Height and width of every example."""
-        return self._sizes
-
-    @functools.cached_property
-    def _sizes(self) -> Sequence[Size]:
+        """The height and width of every example."""
         return [frame.size for frame in self.frames]
 
-    @property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
-        """Whether the example has flow."""
-        return self._has_flow
-
-    @functools.cached_property
-    def _has_flow(self) -> Sequence[bool]:
+        """Whether each example has flow."""
         return [frame.flow is not None for frame in self.frames]
 
     def __len__(self) -> int:
@@ -167,49 +154,44 @@ class FrameSource:
         frame = self.frames[index]
         image = read_rgb(frame.image)
         check_size(frame.image, (image.shape[0], image.shape[1]), frame.size)
-        objects = frame.annotation.read(frame.size)
         return Example(
             name=self.example_name(index),
             image=image,
             flow=None if frame.flow is None else read_frame_flow(frame),
-            masks=objects.masks,
-            classes=objects.classes,
-            ids=objects.ids,
-            ignore=objects.ignore,
-            moving=objects.moving,
+            **vars(self.objects(index)),
         )
 
     def example_name(self, index: int) -> str:
-        """`Example.name`, known without reading it."""
+        """Returns the name of an example, which is known without reading it."""
         frame = self.frames[index]
         dataset = self.name.split("/")[0]
         parts = [dataset, frame.sequence, frame.name]
         return "/".join(part for part in parts if part)
 
     def encoded_image(self, index: int) -> bytes:
-        """The image's file as it is.
+        """Returns the content of the image's file.
 
         Raises:
-            InputError: It cannot be read.
+            InputError: The file cannot be read.
         """
         return read_bytes(self.frames[index].image, MAX_BYTES, "images.MAX_BYTES")
 
     def next_image(self, index: int) -> Path | None:
-        """The next frame of the video on disk, annotated or not."""
+        """Returns the file of the video's next frame, annotated or not."""
         return self.frames[index].next_image
 
     def objects(self, index: int) -> Objects:
-        """The example's objects without its image.
+        """Reads the example's objects without its image.
 
         Raises:
-            InputError: As reading the example.
+            InputError: A file is missing, damaged or of another size.
         """
         frame = self.frames[index]
         return frame.annotation.read(frame.size)
 
 
 def ranges(sequence_of_each: Sequence[str]) -> dict[str, range]:
-    """The range of every sequence's examples, which are in a row."""
+    """Returns the range of every sequence's examples, which follow each other."""
     starts: dict[str, int] = {}
     counts: dict[str, int] = {}
     for i, sequence in enumerate(sequence_of_each):
@@ -219,7 +201,7 @@ def ranges(sequence_of_each: Sequence[str]) -> dict[str, range]:
 
 
 def read_frame_flow(frame: Frame) -> Float32[np.ndarray, "h w 2"]:
-    """Flow of a frame that has some.
+    """Reads the flow of a frame that has some.
 
     Raises:
         InputError: The file is missing, damaged or of another size.
@@ -231,7 +213,7 @@ def read_frame_flow(frame: Frame) -> Float32[np.ndarray, "h w 2"]:
 
 
 def check_size(file: Path, size: Size, expected: Size) -> None:
-    """Refuses a file of a frame that is not of the frame's size.
+    """Refuses a file whose size is not that of its frame.
 
     Raises:
         InputError: The sizes differ.
@@ -244,7 +226,7 @@ def check_size(file: Path, size: Size, expected: Size) -> None:
 
 
 def list_video(folder: Path) -> list[Path]:
-    """The frames of a video, in natural order.
+    """Lists the frames of a video, in natural order.
 
     Raises:
         InputError: The folder is missing or empty, or two files are one frame.
@@ -268,14 +250,14 @@ def _by_stem(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def list_flow(folder: Path | None, sequence: str = "") -> dict[str, Path] | None:
-    """Flow files of a video by the stem of their frame; None without a folder.
+    """Lists a video's flow files by the stem of their frame; None without a folder.
 
     Args:
-        folder: Of flow, where some is given.
-        sequence: The folder in it; "" is itself.
+        folder: The folder of flow, if there is one.
+        sequence: The video's folder in it; "" if the video's flow is in `folder`.
 
     Raises:
-        InputError: The folder is missing, or two files are of one frame.
+        InputError: The folder is missing, or two files belong to one frame.
     """
     if folder is None:
         return None
@@ -287,13 +269,8 @@ def list_flow(folder: Path | None, sequence: str = "") -> dict[str, Path] | None
             f"{folder}: cannot be read as a folder of flow: {error}. Expected "
             f"<flow folder>/<sequence>/<frame>{{{','.join(SUFFIXES)}}}."
         ) from None
-    return _by_stem(
-        [
-            file
-            for file in files
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        ]
-    )
+    shown = [file for file in files if not file.name.startswith(".")]
+    return _by_stem([file for file in shown if file.suffix.lower() in SUFFIXES])
 
 
 def video_frames(
@@ -302,18 +279,19 @@ def video_frames(
     annotations: Mapping[str, Annotation],
     flow: Mapping[str, Path] | None,
 ) -> list[Frame]:
-    """The annotated frames of a video.
+    """Returns the annotated frames of a video.
 
     Args:
-        sequence: Its name.
-        images: Of all frames, in order.
-        annotations: By the frame's stem; the other frames are only the next of others.
-        flow: Files by the frame's stem, of all annotated frames but the video's last,
-            of which it is left out; None if there is no flow.
+        sequence: The video's name.
+        images: The files of all frames, in order.
+        annotations: The annotations by their frame's stem. A frame without one is used
+            as the next image of the frame before it.
+        flow: The flow files by their frame's stem; None if there is no flow. All
+            annotated frames need flow except the video's last, whose flow is not used.
 
     Raises:
-        InputError: An annotation has no frame or no flow, flow is numbered otherwise
-            than frames, or the first frame cannot be read.
+        InputError: An annotation has no frame or no flow, flow is not numbered as the
+            frames are, or the first frame cannot be read.
     """
     following = dict(itertools.pairwise(images))
     missing = annotations.keys() - {image.stem for image in images}
@@ -348,10 +326,12 @@ def _check_flow(
     annotations: Mapping[str, Annotation],
     flow: Mapping[str, Path],
 ) -> None:
-    """Refuses flow whose names do not fit the frames', which would be lost or shifted.
+    """Refuses flow whose names do not fit those of the frames.
+
+    Otherwise flow that is numbered from 1 would be assigned to the wrong frames.
 
     Raises:
-        InputError: See `video_frames`.
+        InputError: The names do not fit.
     """
     shifted = images[-1].stem in flow and images[0].stem not in flow
     without = [i.stem not in flow and i.stem in annotations for i in images[:-1]]

@@ -1,12 +1,12 @@
-"""Batches to train and to evaluate on, read by worker processes.
+"""Batches for training and evaluation, which worker processes read.
 
-The content of a batch depends on the seed and the step alone (see `data.order`), never
-on which worker read it: each example has random numbers of its own, made of the seed
-and of its position in the run. So a run can be stopped and resumed at any step, with
-any number of workers or hosts.
+The content of a batch depends on the seed and the step alone (see `data.sampling`), and
+not on the worker that reads it: each example has its own random numbers, made from the
+seed and the example's position in the run. So a run can be stopped and resumed at any
+step, with any number of workers or hosts.
 
 Scripts that use workers need the usual `if __name__ == "__main__":`; see
-`data.workers`.
+`data.grain_workers`.
 """
 
 import dataclasses
@@ -24,33 +24,33 @@ from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.types import Batch, Inputs
 
-REPLACEMENTS = 10  # Tried for a damaged example before it is an error all the same.
+REPLACEMENTS = 10  # The most replacements that are tried for a damaged example.
 
 
 class Loader(Iterator[Batch]):
-    """Batches of examples, without end, from the step it starts at; NumPy arrays.
+    """An endless iterator over batches of NumPy arrays.
 
     Every batch has one of the buckets' sizes. With several hosts, each opens the same
-    sources and gets its rows of the same batch: `batch_size / host_count` of them, host
-    0 the first. Their states are equal, or they do not read the same data.
+    sources and gets its rows of the same batch: `batch_size / host_count` of them, and
+    host 0 gets the first. If their states differ, they do not read the same data.
 
         with Loader(sources, config.data, config.model, seed=config.seed) as loader:
             for batch in loader:
                 ...
 
-    Reading starts with the first batch that is asked for. Where an example is damaged,
-    the `InputError` of its source is raised at the step it belongs to; with
+    Reading starts when the first batch is requested. If an example is damaged, the
+    `InputError` of its source is raised at the example's step. With
     `DataConfig.on_damaged = "skip"` another example of the same source and bucket takes
-    its place, always the same one, until `DataConfig.max_damaged` different ones were
-    met (by this host, since it started).
+    its place, the same one in every run, until this host has met more than
+    `DataConfig.max_damaged` damaged examples since it started.
 
     Args:
-        sources: Those that `config.sources` names, in that order.
-        config: What to do with them.
-        model: What the batches are for.
-        seed: Of the order and the augmentations, from 0.
-        host_index: Which of the hosts this is, from 0.
-        host_count: How many hosts there are; divides the batch size.
+        sources: The sources that `config.sources` names, in that order.
+        config: The settings of batches and augmentation.
+        model: The settings of the model that the batches are for.
+        seed: The seed of the order and the augmentation, 0 or larger.
+        host_index: The number of this host, from 0.
+        host_count: The number of hosts; it must divide the batch size.
         start_step: The number of the first batch.
 
     Raises:
@@ -93,7 +93,7 @@ class Loader(Iterator[Batch]):
         )
         self._step = start_step
         self._reader: Reader | None = None
-        self._damaged: dict[str, None] = {}  # A set that keeps its order.
+        self._damaged: dict[str, None] = {}  # It is a set that keeps its order.
 
     @property
     def step(self) -> int:
@@ -101,25 +101,26 @@ class Loader(Iterator[Batch]):
         return self._step
 
     def names(self, step: int) -> list[str]:
-        """Which examples this host's rows of a step are, as "source[number]"."""
+        """Returns the examples in this host's rows of a step, as "source[number]"."""
         found: Any = self._order[step]
         rows = found.rows[self._rows].tolist()
         return [f"{self._sources[k].name}[{number}]" for k, number in rows]
 
     @property
     def damaged(self) -> list[str]:
-        """What was wrong with each example that was skipped."""
+        """The errors of the examples that were skipped."""
         return list(self._damaged)
 
     def get_state(self) -> dict[str, Any]:
-        """The step, and a hash of what the order depends on; fit for JSON."""
+        """Returns the step and a hash of the order's settings, as JSON."""
         return {"step": self._step, "order": self._fingerprint}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes to the step of a state that `get_state` gave, of this or another run.
+        """Continues at the step of a state from `get_state`, of this or another run.
 
         Raises:
-            InputError: It is of other data, or of another config or seed.
+            InputError: The state is malformed, or belongs to other data or another
+                config or seed.
         """
         step = state.get("step")
         if set(state) != {"step", "order"} or type(step) is not int or step < 0:
@@ -153,6 +154,7 @@ class Loader(Iterator[Batch]):
         return batch
 
     def _check(self, read):
+        """Returns the batch that was read, unless too much was damaged."""
         if read.error is not None:
             raise InputError(read.error)
         self._damaged |= dict.fromkeys(read.damaged)
@@ -169,7 +171,7 @@ class Loader(Iterator[Batch]):
         )
 
     def close(self) -> None:
-        """Ends the workers. A later batch would start them again at its step."""
+        """Ends the workers; the next request for a batch starts them again."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -182,12 +184,13 @@ class Loader(Iterator[Batch]):
 
 
 class EvaluationBatch(NamedTuple):
-    """Frames to find objects in.
+    """A batch of frames to detect objects in.
 
     Attributes:
-        inputs: As `preprocess` makes them, with a leading batch axis.
-        numbers: int64 [b], of the examples in their source.
-        valid: bool [b]; rows that are not valid repeat the last one that is.
+        inputs: The model's inputs, with a leading batch axis.
+        numbers: The numbers of the examples in their source, int64 [b].
+        valid: Whether each row is an example, bool [b]; other rows repeat the last
+            example.
     """
 
     inputs: Inputs
@@ -198,11 +201,11 @@ class EvaluationBatch(NamedTuple):
 def evaluation_batches(
     source: Source, config: DataConfig, model: ModelConfig, *, batch_size: int = 1
 ) -> Iterator[EvaluationBatch]:
-    """Every example once and in order, as the model sees frames of a video.
+    """Yields every example once and in order, as the model sees frames of a video.
 
-    A batch ends early, and is padded, where the next example has another bucket. For a
-    model with a motion stream, examples without flow are left out. Workers are as in
-    training; close the iterator if it is not used up.
+    If the next example has another bucket, a batch ends early and is padded. Examples
+    without flow are left out if the model has a motion stream. Workers are used as in
+    training; close the iterator if it is not exhausted.
 
     Raises:
         InputError: An example is damaged, or fits into no bucket.
@@ -231,14 +234,14 @@ def evaluation_batches(
         reader.close()
 
 
-# What workers do -----------------------------------------------------------------
+# The functions below run in the workers ------------------------------------------
 
 
 class _Read(NamedTuple):
-    """A batch, or why there is none. Errors travel as text: not all can be pickled."""
+    """A batch or an error; errors are sent as text, because not all can be pickled."""
 
     batch: Any
-    damaged: tuple[str, ...] = ()  # Messages about what was skipped.
+    damaged: tuple[str, ...] = ()  # The errors of the examples that were skipped.
     error: str | None = None
 
 
@@ -253,7 +256,8 @@ class _ReadBatch:
     rows: slice
 
     def __call__(self, step: sampling.Step) -> _Read:
-        examples, damaged = [], []
+        examples = []
+        damaged = []
         first = step.number * self.config.batch_size + self.rows.start
         for i, (k, number) in enumerate(step.rows[self.rows].tolist()):
             try:
@@ -264,6 +268,7 @@ class _ReadBatch:
         return _Read(batches.batch(examples), tuple(damaged))
 
     def _read(self, position, k, number, bucket, damaged):
+        """Reads an example, or a replacement if it is damaged and that is allowed."""
         for attempt in range(REPLACEMENTS + 1):
             rng = np.random.default_rng([self.seed, position, attempt])
             if attempt:
@@ -276,7 +281,8 @@ class _ReadBatch:
                 damaged.append(str(error))
 
     def _augment(self, k, number, bucket, rng):
-        example, other = self._load(k, number), None
+        example = self._load(k, number)
+        other = None
         if rng.random() < self.config.augment.paste:
             other = self._load(k, int(rng.integers(len(self.sources[k]))))
         return batches.augment(example, bucket, other, self.config, self.model, rng)
@@ -288,7 +294,7 @@ class _ReadBatch:
         return example
 
     def _choose(self, k, bucket, rng):
-        """Any example of the same source and bucket."""
+        """Chooses any example of the same source and bucket."""
         buckets = sampling.get_buckets(self.config, self.model)
         chosen = sampling.choose_buckets(self.sources[k], buckets, self.model)
         return int(rng.choice(np.flatnonzero(chosen == buckets.index(bucket))))
@@ -296,7 +302,7 @@ class _ReadBatch:
 
 @dataclasses.dataclass(frozen=True)
 class _ReadFrames:
-    """Reads and prepares some frames of a bucket."""
+    """Reads the frames of a batch, and makes the model's inputs of them."""
 
     source: Source
     model: ModelConfig
@@ -327,11 +333,11 @@ class _ReadFrames:
 
 
 def _load(source: Source, number: int) -> Example:
-    """An example that is what its source says it is.
+    """Reads an example, and checks that it is as its source announced.
 
     Raises:
         InputError: The example is damaged.
-        RuntimeError: Anything else went wrong.
+        RuntimeError: The source raised any other error.
     """
     where = f"{source.name}[{number}]"
     try:

@@ -1,16 +1,15 @@
-"""Reading data sets that `building.prepare` wrote: TFDS' folders of array records.
+"""Reads data sets that `building.prepare` wrote: TFDS' folders of array records.
 
     <data dir>/movseg/davis2016-train-flow_dis/1.0.0/
-        metadata.json         what is known without reading records
+        metadata.json         names, sizes and counts, so that no record must be read
         dataset_info.json, features.json, movseg-frames.array_record-...
 
-A record is a frame: its image's file as it was, the flow as a 16-bit PNG in the manner
-of KITTI, the objects as JSON. TFDS reads them without TensorFlow.
+A record is a frame: the unchanged file of its image, its flow as a 16-bit PNG as in
+KITTI, and its objects as JSON. TFDS reads them without TensorFlow.
 """
 
 import dataclasses
 import functools
-import itertools
 import json
 import os
 import threading
@@ -21,30 +20,31 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from movseg_jax.data.annotations import Objects, Size, from_json
-from movseg_jax.data.example import Example
+from movseg_jax.data.annotations import from_json
+from movseg_jax.data.example import Example, Objects, Size, cached_property
 from movseg_jax.data.frames import check_size, ranges
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, read_deep_rgb, read_rgb
 from movseg_jax.system.bounded import read_json
 
-FORMAT = 1  # Of metadata.json and records; another number is refused.
-DATASET = "movseg"  # TFDS' name of all of them.
-SPLIT = "frames"  # TFDS' name of the one split in each.
-FLOW_STEP = 1 / 64  # Pixels; KITTI's.
-FLOW_ZERO = 2**15  # What KITTI writes for no motion.
+FORMAT = 1  # The format of metadata.json and records; other numbers are refused.
+DATASET = "movseg"  # TFDS' name of every prepared data set.
+SPLIT = "frames"  # TFDS' name of the only split in each.
+FLOW_STEP = 1 / 64  # KITTI's step, pixels.
+FLOW_ZERO = 2**15  # KITTI's value for no motion.
 
-_opening = threading.Lock()  # TFDS' registry is not made for threads.
-_processes: set[int] = set()  # This one, and those it was forked from, if they read.
+_opening = threading.Lock()  # TFDS' registry is not safe for threads.
+# The processes that have read records: this one, and those that it was forked from.
+_processes: set[int] = set()
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSource:
-    """A `Source` of a prepared folder; files are opened once in every process.
+    """A `Source` of a prepared folder; each process opens its files once.
 
     Attributes:
-        folder: That holds metadata.json.
-        metadata: What it says; see `building.describe`.
+        folder: The folder that holds metadata.json.
+        metadata: The content of metadata.json; see `building.describe`.
     """
 
     folder: Path
@@ -52,40 +52,33 @@ class PreparedSource:
 
     @property
     def name(self) -> str:
-        """Of the data set and split."""
+        """The name of the data set and split."""
         return self.metadata["source"]
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of the classes."""
+        """The names of the classes."""
         return self.metadata["classes"]
 
-    @property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
         """The numbers of every sequence's frames."""
-        return self._sequences
+        pairs = self.metadata["sequences"]
+        return ranges([name for name, count in pairs for _ in range(count)])
 
-    @functools.cached_property
-    def _sequences(self) -> Mapping[str, range]:
-        return ranges(self._sequence_of_each)
-
-    @property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
-        """Height and width of every example."""
-        return self._sizes
-
-    @functools.cached_property
-    def _sizes(self) -> Sequence[Size]:
+        """The height and width of every example."""
         return [(height, width) for height, width in self.metadata["sizes"]]
 
     @property
     def has_flow(self) -> Sequence[bool]:
-        """Whether the example has flow."""
+        """Whether each example has flow."""
         return self.metadata["has_flow"]
 
     @property
     def object_counts(self) -> Sequence[int]:
-        """How many objects the example has, regions to ignore not counted."""
+        """The number of objects in each example, regions to ignore excluded."""
         return self.metadata["object_counts"]
 
     def __len__(self) -> int:
@@ -107,19 +100,11 @@ class PreparedSource:
         flow = None
         if self.has_flow[index]:
             flow = decode_flow(record["flow"], size, source=where)
-        return Example(
-            name=record["name"].decode(),
-            image=image,
-            flow=flow,
-            masks=objects.masks,
-            classes=objects.classes,
-            ids=objects.ids,
-            ignore=objects.ignore,
-            moving=objects.moving,
-        )
+        name = record["name"].decode()
+        return Example(name=name, image=image, flow=flow, **vars(objects))
 
     def encoded_image(self, index: int) -> bytes:
-        """The image's file.
+        """Returns the content of the image's file.
 
         Raises:
             InputError: The record is damaged.
@@ -127,7 +112,7 @@ class PreparedSource:
         return self._record(index)["image"]
 
     def objects(self, index: int) -> Objects:
-        """The example's objects without its image.
+        """Reads the example's objects without its image.
 
         Raises:
             InputError: The record is damaged.
@@ -138,13 +123,14 @@ class PreparedSource:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process needs: not the files that are open in this one."""
+        """Returns the state for another process, which opens the files itself."""
         return {"folder": self.folder, "metadata": self.metadata}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
     def _record(self, index: int) -> Mapping[str, Any]:
+        """Reads a record, and checks that it is the right one."""
         if _processes - {os.getpid()}:
             raise InputError(
                 f"{self.folder}: this process was forked from one that had read "
@@ -156,10 +142,10 @@ class PreparedSource:
             reason = None if record["index"] == index else "it is another record"
         except InputError:
             raise
-        except Exception as error:  # Of array_record, protobuf and TFDS.
+        except Exception as error:  # array_record, protobuf and TFDS raise many types.
             record, reason = {}, f"{type(error).__name__}: {error!s:.200}"
         if reason:
-            # Of a file that is cut off, TFDS returns records of nothing but None.
+            # If a file is cut off, TFDS returns records whose values are all None.
             raise InputError(
                 f"{self.folder}: record {index} is damaged: {reason}. Prepare the data "
                 "set anew."
@@ -168,7 +154,7 @@ class PreparedSource:
 
     @functools.cached_property
     def _records(self) -> Sequence[Mapping[str, Any]]:
-        import tensorflow_datasets as tfds  # Slow to import, and not always needed.
+        import tensorflow_datasets as tfds  # It is slow to import and rarely needed.
 
         with _opening:
             _processes.add(os.getpid())
@@ -189,21 +175,17 @@ class PreparedSource:
             )
         return records
 
-    @functools.cached_property
-    def _sequence_of_each(self) -> Sequence[str]:
-        pairs = self.metadata["sequences"]
-        return [*itertools.chain(*([name] * count for name, count in pairs))]
-
 
 def decode_flow(
     data: bytes, size: Size, *, source: str
 ) -> Float32[np.ndarray, "h w 2"]:
-    """Flow from a PNG of KITTI's manner, every pixel of which is known.
+    """Decodes flow from a PNG as in KITTI, in which every pixel has flow.
 
     Raises:
-        InputError: It is damaged or of another size.
+        InputError: The PNG is damaged or of another size.
     """
-    check_size(Path(source), image_size(data, source=source), size)  # Before unpacking.
+    # The size is checked before the image is unpacked, which may need much memory.
+    check_size(Path(source), image_size(data, source=source), size)
     steps = read_deep_rgb(data, source=source)
     flow = np.subtract(steps[..., :2], np.float32(FLOW_ZERO), dtype=np.float32)
     flow *= np.float32(FLOW_STEP)
@@ -214,7 +196,7 @@ def open_prepared(folder: Path) -> PreparedSource:
     """Opens a prepared folder, the one that holds metadata.json.
 
     Raises:
-        InputError: It holds none, or one of another version or program.
+        InputError: It has no metadata.json, or one of another version or program.
     """
     file = folder / "metadata.json"
     metadata = read_json(file)
@@ -235,21 +217,21 @@ def find_prepared(
     given: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> PreparedSource | None:
-    """Looks for a prepared data set in a folder; None if it holds none at all.
+    """Finds a prepared data set in a folder; None if the folder has none at all.
 
     Args:
-        name: Of the data set.
-        split: Of the data set.
-        root: A prepared folder itself, or the folder that several were written to.
-        given: Options that must be those it was prepared with.
-        options: The same, with their defaults; these count if there are several.
+        name: The name of the data set.
+        split: The name of the split.
+        root: A prepared folder, or the folder that several were written to.
+        given: The options that it must have been prepared with.
+        options: All options with their defaults, which decide between several folders.
 
     Raises:
-        InputError: What is there is something else, or is not unique.
+        InputError: No folder fits, or several do.
     """
     itself = (root / "metadata.json").exists()
     folders = sorted(file.parent for file in root.glob(f"{DATASET}/*/*/metadata.json"))
-    # A name of TFDS' "incomplete..." is what was being written when it was stopped.
+    # A run that was stopped may leave a folder "incomplete..." of TFDS.
     folders = [root] if itself else [f for f in folders if f.name[:1].isdigit()]
     if not folders:
         return None
@@ -285,7 +267,7 @@ def _shown(described):
 
 
 def _check_metadata(metadata, file):
-    """Whether all of it is there, of the right kind, and of equal lengths."""
+    """Checks that all keys are there, with the right types and equal lengths."""
     lists = ("classes", "sequences", "sizes", "has_flow", "object_counts")
     kinds = {"name": str, "split": str, "source": str, "options": dict}
     kinds |= dict.fromkeys(lists, list)
@@ -304,13 +286,16 @@ def _check_metadata(metadata, file):
 
 
 def plain_options(layout: Any) -> dict[str, Any]:
-    """A layout's options as metadata.json has them; paths of this machine are left out.
+    """Returns a layout's options for metadata.json, without paths of this machine.
 
     Args:
-        layout: A frozen dataclass of `sources.LAYOUTS`.
+        layout: A layout of `sources.LAYOUTS`.
     """
-    fields = [field.name for field in dataclasses.fields(layout)]
-    aside = ("root", "split", "flow", "max_json_bytes")  # They change no example.
-    values = {key: getattr(layout, key) for key in fields if key not in aside}
-    plain = {k: "folder" if isinstance(v, Path) else v for k, v in values.items()}
+    plain = {}
+    for field in dataclasses.fields(layout):
+        # These are stored elsewhere or do not change the examples.
+        if field.name in ("root", "split", "flow", "max_json_bytes"):
+            continue
+        value = getattr(layout, field.name)
+        plain[field.name] = "folder" if isinstance(value, Path) else value
     return json.loads(json.dumps(plain))

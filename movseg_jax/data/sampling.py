@@ -1,13 +1,14 @@
-"""In which order examples are trained on: a pure function of the step.
+"""The order of examples in training, which is a pure function of the step.
 
-A *bucket* is a size that inputs are padded to. The order is mixed from streams, one of
-each source and bucket: a stream runs through its examples in a random order, again and
-again, each time in another one. Streams of a bucket are mixed by the weights of their
-sources and cut into batches; the batches of all buckets are mixed by how many examples
-they get. Mixing takes turns, so that the shares hold at every moment, to 1 %.
+A *bucket* is a size that inputs are padded to. There is a stream for each source and
+bucket, which repeats its examples without end, in another random order each time. The
+streams of a bucket are mixed by the weights of their sources and cut into batches. The
+batches of all buckets are mixed by the buckets' shares of the examples. Mixing takes
+turns, so the shares hold to 1 % at every moment.
 
-Hosts split each batch in equal parts, host 0 has the first rows. So they all have the
-same bucket at the same step, and together exactly what one host would have.
+Hosts split each batch into equal parts, and host 0 has the first rows. So all hosts
+have the same bucket at the same step, and together they have the batch of a single
+host.
 """
 
 import hashlib
@@ -21,20 +22,18 @@ import grain
 import numpy as np
 
 from movseg_jax.config import DataConfig, ModelConfig
-from movseg_jax.data.example import Source
+from movseg_jax.data.example import Size, Source
 from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import DIVISOR, resized_size
 
-Size = tuple[int, int]
-
 
 class Step(NamedTuple):
-    """What is trained on at a step.
+    """The batch of a step, before it is read.
 
     Attributes:
-        number: The step's, from 0.
-        bucket: Height and width of its inputs.
-        rows: int64 [b, 2], a source's number and an example's in it.
+        number: The step's number, from 0.
+        bucket: The height and width of its inputs.
+        rows: The numbers of the source and of the example in it, int64 [b, 2].
     """
 
     number: int
@@ -43,9 +42,9 @@ class Step(NamedTuple):
 
 
 def get_buckets(config: DataConfig, model: ModelConfig) -> tuple[Size, ...]:
-    """The config's buckets, or else wide and 4:3 ones, lying and standing.
+    """Returns the config's buckets, or else wide and 4:3 ones in both orientations.
 
-    Those hold every frame as `preprocessing.resized_size` resizes it for the model.
+    The latter hold every frame as `model.inputs.resized_size` resizes it.
     """
     if config.buckets:
         return config.buckets
@@ -61,10 +60,10 @@ def get_buckets(config: DataConfig, model: ModelConfig) -> tuple[Size, ...]:
 def choose_buckets(
     source: Source, buckets: Sequence[Size], model: ModelConfig
 ) -> np.ndarray:
-    """The number of the smallest bucket that each example fits into, int64 [n].
+    """Returns the number of the smallest bucket that each example fits into, int64 [n].
 
     Raises:
-        InputError: An example fits into none.
+        InputError: An example fits into no bucket.
     """
     smallest = sorted(range(len(buckets)), key=lambda i: buckets[i][0] * buckets[i][1])
     known: dict[Size, int] = {}
@@ -85,11 +84,11 @@ def choose_buckets(
 def check_sources(
     sources: Sequence[Source], config: DataConfig, model: ModelConfig
 ) -> None:
-    """Refuses what could only fail later, in the middle of a run.
+    """Finds problems of the sources before the run instead of in its middle.
 
     Raises:
-        InputError: The sources are not those of the config, one has no examples, one
-            lacks flow that the model needs, or has classes that the model has not.
+        InputError: The sources are not those of the config, or one has no examples,
+            lacks flow that the model needs, or has classes that the model lacks.
     """
     if len(sources) != len(config.sources) or not sources:
         named = ", ".join(s.name for s in config.sources) or "none"
@@ -112,19 +111,21 @@ def check_sources(
             raise InputError(
                 f"{source.name}: there are {len(source.classes)} classes, but the "
                 f"model has {model.classes} (ModelConfig.classes); expected as many, "
-                "or 1, to take all for objects."
+                "or 1, to treat all as objects."
             )
 
 
 def training_order(
     sources: Sequence[Source], config: DataConfig, model: ModelConfig, seed: int
 ) -> grain.MapDataset[Step]:
-    """The `Step`s of a run, without end; knows numbers only, and reads no example."""
+    """Returns the endless order of `Step`s of a run; it reads no example."""
     buckets = get_buckets(config, model)
     chosen = [choose_buckets(source, buckets, model) for source in sources]
-    batches, shares = [], []
+    batches = []
+    shares = []
     for b, bucket in enumerate(buckets):
-        streams, weights = [], []
+        streams = []
+        weights = []
         for k, (of_example, options) in enumerate(
             zip(chosen, config.sources, strict=True)
         ):
@@ -141,18 +142,21 @@ def training_order(
 
 
 class _Stream:
-    """Rows for examples in a random order, for ever; the order is another each time.
+    """An endless stream of rows, in another random order in each epoch.
 
-    Not grain's shuffling: it takes milliseconds an example for a few of them, and
-    orders that start from neighbouring seeds meet again an epoch later.
+    It replaces grain's shuffling, which takes milliseconds per example for small data
+    sets, and whose orders from neighbouring seeds coincide one epoch apart.
     """
 
     def __init__(self, source_number: int, members: np.ndarray, seed: tuple[int, ...]):
-        self._source_number, self._members, self._seed = source_number, members, seed
+        self._source_number = source_number
+        self._members = members
+        self._seed = seed
+        # The order of the last epoch, because permuting for each row would be slow.
         self._last = (-1, members)
 
     def __len__(self) -> int:
-        return 2**48  # No end, but grain can still count with it.
+        return 2**48  # This is practically endless, and grain can still count with it.
 
     def __getitem__(self, index: int) -> np.ndarray:
         epoch, at = divmod(index, len(self._members))
@@ -164,7 +168,7 @@ class _Stream:
 
 
 class _WithBucket:
-    """A function that worker processes can be sent."""
+    """A function that can be sent to worker processes, unlike a closure."""
 
     def __init__(self, bucket):
         self.bucket = bucket
@@ -185,19 +189,19 @@ def fingerprint(
     model: ModelConfig,
     seed: int,
 ) -> str:
-    """A hash of all that decides what is in which batch, besides the files' contents.
+    """Returns a hash of everything but the files that determines the batches.
 
-    That is the order, looked at in some steps; what is done to examples and with which
-    seed; and how the model wants them. Not the number of workers or hosts.
+    This is the order, sampled at some steps; the augmentation and its seed; and the
+    model's requirements. The numbers of workers and hosts do not matter.
     """
     data = asdict(config)
     for name in ("workers", "prefetch", "max_damaged"):
         del data[name]
-    looks = ("short_side", "long_side", "classes", "convention", "flow_encoding")
+    inputs = ("short_side", "long_side", "classes", "convention", "flow_encoding")
     steps = [order[i] for i in (*range(8), 2**10, 2**20)]
     content = {
         "data": data,
-        "model": {name: getattr(model, name) for name in looks},
+        "model": {name: getattr(model, name) for name in inputs},
         "streams": model.streams,
         "seed": seed,
         "sources": [[source.name, len(source)] for source in sources],

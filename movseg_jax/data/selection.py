@@ -1,4 +1,4 @@
-"""Parts of sources, and sources after one another; nothing is read."""
+"""Selects parts of sources and joins sources, without reading any example."""
 
 import bisect
 import dataclasses
@@ -7,19 +7,25 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from movseg_jax.data.annotations import Objects, Size
-from movseg_jax.data.example import Example, Source
+from movseg_jax.data.example import (
+    Example,
+    Objects,
+    Size,
+    Source,
+    cached_property,
+)
 from movseg_jax.data.frames import ranges
 from movseg_jax.errors import InputError
 from movseg_jax.images import encode_png
 
 
 def subset(source: Source, indices: Sequence[int]) -> "Subset":
-    """The examples with these numbers, in this order.
+    """Returns the examples with the given numbers, in the given order.
 
     Args:
-        source: Of the examples.
-        indices: Those of a sequence must be in a row, whole or not.
+        source: The source of the examples.
+        indices: The numbers; those of a sequence must be next to each other, but they
+            may be a part of it.
 
     Raises:
         InputError: A number is out of range, or a sequence is torn apart.
@@ -41,23 +47,24 @@ def subset(source: Source, indices: Sequence[int]) -> "Subset":
 
 
 def with_flow(source: Source) -> "Subset":
-    """The examples that have flow: without the last frame of every sequence."""
+    """Returns the examples with flow: all but the last frame of every sequence."""
     return subset(source, [i for i, has in enumerate(source.has_flow) if has])
 
 
 def annotated(source: Source) -> "Subset":
-    """The examples with at least one object that is not just a region to ignore.
+    """Returns the examples with at least one object, regions to ignore excluded.
 
-    Reads the annotations, unless the source knows without.
+    It reads all annotations, unless the source knows the numbers of objects.
     """
     counts = getattr(source, "object_counts", None)
     if counts is None:
-        counts = [int((~read_objects(source, i).ignore).sum()) for i in _all(source)]
+        numbers = range(len(source))
+        counts = [int((~read_objects(source, i).ignore).sum()) for i in numbers]
     return subset(source, [i for i, count in enumerate(counts) if count])
 
 
 def join(sources: Sequence[Source]) -> Source:
-    """The examples of several sources, one source after the other.
+    """Returns the examples of several sources, one source after the other.
 
     Raises:
         InputError: There are none, two have one name, or their classes differ.
@@ -74,51 +81,34 @@ def join(sources: Sequence[Source]) -> Source:
     return Join(tuple(sources))
 
 
-# What `prepare` needs beyond `Source`, of sources that have it and others -----------
+# `prepare` needs more than a `Source` offers. Sources of files have methods for it; the
+# functions below work without them, too.
 
 
 def encoded_image(source: Source, index: int) -> bytes:
-    """The image's file as it is, or, of a source that has none, a PNG."""
-    if isinstance(source, Subset):
-        return encoded_image(source.source, source.indices[index])
-    if isinstance(source, Join):
-        return encoded_image(*source.locate(index))
+    """Returns the image's file unchanged, or a PNG if the source has no files."""
+    source, index = _locate(source, index)
     own = getattr(source, "encoded_image", None)
     return own(index) if own else encode_png(source[index].image)
 
 
 def next_image(source: Source, index: int) -> Path | None:
-    """The next frame on disk, where the source knows it."""
-    if isinstance(source, Subset):
-        return next_image(source.source, source.indices[index])
-    if isinstance(source, Join):
-        return next_image(*source.locate(index))
+    """Returns the file of the next frame, if the source knows it."""
+    source, index = _locate(source, index)
     own = getattr(source, "next_image", None)
     return own(index) if own else None
 
 
 def read_objects(source: Source, index: int) -> Objects:
-    """An example's objects, without reading its image where that is possible."""
-    if isinstance(source, Subset):
-        return read_objects(source.source, source.indices[index])
-    if isinstance(source, Join):
-        return read_objects(*source.locate(index))
+    """Reads an example's objects, without its image if the source can do that."""
+    source, index = _locate(source, index)
     own = getattr(source, "objects", None)
-    if own:
-        return own(index)
-    example = source[index]
-    return Objects(
-        masks=example.masks,
-        classes=example.classes,
-        ids=example.ids,
-        ignore=example.ignore,
-        moving=example.moving,
-    )
+    return own(index) if own else source[index].objects
 
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
-    """See `subset`."""
+    """A part of a source, as `subset` makes it."""
 
     source: Source
     indices: tuple[int, ...]
@@ -126,39 +116,27 @@ class Subset:
 
     @property
     def name(self) -> str:
-        """That of the source."""
+        """The source's name."""
         return self.source.name
 
     @property
     def classes(self) -> Sequence[str]:
-        """Those of the source."""
+        """The source's classes."""
         return self.source.classes
 
-    @property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
-        """Those with examples left."""
-        return self._sequences
-
-    @functools.cached_property
-    def _sequences(self) -> Mapping[str, range]:
+        """The sequences with examples left."""
         return ranges(self.sequence_of_each)
 
-    @property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
-        """Height and width of every example."""
-        return self._sizes
-
-    @functools.cached_property
-    def _sizes(self) -> Sequence[Size]:
+        """The height and width of every example."""
         return [self.source.sizes[i] for i in self.indices]
 
-    @property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
-        """Whether the example has flow."""
-        return self._has_flow
-
-    @functools.cached_property
-    def _has_flow(self) -> Sequence[bool]:
+        """Whether each example has flow."""
         return [self.source.has_flow[i] for i in self.indices]
 
     def __len__(self) -> int:
@@ -167,52 +145,47 @@ class Subset:
     def __getitem__(self, index: int) -> Example:
         return self.source[self.indices[index]]
 
+    def locate(self, index: int) -> tuple[Source, int]:
+        """Returns the source of an example, and its number there."""
+        return self.source, self.indices[index]
+
 
 @dataclasses.dataclass(frozen=True)
 class Join:
-    """See `join`. Sequences are called "data set/split/sequence"."""
+    """Several sources as one, as `join` makes it.
+
+    Its sequences are named "data set/split/sequence".
+    """
 
     sources: tuple[Source, ...]
 
     @property
     def name(self) -> str:
-        """Of all sources."""
+        """The names of all sources."""
         return "+".join(source.name for source in self.sources)
 
     @property
     def classes(self) -> Sequence[str]:
-        """Those of all sources."""
+        """The classes, which are the same in all sources."""
         return self.sources[0].classes
 
-    @property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
-        """Of all sources."""
-        return self._sequences
-
-    @functools.cached_property
-    def _sequences(self) -> Mapping[str, range]:
+        """The sequences of all sources."""
         return {
             f"{source.name}/{name}": range(start + part.start, start + part.stop)
             for source, start in zip(self.sources, self._starts, strict=True)
             for name, part in source.sequences.items()
         }
 
-    @property
+    @cached_property
     def sizes(self) -> Sequence[Size]:
-        """Height and width of every example."""
-        return self._sizes
-
-    @functools.cached_property
-    def _sizes(self) -> Sequence[Size]:
+        """The height and width of every example."""
         return [size for source in self.sources for size in source.sizes]
 
-    @property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
-        """Whether the example has flow."""
-        return self._has_flow
-
-    @functools.cached_property
-    def _has_flow(self) -> Sequence[bool]:
+        """Whether each example has flow."""
         return [has for source in self.sources for has in source.has_flow]
 
     def __len__(self) -> int:
@@ -223,7 +196,7 @@ class Join:
         return source[below]
 
     def locate(self, index: int) -> tuple[Source, int]:
-        """The source of an example, and its number there."""
+        """Returns the source of an example, and its number there."""
         index = range(len(self))[index]
         which = bisect.bisect_right(self._starts, index) - 1
         return self.sources[which], index - self._starts[which]
@@ -234,8 +207,11 @@ class Join:
         return [0, *itertools.accumulate(lengths)][:-1]
 
 
-def _all(source):
-    return range(len(source))
+def _locate(source: Source, index: int) -> tuple[Source, int]:
+    """Returns the original source of an example, and its number there."""
+    while isinstance(source, Subset | Join):
+        source, index = source.locate(index)
+    return source, index
 
 
 def _sequence_of_each(source):

@@ -1,8 +1,8 @@
-"""Data sets by name: `open_source("davis2016", "train", root)`.
+"""Opens data sets by name: `open_source("davis2016", "train", root)`.
 
-A data set is read from its original layout, which a reader indexes, or from a folder
-that `prepare` wrote; both give equal examples. `LAYOUTS` names the readers; to add a
-data set, write one and put it there.
+A data set is read from its original layout, which a `Layout` indexes, or from a folder
+that `prepare` wrote; both give equal examples. To add a data set, write a `Layout` and
+add it to `LAYOUTS`.
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ import re
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.datasets.coco import Coco, CocoClasses
 from movseg_jax.data.datasets.davis import Davis2016, Davis2017
 from movseg_jax.data.datasets.fbms import Fbms, Fbms3d
@@ -25,41 +26,7 @@ from movseg_jax.data.frames import Frame, FrameSource
 from movseg_jax.data.prepared import find_prepared, plain_options
 from movseg_jax.errors import InputError
 
-
-@runtime_checkable
-class Layout(Protocol):
-    """A data set's folder as its users have it; a frozen dataclass of its options."""
-
-    root: Path
-    split: str
-    splits: dict[str, int]  # And their numbers of sequences.
-
-    def class_names(self) -> Sequence[str]:
-        """Names of the classes, from 0."""
-        ...
-
-    def expected_count(self) -> int | None:
-        """The number of sequences that the official data set has."""
-        ...
-
-    def sequences(self) -> Sequence[str]:
-        """Names of the videos; images are videos of one.
-
-        Raises:
-            InputError: The folder is not laid out so; says what was looked for.
-        """
-        ...
-
-    def frames(self, sequence: str) -> list[Frame]:
-        """The annotated frames of one.
-
-        Raises:
-            InputError: A file is missing or malformed.
-        """
-        ...
-
-
-LAYOUTS: dict[str, type] = {
+LAYOUTS: dict[str, type[Layout]] = {
     "coco": Coco,
     "coco_classes": CocoClasses,
     "davis2016": Davis2016,
@@ -79,16 +46,16 @@ def open_source(name: str, split: str, root: Path | str, **options: Any) -> Sour
     """Opens a data set.
 
     Args:
-        name: A key of `LAYOUTS`.
-        split: Of the data set, such as "train".
-        root: Its folder, or one that `prepare` wrote.
-        options: Of the data set's reader, such as resolution="270p"; see its class.
-            `flow` is a folder <sequence>/<frame>.flo (.png, .npz, .pfm); a prepared
-            folder has its own and takes none.
+        name: The name of the data set, a key of `LAYOUTS`.
+        split: The name of the split, such as "train".
+        root: The data set's folder, or one that `prepare` wrote.
+        options: The options of the data set's reader, such as resolution="270p"; see
+            its class. `flow` is a folder <sequence>/<frame>.flo (.png, .npz, .pfm); a
+            prepared folder has its own flow and accepts no other.
 
     Raises:
-        InputError: There is no such data set, split or option, or the folder is neither
-            laid out as it should be nor prepared; says what was looked for.
+        InputError: There is no such data set, split or option, or the folder is not
+            prepared and has another layout; says what was looked for.
     """
     layout = open_layout(name, split, root, **options)
     defaults = plain_options(layout)
@@ -96,7 +63,8 @@ def open_source(name: str, split: str, root: Path | str, **options: Any) -> Sour
     prepared = find_prepared(name, split, Path(root), given=given, options=defaults)
     if prepared is None:
         return layout_source(name, layout)
-    flow, own = options.get("flow"), prepared.metadata.get("flow")
+    flow = options.get("flow")
+    own = prepared.metadata.get("flow")
     if flow is not None and not (isinstance(flow, str) and flow == own):
         shown = f"flow={own!r}" if own else "no flow"
         raise InputError(
@@ -107,8 +75,8 @@ def open_source(name: str, split: str, root: Path | str, **options: Any) -> Sour
     return prepared
 
 
-def layout_class(name: str) -> type:
-    """The class that reads a data set's original layout.
+def layout_class(name: str) -> type[Layout]:
+    """Returns the class that reads a data set's original layout.
 
     Raises:
         InputError: There is no such data set.
@@ -138,9 +106,9 @@ def layout_source(name: str, layout: Layout) -> FrameSource:
 
 
 def open_layout(name: str, split: str, root: Path | str, **options: Any) -> Layout:
-    """The reader of a data set's original layout; reads nothing yet.
+    """Makes the reader of a data set's original layout; it reads nothing yet.
 
-    Options may be text, as of a command line: "True", "1000", a folder, "None".
+    Options may be text, as on a command line: "True", "1000", a folder, "None".
 
     Raises:
         InputError: There is no such data set, split or option.
@@ -159,7 +127,7 @@ def open_layout(name: str, split: str, root: Path | str, **options: Any) -> Layo
                 f"{name}: the option {key} is {str(value)!r:.120}, expected "
                 f"{_show_type(hints[key])}."
             )
-    if split not in kind.splits and not getattr(kind, "any_split", False):
+    if split not in kind.splits and not kind.any_split:
         raise InputError(
             f"{name} has no split {split!r}; expected one of {', '.join(kind.splits)}."
         )
@@ -167,7 +135,7 @@ def open_layout(name: str, split: str, root: Path | str, **options: Any) -> Layo
 
 
 def option_names(name: str) -> Sequence[str]:
-    """The options of a data set's reader.
+    """Lists the options of a data set's reader.
 
     Raises:
         InputError: There is no such data set.
@@ -176,10 +144,10 @@ def option_names(name: str) -> Sequence[str]:
 
 
 def describe_layouts() -> str:
-    """A text for people: every data set with its splits and options."""
+    """Returns a text that lists every data set with its splits and options."""
     lines = []
     for name, kind in LAYOUTS.items():
-        splits = [*kind.splits, *(["..."] if getattr(kind, "any_split", False) else [])]
+        splits = [*kind.splits, *(["..."] if kind.any_split else [])]
         lines.append(f"{name}: {str(kind.__doc__).splitlines()[0]}")
         lines.append(f"    splits: {', '.join(splits)}")
         default = kind(root=Path(), split="")
@@ -190,15 +158,15 @@ def describe_layouts() -> str:
     return "\n".join(lines)
 
 
-def _option_types(kind: type) -> dict[str, Any]:
-    """The annotations of a layout's options."""
+def _option_types(kind: type[Layout]) -> dict[str, Any]:
+    """Returns the types of a layout's options."""
     hints = typing.get_type_hints(kind)
     fields = [field.name for field in dataclasses.fields(kind)]
     return {key: hints[key] for key in fields if key not in ("root", "split")}
 
 
 def _from_text(text: str, hint: Any) -> Any:
-    """What text says of a type, or of the first of several that it can be of."""
+    """Converts text to a type, or to the first fitting one of a union."""
     if typing.get_origin(hint) is typing.Literal:
         parts = [hint]
     else:
@@ -215,7 +183,7 @@ def _from_text(text: str, hint: Any) -> Any:
 
 
 def _is_of(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type, a literal, or one of several of these."""
+    """Returns whether a value fits a type, a literal or a union of these."""
     if typing.get_origin(hint) is typing.Literal:
         return value in typing.get_args(hint)
     if typing.get_args(hint):
@@ -226,6 +194,7 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def _show_type(hint: Any) -> str:
+    """Describes a type for users."""
     if typing.get_args(hint):
         literal = typing.get_origin(hint) is typing.Literal
         show = repr if literal else _show_type

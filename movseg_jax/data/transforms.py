@@ -1,9 +1,9 @@
-"""Changes to an `Example`: geometry, colour, pasting.
+"""Transforms an `Example`: its geometry, its colours, and pasted objects.
 
-Pure functions: what is random takes a `np.random.Generator`, and nothing is changed in
-place. Image, flow and masks stay aligned pixel by pixel, and flow stays what relates
-the frame to the next one if that is changed likewise. The rows of masks, classes, ids,
-ignore and moving stay aligned too.
+The functions are pure: random ones take a `np.random.Generator`, and nothing changes in
+place. Image, flow and masks stay aligned pixel by pixel, and the flow is the one to the
+next frame after the same transform. The rows of masks, classes, ids, ignore and moving
+stay aligned, too.
 """
 
 import dataclasses
@@ -12,18 +12,14 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from movseg_jax.data.example import Example
+from movseg_jax.data.example import Example, Size
 from movseg_jax.flow.encoding import flip_flow, resize_flow
-
-Size = tuple[int, int]  # (height, width) in pixels.
 
 
 def select(example: Example, rows: Bool[np.ndarray, " n"]) -> Example:
-    """The example with these of its objects."""
-    fields = ("masks", "classes", "ids", "ignore", "moving")
-    return dataclasses.replace(
-        example, **{name: getattr(example, name)[rows] for name in fields}
-    )
+    """Returns the example with the chosen rows of its objects."""
+    chosen = {name: values[rows] for name, values in vars(example.objects).items()}
+    return dataclasses.replace(example, **chosen)
 
 
 def _has_pixels(masks):
@@ -34,7 +30,7 @@ def _has_pixels(masks):
 
 
 def flip(example: Example) -> Example:
-    """Mirrors left to right; the flow then points the other way, too."""
+    """Mirrors left to right; the flow's x changes its sign."""
     return dataclasses.replace(
         example,
         image=cv2.flip(example.image, 1),
@@ -44,12 +40,12 @@ def flip(example: Example) -> Example:
 
 
 def resize(example: Example, size: Size) -> Example:
-    """Resizes to (height, width); flow is in pixels of the result.
+    """Resizes to (height, width); the flow is in pixels of the result.
 
-    The image is sampled as `preprocessing.preprocess` samples frames. A mask has those
-    pixels that it covers by half or more: averaged when it shrinks, interpolated when
-    it grows. Unlike the nearest pixel's, these masks lie where the image's do, to a
-    fraction of a pixel. What gets thinner than a pixel may become empty, and stays.
+    The image is sampled as frames are when a video is segmented. A mask keeps the
+    pixels that it covers by half or more, averaged when it shrinks and interpolated
+    when it grows. Unlike masks by nearest neighbour, these fit the image to a fraction
+    of a pixel. An object thinner than a pixel may become empty; it is kept.
     """
     height, width = example.image.shape[:2]
     if (height, width) == size:
@@ -73,9 +69,9 @@ def resize(example: Example, size: Size) -> Example:
 
 
 def resize_sides(example: Example, short_side: int, long_side: int) -> Example:
-    """Resizes the shorter side to `short_side`, or less to keep the longer in bounds.
+    """Resizes the shorter side to `short_side`, or less to respect `long_side`.
 
-    The factor is one for both sides, up to rounding; it may be above 1.
+    Both sides have the same factor, up to rounding; it may be above 1.
     """
     shape = example.image.shape[:2]
     factor = min(short_side / min(shape), long_side / max(shape))
@@ -86,7 +82,7 @@ def resize_sides(example: Example, short_side: int, long_side: int) -> Example:
 def jitter_size(
     size: Size, scale: tuple[float, float], rng: np.random.Generator
 ) -> Size:
-    """The size times a random factor, uniform in its logarithm, between two others."""
+    """Scales a size by a random factor in a range, uniform in its logarithm."""
     factor = np.exp(rng.uniform(*np.log(scale)))
     height, width = (max(1, round(n * factor)) for n in size)
     return height, width
@@ -95,7 +91,7 @@ def jitter_size(
 def random_window(
     size: Size, largest: Size, rng: np.random.Generator
 ) -> tuple[slice, slice]:
-    """Rows and columns of a random window, as large as `largest` and `size` allow."""
+    """Returns rows and columns of a random window of size `largest`, or less."""
     window = []
     for side, most in zip(size, largest, strict=True):
         start = int(rng.integers(max(side - most, 0), endpoint=True))
@@ -104,10 +100,10 @@ def random_window(
 
 
 def crop(example: Example, window: tuple[slice, slice]) -> Example:
-    """Cuts out a window. Objects that it leaves without pixels are dropped.
+    """Cuts out a window, and drops objects without pixels in it.
 
-    Flow may point out of the window, as it may out of a frame. Masks that were empty
-    before are dropped likewise.
+    Flow may point out of the window, as it may point out of a frame. Masks that were
+    empty before are dropped, too.
     """
     masks = example.masks[:, *window]
     kept = _has_pixels(masks)
@@ -133,15 +129,17 @@ def jitter_colour(
     saturation: float = 0.0,
     hue: float = 0.0,
 ) -> Example:
-    """Changes the image's colours, each by a random amount up to the one given.
+    """Changes the image's colours by random amounts.
 
     Args:
-        example: Whose image is changed; the rest stays.
-        rng: Always draws four numbers.
-        brightness: The image is multiplied by 1 plus or minus up to this; so is ...
-        contrast: ... its difference from its mean grey, and ...
-        saturation: ... from each pixel's grey.
-        hue: Colours are turned by up to this part of the circle, in steps of 1/180.
+        example: The example; everything but its image is kept.
+        rng: The random generator, from which four numbers are drawn in any case.
+        brightness: The largest change of the image's factor from 1.
+        contrast: The largest change from 1 of the factor of the differences to the
+            image's mean grey.
+        saturation: The largest change from 1 of the factor of the differences to each
+            pixel's own grey.
+        hue: The largest turn of the hues, as a part of the circle; its steps are 1/180.
     """
     bright, contrasted, saturated, turned = rng.uniform(-1, 1, 4)
     image = example.image
@@ -172,19 +170,19 @@ def _scale_greys(
 
 
 def ignore_resting(example: Example) -> Example:
-    """Objects that do not move become regions that are not to be learned."""
+    """Makes stationary objects regions to ignore, so that they are not learned."""
     return dataclasses.replace(example, ignore=example.ignore | ~example.moving)
 
 
 def paste(example: Example, other: Example, rng: np.random.Generator) -> Example:
     """Pastes moving objects of another example in front of this one, with their flow.
 
-    Each of the other's moving objects is chosen with probability 1/2. They keep their
-    places to each other, and the centre of the box around them comes to lie anywhere
-    in this frame; what leaves the frame is cut off. The masks of this example lose the
-    pixels that are now hidden, also those of ignored regions, and objects without
-    pixels are dropped. If this example has flow and the other has none, nothing is
-    pasted, since nobody knows how the objects would move.
+    Each moving object of the other example is chosen with probability 1/2. The chosen
+    ones keep their relative positions, and the centre of the box around them is placed
+    at random in this frame; parts outside the frame are cut off. Masks of this example,
+    including regions to ignore, lose the pixels that are now hidden, and objects
+    without pixels are dropped. If this example has flow and the other has none, nothing
+    is pasted, because the motion of the objects is unknown.
     """
     movable = other.moving & ~other.ignore & _has_pixels(other.masks)
     chosen = movable & (rng.random(len(movable)) < 0.5)
@@ -222,7 +220,7 @@ def paste(example: Example, other: Example, rng: np.random.Generator) -> Example
 
 
 def _overlap(front, frame_size, centre):
-    """Where the frame and a layer overlap, in each; `centre` is of what is in front."""
+    """Returns the overlap of frame and layer in each, for a centre of the layer."""
     target, source = [], []
     for axis, (side, at) in enumerate(zip(frame_size, centre, strict=True)):
         (filled,) = np.nonzero(front.any(axis=1 - axis))

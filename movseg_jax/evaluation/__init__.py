@@ -1,6 +1,9 @@
-"""Evaluating predictions on disk: which protocol asks what of whom, checked and said.
+"""Evaluating predictions on disk: reading, matching, measuring and reporting.
 
-`job` measures. `protocols` says what, by `groups`; `truth` and `predictions` read, and
-`matching` pairs their frames, or refuses. `scoring` is what `workers` do; `bootstrap`
-gives intervals; `reporting` writes what a reader gets: `results`, `tables`, `page`.
+`evaluate` measures a folder of predictions by one of `protocols`, which choose the
+metrics, the data set and the frames. `truth` and `predictions` read both sides,
+`matching` pairs their frames, and `scoring` measures one sequence, in worker processes.
+`results` computes the numbers, with intervals by `bootstrap`. `reporting` prints them
+and writes the files, one of which is `metrics_page`. `coco` measures files of results
+in COCO's format.
 """

@@ -1,4 +1,4 @@
-"""Intervals by drawing sequences again and again (Efron, 1979)."""
+"""Computes intervals by drawing sequences with replacement (Efron, 1979)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,20 +15,20 @@ def intervals(
     scores: Sequence[Any],
     draws: int,
 ) -> dict[str, tuple[float, float] | None]:
-    """Percentile intervals of a data set's numbers.
+    """Computes percentile intervals of a data set's numbers.
 
     Every draw takes as many sequences as there are, each of them any number of times.
-    How sure a number is depends on the sequences more than on the frames, which are
-    alike within a sequence.
+    Sequences are drawn, not frames, because the frames of a sequence are alike.
 
     Args:
-        measure: The numbers of any sequences.
-        scores: Of all sequences, in an order that does not depend on the files'.
-        draws: How many; 0 gives no intervals.
+        measure: Function that returns the numbers of any sequences.
+        scores: Scores of all sequences, in an order that does not depend on files.
+        draws: Number of draws; 0 gives no intervals.
 
     Returns:
-        Of every number the ends of the interval, None with fewer than two sequences or
-        where no draw has the number. Draws in which it is not defined are left out.
+        Ends of the interval of every number. They are None with fewer than two
+        sequences or if no draw has the number. Draws in which a number is not defined
+        are left out.
     """
     names = measure(scores).keys()
     if draws < 1 or len(scores) < 2:

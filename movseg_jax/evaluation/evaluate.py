@@ -1,4 +1,4 @@
-"""Evaluating a folder of predictions: checked as a whole first, measured afterwards."""
+"""Evaluates a folder of predictions: checks everything first, then measures."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Sequence
@@ -8,7 +8,6 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.bootstrap import MAX_DRAWS
 from movseg_jax.evaluation.matching import MatchBy, Matched, match_frames
-from movseg_jax.evaluation.metric_sets import Settings
 from movseg_jax.evaluation.predictions import (
     Prediction,
     choose,
@@ -18,6 +17,7 @@ from movseg_jax.evaluation.protocols import (
     MASKS_OF_FOREGROUND,
     PROTOCOLS,
     Protocol,
+    Settings,
 )
 from movseg_jax.evaluation.scoring import Scored, Task, score_sequence, survey_sequence
 from movseg_jax.evaluation.truth import (
@@ -30,35 +30,37 @@ from movseg_jax.evaluation.truth import (
 from movseg_jax.system import workers
 from movseg_jax.system.notes import note
 
-MAX_PROBLEMS = 50  # That a message lists.
-# Videos, in which every object that is labelled moves or is marked as resting.
+MAX_PROBLEMS = 50  # Largest number of problems that a message lists.
+# Data sets of videos whose labelled objects all move or are marked as stationary.
 DATASETS = (
     "davis2016", "davis2017", "fbms", "fbms_3d", "flyingthings3d", "folder", "rendered",
     "video_instances", "youtube_vos", "ytvos_moving",
 )  # fmt: skip
 
-Progress = Callable[[int, int], None]  # Sequences done, and how many there are.
+Progress = Callable[[int, int], None]  # Takes the sequences done, and all sequences.
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to evaluate, and by what.
+    """A request for an evaluation.
 
     Attributes:
-        protocol: A key of `protocols.PROTOCOLS`.
-        pred: The folder of predictions.
-        root: The data set's folder, or that of the truth's PNGs.
-        dataset: Where the protocol leaves it open: a key of `sources.LAYOUTS`.
-        split: None is the protocol's.
-        options: Of the data set's reader.
-        sequences: To measure; all of the split if there are none.
-        settings: Of the protocol.
-        foreground: Of two folders, do not tell objects apart.
-        match: See `matching.match_frames`.
-        allow_extra: Leave out frames and sequences that the truth does not have.
-        draws: For the intervals.
-        workers: Processes; 0 is one for each CPU.
-        join: File that says which objects of two folders move as one.
+        protocol: Name of the protocol, a key of `protocols.PROTOCOLS`.
+        pred: Folder of the predictions.
+        root: Folder of the data set, or of the truth's PNGs.
+        dataset: Name of the data set, a key of `sources.LAYOUTS`, if the protocol
+            leaves it open.
+        split: Name of the split; None for the protocol's.
+        options: Options of the data set's reader.
+        sequences: Names of the sequences to measure; all of the split if there are
+            none.
+        settings: Settings of the protocol.
+        foreground: Whether the objects of two folders are not told apart.
+        match: Way to match frames, see `matching.match_frames`.
+        allow_extra: Whether to leave out frames and sequences that the truth lacks.
+        draws: Number of draws for the intervals.
+        workers: Number of processes; 0 for one on each CPU.
+        join: File of the objects of two folders that move as one.
     """
 
     protocol: str
@@ -79,16 +81,15 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured.
+    """The scores of all sequences.
 
     Attributes:
-        request: What was asked for.
-        name: Of the protocol, which "masks" has two of.
-        truth: Of all sequences.
-        extra: Names of predictions that are of no sequence of the split.
-        tasks: A sequence each, by name.
-        matched: How the frames of each were matched.
-        scored: Their scores.
+        request: Request for the evaluation.
+        name: Name of the protocol, as the request for "masks" may mean two.
+        truth: Truth of all sequences.
+        extra: Names of predictions that belong to no sequence of the split.
+        tasks: Sequences that were measured, sorted by name.
+        scored: Scores of these sequences.
     """
 
     request: Request
@@ -96,21 +97,20 @@ class Measured:
     truth: Truth
     extra: tuple[str, ...]
     tasks: tuple[Task, ...]
-    matched: tuple[Matched, ...]
     scored: tuple[Scored, ...]
 
     @property
     def protocol(self) -> Protocol:
-        """How it was measured."""
+        """The protocol that was used."""
         return PROTOCOLS[self.name]
 
 
 def evaluate(request: Request, progress: Progress | None = None) -> Measured:
-    """Measures predictions. What is missing is looked for before anything is measured.
+    """Measures predictions, after it has checked that nothing is missing.
 
     Raises:
         InputError: Something is missing, damaged, of another size or not of the kind
-            that the protocol measures; names all that was found.
+            that the protocol measures. The message lists all problems.
     """
     if request.protocol not in PROTOCOLS:
         raise InputError(
@@ -130,18 +130,18 @@ def evaluate(request: Request, progress: Progress | None = None) -> Measured:
     matched = _match(request, protocol, truth, predictions, count)
     foreground = protocol.foreground or truth.is_foreground
     tasks = tuple(
-        Task(name, request.settings, t, p, m.rows, foreground)
+        Task(name, request.settings, t, p, m, foreground)
         for t, p, m in zip(truth.sequences, predictions, matched, strict=True)
     )
-    # The longest first, so that no process works alone in the end.
-    order = sorted(range(len(tasks)), key=lambda i: -len(tasks[i].rows))
+    # The longest sequences come first, so that no process works alone in the end.
+    order = sorted(range(len(tasks)), key=lambda i: -len(tasks[i].truth.frames))
     names = [task.truth.name for task in tasks]
     scored = _collect(
         score_sequence, tasks, names, count, order=order, progress=progress
     )
     for text in [text for one in scored for text in one.notes]:
         note(text)
-    return Measured(request, name, truth, extra, tasks, matched, tuple(scored))
+    return Measured(request, name, truth, extra, tasks, tuple(scored))
 
 
 def _read_truth(request: Request, protocol: Protocol) -> Truth:
@@ -155,14 +155,14 @@ def _read_truth(request: Request, protocol: Protocol) -> Truth:
         raise InputError(f"`split` is missing; `movseg data list` has those of {name}.")
     options = dict(request.options)
     if name in ("youtube_vos", "ytvos_moving"):
-        # Only names of frames are taken from there, and few have it unpacked.
+        # Only names of frames are read from this folder, and few users unpack it.
         folder = "train_all_frames" if name == "ytvos_moving" else f"{split}_all_frames"
         options.setdefault("all_frames", (request.root / folder).is_dir())
     return read_dataset(name, split, request.root, request.sequences, **options)
 
 
 def _protocol_of(request: Request, truth: Truth) -> str:
-    """Masks of 0 and 255 have no objects to tell apart."""
+    """The name of the protocol; masks of 0 and 255 have one of their own."""
     if request.protocol != "masks":
         return request.protocol
     binary = request.foreground or all(is_binary(s) for s in truth.sequences)
@@ -170,7 +170,7 @@ def _protocol_of(request: Request, truth: Truth) -> str:
 
 
 def _find(request: Request, truth: Truth) -> tuple[list[Prediction], tuple[str, ...]]:
-    """The prediction of each sequence, and the names of those of other sequences."""
+    """The prediction of each sequence, and the names of predictions of no sequence."""
     found = find_predictions(request.pred)
     wanted = [sequence.name for sequence in truth.sequences]
     extra = tuple(sorted(found.keys() - truth.members))
@@ -186,7 +186,8 @@ def _find(request: Request, truth: Truth) -> tuple[list[Prediction], tuple[str, 
             f"{request.pred}: {len(extra)} predictions are of no sequence of the "
             f"split: {listed(extra, MAX_PROBLEMS)}; --allow-extra leaves them out."
         )
-    chosen, problems = [], []
+    chosen: list[Prediction] = []
+    problems: list[str] = []
     for name in wanted:
         try:
             chosen.append(choose(name, found[name], request.pred))
@@ -197,7 +198,7 @@ def _find(request: Request, truth: Truth) -> tuple[list[Prediction], tuple[str, 
 
 
 def _hint(pred: Path, wanted: Sequence[str], found: Collection[str]) -> str:
-    """What to do if the folder is a level too high or too low."""
+    """Advice if the folder is a level too high or too low."""
     if any(name in found for name in wanted):
         return ""
     for other in [*sorted(p for p in pred.glob("*/") if p.is_dir()), pred.parent]:
@@ -215,7 +216,7 @@ def _match(
     count: int,
 ) -> tuple[Matched, ...]:
     pairs = [*zip(predictions, truth.sequences, strict=True)]
-    # Headers of PNGs are read in no time; a process takes longer to start.
+    # Reading headers of PNGs takes less time than starting a process.
     few = all(prediction.kind == "masks" for prediction in predictions)
     names = [sequence.name for sequence in truth.sequences]
     surveys = _collect(survey_sequence, pairs, names, 1 if few else count)
@@ -234,7 +235,7 @@ def _match(
 
 
 def _collect(function, tasks, names, count, *, order=None, progress=None) -> list:
-    """The results in order of the tasks; the problems of all, if there are any."""
+    """The results in the order of the tasks; raises the problems of all together."""
     results: list[Any] = [None] * len(tasks)
     problems: dict[int, str] = {}
     report = progress or (lambda done, total: None)
@@ -249,7 +250,7 @@ def _collect(function, tasks, names, count, *, order=None, progress=None) -> lis
 
 
 def _refuse(problems: Sequence[str]) -> None:
-    """Raises all problems as one; none is fine."""
+    """Raises all problems, if there are any, as one error."""
     if not problems:
         return
     shown = [*dict.fromkeys(problems)]

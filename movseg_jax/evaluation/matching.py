@@ -1,4 +1,4 @@
-"""Which frame of a prediction is of which frame of the truth; never a guess."""
+"""Pairs the frames of a prediction with those of the truth, without guessing."""
 
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
@@ -16,15 +16,15 @@ BY_ANNOTATED = (
 
 
 class Matched(NamedTuple):
-    """How the frames of a sequence are matched.
+    """The pairs of a sequence's frames.
 
     Attributes:
-        rule: In words.
-        rows: Of every frame of the truth, the number of the prediction's; None where
-            there is none, which is then not measured either.
-        absent: Names of those frames.
-        extra: Names of frames of the prediction that the video does not have.
-        problems: What is wrong, a sentence each.
+        rule: Rule of the pairing, in words.
+        rows: Number of the prediction's frame for every frame of the truth; None if
+            there is none, which may only be so where no frame is measured.
+        absent: Names of the truth's frames that the prediction lacks.
+        extra: Names of the prediction's frames that the video lacks.
+        problems: Problems that were found, a sentence each.
     """
 
     rule: str
@@ -44,17 +44,17 @@ def match_frames(
 ) -> Matched:
     """Matches the frames of a prediction with those of the truth.
 
-    By their names; or, where a prediction has but numbers from 0 that are not the
-    truth's names, by position, if it has as many frames as the video, or as are
-    annotated.
+    They are matched by their names. If the names of a prediction are just numbers from
+    0 and not the truth's names, they are matched by position, provided that it has as
+    many frames as the video or as are annotated.
 
     Args:
-        truth: Of the sequence.
-        survey: Of the prediction.
+        truth: Truth of the sequence.
+        survey: Names and sizes of the prediction's frames.
         measured: Numbers of the truth's frames that the protocol measures; the others
             may be missing.
-        by: What decides; "auto" is as above, and refuses what could be either.
-        allow_extra: Leave out frames that the video does not have.
+        by: Way of matching; "auto" decides as above, and refuses if both ways fit.
+        allow_extra: Whether to leave out frames that the video does not have.
     """
     if not survey.names:
         return _refuse(f"{truth.name}: the prediction has no frames.")
@@ -67,9 +67,11 @@ def match_frames(
         known = set(truth.video)
         extra = tuple(name for name in survey.names if name not in known)
     elif rule == BY_POSITION:
-        rows, extra = tuple(frame.place for frame in truth.frames), ()
+        rows = tuple(frame.place for frame in truth.frames)
+        extra = ()
     else:
-        rows, extra = tuple(range(len(truth.frames))), ()
+        rows = tuple(range(len(truth.frames)))
+        extra = ()
     gone = [i for i, row in enumerate(rows) if row is None]
     problems = []
     missing = [truth.names[i] for i in gone if i in measured]
@@ -91,7 +93,7 @@ def match_frames(
 def _size_problem(
     truth: TruthSequence, survey: Survey, rows: Sequence[int | None]
 ) -> list[str]:
-    """What is wrong with the sizes of the frames that are used, if anything is."""
+    """The problem with the sizes of the frames that are used, if there is one."""
     used = {survey.names[row] for row in rows if row is not None}
     wrong = {name: size for name, size in survey.sizes.items() if name in used}
     if not wrong:
@@ -106,7 +108,7 @@ def _size_problem(
 
 
 def _choose_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str | None:
-    """The rule; None if there is none that is sure."""
+    """The rule of the pairing; None if none is certain."""
     count, names = len(survey.names), set(survey.names)
     position = None
     if _are_numbers(survey):
@@ -119,8 +121,8 @@ def _choose_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str | Non
     if by == "position" or not survey.named:
         return position
     if position is None:
-        return BY_NAME  # Which then says what is missing.
-    # As numbers they fit; and as names?
+        return BY_NAME  # The message then says what is missing.
+    # They fit as numbers; whether they fit as names, too, decides.
     nothing_missing = names >= set(truth.names)
     nothing_extra = names <= set(truth.video)
     if nothing_missing and nothing_extra:
@@ -155,7 +157,7 @@ def _no_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str:
 
 
 def _other_rule(truth: TruthSequence, survey: Survey) -> str:
-    """Why they were not matched by position, where that is not plain."""
+    """The reason for not matching by position, where it may be unclear."""
     if _are_numbers(survey) and not set(survey.names) & set(truth.video):
         return (
             f" It has {len(survey.names)} numbered frames, the video "
@@ -165,7 +167,7 @@ def _other_rule(truth: TruthSequence, survey: Survey) -> str:
 
 
 def _are_numbers(survey: Survey) -> bool:
-    """Whether names are the frames' numbers from 0, as where there are none."""
+    """Whether the names are just the frames' numbers from 0."""
     return all(
         name.isdecimal() and name.isascii() and len(name) < 12 and int(name) == i
         for i, name in enumerate(survey.names)

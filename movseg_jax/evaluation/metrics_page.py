@@ -1,12 +1,8 @@
-"""One HTML file with an evaluation's numbers and the frames that went worst.
+"""Makes one HTML file with an evaluation's numbers and its worst frames.
 
-It loads nothing and runs nothing. Equal evaluations give equal bytes.
+The page runs no script. Equal evaluations give equal bytes.
 """
 
-import base64
-import hashlib
-import html
-import importlib.resources
 import string
 from collections.abc import Sequence
 
@@ -20,60 +16,60 @@ from movseg_jax.evaluation.predictions import open_tracks
 from movseg_jax.evaluation.results import (
     Results,
     WorstFrame,
+    headline,
+    notes,
     own_version,
+    published,
+    show,
     worst_frames,
 )
 from movseg_jax.evaluation.scoring import Task
-from movseg_jax.evaluation.tables import headline, notes, published, show
-from movseg_jax.metrics.base import ComparedFrame
+from movseg_jax.evaluation.truth import TruthFrame
+from movseg_jax.report import html
+from movseg_jax.results import TrackedFrame
 from movseg_jax.video.overlay import draw_masks
 
-SIDE = 480  # Longer side of a picture, pixels.
-QUALITY = 80  # Of JPEG.
-GREY = 110  # Where there is no picture to draw on.
-FOREGROUND = 11  # The number whose colour one region has: orange, which is seldom.
+SIDE = 480  # Longer side of a picture, in pixels.
+QUALITY = 80  # Quality of the JPEGs.
+GREY = 110  # Background where there is no picture to draw on.
+FOREGROUND = 11  # The number whose colour a foreground has: orange, which is rare.
 
 
 def make_page(results: Results, worst: int) -> bytes:
-    """The page.
+    """Makes the page.
 
     Args:
-        results: What it shows.
-        worst: How many frames, at most.
+        results: Results to show.
+        worst: Largest number of frames to show.
 
     Raises:
         InputError: A frame that is to be shown is damaged.
     """
-    style = _part("page.css")
-    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    title = results.measured.request.protocol
     frames = worst_frames(results.measured, worst)
-    text = string.Template(_part("page.html")).substitute(
-        policy=(
-            "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-            f"style-src 'sha256-{style_hash}'"
-        ),
-        style=style,
-        title=_escape(results.measured.request.protocol),
-        headline=_escape(headline(results)),
+    body = string.Template(html.read_part("evaluation", "page.html")).substitute(
+        title=html.escape(title),
+        headline=html.escape(headline(results)),
         notes=_remarks(notes(results)),
         numbers=_numbers(results),
         sequences=_sequences(results),
-        worst_note=_escape(_worst_note(results, len(frames))),
+        worst_note=html.escape(_worst_note(results, len(frames))),
         worst="\n".join(_figures(results, frames)),
         published=_published(results),
         read=_read(results),
-        version=_escape(own_version()),
+        version=html.escape(own_version()),
     )
-    return text.encode()
+    style = html.read_part("evaluation", "page.css")
+    return html.page(body, title=title, style=style).encode()
 
 
 # Tables ----------------------------------------------------------------------------
 
 
 def _numbers(results: Results) -> str:
-    """Of the data set, with intervals and conventions: a table for each measure."""
+    """The numbers of the data set with intervals: a table for each metric."""
     tables = []
-    for group, names in results.groups():
+    for metric_set, names in results.metric_sets():
         rows = []
         for name in names:
             value = results.values[name]
@@ -81,13 +77,13 @@ def _numbers(results: Results) -> str:
             if value.interval:
                 ends = [show(end, value.about) for end in value.interval]
             rows.append(
-                f'<tr><th scope="row">{_escape(value.about.title)}</th>'
+                f'<tr><th scope="row">{html.escape(value.about.title)}</th>'
                 f'<td class="value">{show(value.value, value.about)}</td>'
                 f"<td>{ends[0]}</td><td>{ends[1]}</td>"
-                f'<td class="convention">{_escape(value.about.text)}</td></tr>'
+                f'<td class="convention">{html.escape(value.about.text)}</td></tr>'
             )
         tables.append(
-            f"<section><h2>{_escape(group.title)}</h2>\n"
+            f"<section><h2>{html.escape(metric_set.title)}</h2>\n"
             '<div class="scroll"><table><thead><tr><th scope="col">Number</th>'
             '<th scope="col">Value</th><th scope="col">95 % from</th>'
             '<th scope="col">to</th><th scope="col" class="convention">Convention</th>'
@@ -99,17 +95,17 @@ def _numbers(results: Results) -> str:
 
 def _sequences(results: Results) -> str:
     tables = []
-    several = len(results.measured.protocol.groups) > 1
-    for group, names in results.groups():
+    several = len(results.measured.protocol.metric_sets) > 1
+    for metric_set, names in results.metric_sets():
         abouts = [results.values[name].about for name in names]
-        head = "".join(f'<th scope="col">{_escape(a.title)}</th>' for a in abouts)
+        head = "".join(f'<th scope="col">{html.escape(a.title)}</th>' for a in abouts)
         body = "\n".join(
-            _row(sequence, [show(own[n], results.values[n].about) for n in names])
+            html.row(sequence, [show(own[n], results.values[n].about) for n in names])
             for sequence, own in results.by_sequence.items()
         )
         every = [results.values[name] for name in names]
-        foot = _row("all", [show(value.value, value.about) for value in every])
-        title = f"<h3>{_escape(group.title)}</h3>\n" if several else ""
+        foot = html.row("all", [show(value.value, value.about) for value in every])
+        title = f"<h3>{html.escape(metric_set.title)}</h3>\n" if several else ""
         tables.append(
             f'{title}<div class="scroll"><table><thead><tr>'
             f'<th scope="col">Sequence</th>{head}</tr></thead>'
@@ -119,22 +115,17 @@ def _sequences(results: Results) -> str:
     return "\n".join(tables)
 
 
-def _row(title: str, cells: Sequence[str]) -> str:
-    shown = "".join(f"<td>{_escape(cell)}</td>" for cell in cells)
-    return f'<tr><th scope="row">{_escape(title)}</th>{shown}</tr>'
-
-
 def _remarks(texts: Sequence[str]) -> str:
-    return "\n".join(f'<p class="note">{_escape(text)}</p>' for text in texts)
+    return "\n".join(f'<p class="note">{html.escape(text)}</p>' for text in texts)
 
 
 def _published(results: Results) -> str:
-    """Numbers of others, which nothing here measured."""
+    """The numbers that others published."""
     table = published(results)
     if table is None:
         return ""
-    head = "".join(f'<th scope="col">{_escape(title)}</th>' for title in table.head)
-    body = "\n".join(_row(row[0], row[1:]) for row in table.rows)
+    head = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in table.head)
+    body = "\n".join(html.row(row[0], row[1:]) for row in table.rows)
     return (
         '<section class="published"><h2>Published, not measured here</h2>\n'
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
@@ -145,12 +136,10 @@ def _published(results: Results) -> str:
 def _read(results: Results) -> str:
     measured = results.measured
     rows = []
-    for task, matched, scored in zip(
-        measured.tasks, measured.matched, measured.scored, strict=True
-    ):
+    for task, scored in zip(measured.tasks, measured.scored, strict=True):
         rows.append(
-            f'<tr><th scope="row">{_escape(task.truth.name)}</th>'
-            f"<td>{_escape(task.prediction.kind)}</td><td>{_escape(matched.rule)}</td>"
+            f'<tr><th scope="row">{html.escape(task.truth.name)}</th>'
+            f"<td>{html.escape(task.prediction.kind)}</td><td>{html.escape(task.matched.rule)}</td>"
             f"<td><code>{scored.truth_digest}</code></td>"
             f"<td><code>{scored.prediction_digest}</code></td></tr>"
         )
@@ -172,13 +161,13 @@ def _worst_note(results: Results, count: int) -> str:
     )
     without = "" if pictures else " There are no pictures to draw on."
     return (
-        f"By {measured.protocol.groups[0].title}: the truth on the left, what was "
+        f"By {measured.protocol.metric_sets[0].title}: the truth on the left, what was "
         f"found on the right. {colours}{without}"
     )
 
 
 def _figures(results: Results, frames: Sequence[WorstFrame]) -> list[str]:
-    """The frames' figures; the tracks of a sequence are opened once."""
+    """The figures of the frames; the tracks of a sequence are opened once."""
     figures = [""] * len(frames)
     measured = results.measured
     for number in sorted({frame.sequence for frame in frames}):
@@ -186,7 +175,7 @@ def _figures(results: Results, frames: Sequence[WorstFrame]) -> list[str]:
         tracks = open_tracks(task.prediction, task.truth, dense=False)
         for place, worst in enumerate(frames):
             if worst.sequence == number:
-                row = task.rows[worst.frame]
+                row = task.matched.rows[worst.frame]
                 found = None if row is None else tracks[row]
                 figures[place] = _figure(
                     task, worst, found, measured.protocol.foreground
@@ -196,17 +185,20 @@ def _figures(results: Results, frames: Sequence[WorstFrame]) -> list[str]:
 
 def _figure(task: Task, worst: WorstFrame, found, foreground: bool) -> str:
     frame = task.truth.frames[worst.frame]
-    known = frame.read()
-    seen = np.zeros(frame.size, np.int32)
-    if found is not None:
-        seen = ComparedFrame(frame.name, frame.index, known.ids, found).found
+    nothing = TrackedFrame(frame.name, frame.size, None, ())
+    compared = frame.compare(nothing if found is None else found)
     if foreground:
-        true, seen = ((i != 0) * np.int32(FOREGROUND) for i in (known.ids, seen))
+        true = (compared.truth != 0) * np.int32(FOREGROUND)
+        seen = (compared.found != 0) * np.int32(FOREGROUND)
     else:
-        true, seen = known.ids, _recoloured(seen, known.ids)
+        true = compared.truth
+        seen = _recoloured(compared.found, true)
     picture = _picture(frame)
-    drawn = [_data_url(_draw(picture, ids)) for ids in (true, seen)]
-    name = _escape(f"{task.truth.name}, frame {frame.name}")
+    drawn = [
+        "data:image/jpeg;base64," + html.jpeg_text(_draw(picture, ids), QUALITY)
+        for ids in (true, seen)
+    ]
+    name = html.escape(f"{task.truth.name}, frame {frame.name}")
     return (
         f'<figure><div class="pair"><img src="{drawn[0]}" alt="Truth of {name}">'
         f'<img src="{drawn[1]}" alt="Found in {name}"></div>'
@@ -215,7 +207,7 @@ def _figure(task: Task, worst: WorstFrame, found, foreground: bool) -> str:
     )
 
 
-def _picture(frame) -> UInt8[np.ndarray, "h w 3"]:
+def _picture(frame: TruthFrame) -> UInt8[np.ndarray, "h w 3"]:
     if frame.image is None:
         return np.full((*frame.size, 3), GREY, np.uint8)
     picture = images.read_rgb(frame.image)
@@ -230,7 +222,7 @@ def _picture(frame) -> UInt8[np.ndarray, "h w 3"]:
 def _recoloured(
     found: Int32[np.ndarray, "h w"], true: Int32[np.ndarray, "h w"]
 ) -> Int32[np.ndarray, "h w"]:
-    """Tracks with the numbers of the objects that they overlap most; others get new."""
+    """Gives tracks the numbers of the objects that they overlap most, or new ones."""
     result = np.zeros_like(found)
     free = int(true.max(initial=0)) + 1
     taken: set[int] = set()
@@ -250,28 +242,10 @@ def _recoloured(
 def _draw(
     picture: UInt8[np.ndarray, "h w 3"], ids: Int32[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, smaller, with the ids as coloured masks over it."""
+    """Shrinks a picture and draws the ids over it as coloured masks."""
     factor = min(1.0, SIDE / max(ids.shape))
     height, width = (max(1, round(n * factor)) for n in ids.shape)
     small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     ids = cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST)
     present = [i for i in np.unique(ids).tolist() if i]
     return draw_masks(small, [ids == i for i in present], present)
-
-
-def _data_url(picture: UInt8[np.ndarray, "h w 3"]) -> str:
-    data = base64.b64encode(images.encode_jpeg(picture, QUALITY)).decode("ascii")
-    return f"data:image/jpeg;base64,{data}"
-
-
-# Text ------------------------------------------------------------------------------
-
-
-def _part(name: str) -> str:
-    file = importlib.resources.files("movseg_jax.evaluation") / name
-    return file.read_text("utf-8")
-
-
-def _escape(text: str) -> str:
-    # Names of folders may hold what no text in UTF-8 can.
-    return html.escape(text.encode("utf-8", "replace").decode())

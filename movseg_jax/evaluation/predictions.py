@@ -1,8 +1,8 @@
-"""Predictions in a folder: one for each sequence, in any of the formats that are read.
+"""Reads a folder of predictions, which has one for each sequence.
 
-DIR/SEQUENCE/tracks.json, masks/     what `movseg segment` writes
-DIR/SEQUENCE/FRAME.png               a pixel is its track's number
-DIR/SEQUENCE.json, .npz, .dat        YouTube-VIS or COCO, an array, track files
+DIR/SEQUENCE/tracks.json, masks/     the results of `movseg segment`
+DIR/SEQUENCE/FRAME.png               masks, in which a pixel is its track's number
+DIR/SEQUENCE.json, .npz, .dat        YouTube-VIS or COCO, an array, track files of FBMS
 """
 
 import hashlib
@@ -14,31 +14,30 @@ import numpy as np
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.track_files import paint_points
 from movseg_jax.evaluation.truth import TruthSequence, check_lossless, listed
 from movseg_jax.formats.conversion import read_tracks
 from movseg_jax.formats.parsing import Recorded
-from movseg_jax.formats.pictures import MaskFolder
+from movseg_jax.formats.pictures import MaskFolder, sightings_of
 from movseg_jax.images import image_size
 from movseg_jax.metrics.base import ComparedFrame
-from movseg_jax.metrics.point_tracks import read_point_tracks
+from movseg_jax.metrics.point_tracks import PointTracks, read_point_tracks
 from movseg_jax.system.paths import list_images
 
 Kind = Literal["masks", "tracks.json", ".json", ".npz", ".dat"]
 SUFFIXES: Mapping[str, Kind] = {".json": ".json", ".npz": ".npz", ".dat": ".dat"}
-# Kinds whose pixels are in one track each and have no scores.
+# Kinds in which each pixel is in one track, and tracks have no scores.
 FLAT: frozenset[Kind] = frozenset({"masks", ".npz", ".dat"})
-# How the reports of evaluations begin, which are no predictions.
+# The first bytes of metrics.json, by which it is told from predictions.
 REPORT_HEAD = b'{\n "movseg eval"'
-WORK = ".movseg"  # The folder that an unfinished run of `movseg segment` has.
+WORK = ".movseg"  # The folder of a run of `movseg segment` that is not finished.
 
 
 class Prediction(NamedTuple):
-    """Where the prediction of a sequence is.
+    """The place of a sequence's prediction.
 
     Attributes:
-        kind: Of what.
-        path: The file, or the folder of PNGs.
+        kind: Format of the prediction.
+        path: Path of the file, or of the folder of PNGs.
     """
 
     kind: Kind
@@ -46,12 +45,12 @@ class Prediction(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a prediction says of its frames, before it is measured.
+    """The frames of a prediction, as read before it is measured.
 
     Attributes:
-        names: Of its frames.
-        named: Whether the format knows names; otherwise they are numbers from 0.
-        sizes: Of frames that are not of the truth's size, by name.
+        names: Names of the frames.
+        named: Whether the format has names; otherwise they are numbers from 0.
+        sizes: Sizes of the frames that differ from the truth's size, by name.
     """
 
     names: tuple[str, ...]
@@ -60,10 +59,10 @@ class Survey(NamedTuple):
 
 
 def find_predictions(folder: Path) -> dict[str, list[Prediction]]:
-    """All that may be the prediction of a sequence, by the sequence's name.
+    """Lists all candidates for the predictions, by the name of their sequence.
 
     Raises:
-        InputError: It cannot be read as a folder.
+        InputError: The path cannot be read as a folder.
     """
     try:
         paths = sorted(folder.iterdir())
@@ -82,10 +81,10 @@ def find_predictions(folder: Path) -> dict[str, list[Prediction]]:
 
 
 def choose(name: str, candidates: Sequence[Prediction], folder: Path) -> Prediction:
-    """The one prediction of a sequence.
+    """Chooses the prediction of a sequence among the candidates.
 
     Raises:
-        InputError: There are several, or none that can be read.
+        InputError: There are several, or none, or its run is not finished.
     """
     if (folder / name / WORK).is_dir():
         raise InputError(
@@ -107,13 +106,13 @@ def choose(name: str, candidates: Sequence[Prediction], folder: Path) -> Predict
 
 
 def survey(prediction: Prediction, truth: TruthSequence) -> Survey:
-    """The names and sizes of a prediction's frames; of PNGs it reads only headers.
+    """Reads the names and sizes of a prediction's frames; of PNGs only the headers.
 
-    Track files are of the truth's frames by definition; what is in them is seen when
-    they are measured.
+    Track files have the truth's frames by definition; they are read when they are
+    measured.
 
     Raises:
-        InputError: It is damaged or no prediction.
+        InputError: The file is damaged or not a prediction.
     """
     if prediction.kind == ".dat":
         names = tuple(f"{i:05d}" for i in range(len(truth.video)))
@@ -136,29 +135,66 @@ def survey(prediction: Prediction, truth: TruthSequence) -> Survey:
 def open_tracks(
     prediction: Prediction, truth: TruthSequence, *, dense: bool = True
 ) -> Recorded | MaskFolder:
-    """The frames of a prediction; those of PNGs are read when asked for.
+    """Opens the frames of a prediction; PNGs are read when a frame is asked for.
 
     Args:
-        prediction: Of the sequence.
-        truth: Of it.
-        dense: Of a track file, see `track_files.paint_points`.
+        prediction: Place of the prediction.
+        truth: Truth of the sequence.
+        dense: Whether a track file must not leave out pixels, see `paint_points`.
 
     Raises:
-        InputError: It is damaged, no prediction, or as `paint_points`.
+        InputError: The file is damaged, not a prediction, or leaves out pixels.
     """
     if prediction.kind == ".dat":
         return paint_points(read_point_tracks(prediction.path), truth, dense=dense)
     return read_tracks(prediction.path)
 
 
-# What a prediction is, for the report ---------------------------------------------
+def paint_points(
+    points: PointTracks, truth: TruthSequence, *, dense: bool = True
+) -> Recorded:
+    """Paints points as frames in which a pixel is its track's label, later ones on top.
+
+    Args:
+        points: Points of a sequence; those of frames without annotation are left out.
+        truth: Truth of the sequence.
+        dense: Whether to refuse points that leave out pixels of annotated frames, which
+            would be taken for background.
+
+    Raises:
+        InputError: `dense` is True, and pixels or frames are left out.
+    """
+    if dense and points.frame_count != len(truth.video):
+        raise InputError(
+            f"{points.source}: is of {points.frame_count} frames, expected all "
+            f"{len(truth.video)} of the video."
+        )
+    sightings = {}
+    for frame in truth.frames:
+        places, labels = points.at(frame.index, truth.size)
+        ids = np.full(truth.size, -1, np.int64)
+        ids.reshape(-1)[places] = labels
+        missing = np.count_nonzero(ids < 0)
+        if dense and missing:
+            raise InputError(
+                f"{points.source}: {missing} of {ids.size} pixels of frame "
+                f"{frame.name} have no track; expected every pixel of the annotated "
+                "frames, the background as label 0. Only fbms-official measures "
+                "trajectories that leave pixels out."
+            )
+        sightings[frame.place] = sightings_of(np.maximum(ids, 0))
+    return Recorded(len(truth.video), truth.size, sightings)
+
+
+# Digests ---------------------------------------------------------------------------
 
 
 class Digest:
-    """A digest of tracks that does not depend on their ids, nor on the format.
+    """A digest of tracks that depends neither on their ids nor on the format.
 
-    Two predictions have the same if they have the same tracks: in the same frames with
-    the same masks and scores, and where masks overlap the same ones visible.
+    Two predictions have the same digest if they have the same tracks: in the same
+    frames, with the same masks and scores, and with the same ones visible where masks
+    overlap.
     """
 
     def __init__(self):
@@ -183,10 +219,18 @@ class Digest:
 
     def hexdigest(self) -> str:
         """The digest of all frames that were added."""
-        whole = self._frames.copy()
+        total = self._frames.copy()
         for track in sorted(track.digest() for track in self._tracks.values()):
-            whole.update(track)
-        return whole.hexdigest()
+            total.update(track)
+        return total.hexdigest()
+
+
+def digest_points(points: PointTracks) -> str:
+    """A digest of all points, which does not depend on the file's layout."""
+    digest = hashlib.sha256(f"{points.frame_count}\n".encode())
+    for array in (points.labels, points.first, points.start, points.points):
+        digest.update(array.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _in_folder(folder: Path) -> list[Prediction]:
@@ -195,7 +239,7 @@ def _in_folder(folder: Path) -> list[Prediction]:
         found.append(Prediction("tracks.json", folder / "tracks.json"))
     if list_images(folder):
         found.append(Prediction("masks", folder))
-    if not found and (folder / "masks").is_dir():  # Of `movseg segment`, too.
+    if not found and (folder / "masks").is_dir():  # `movseg segment` wrote it, too.
         found.append(Prediction("masks", folder / "masks"))
     return found
 

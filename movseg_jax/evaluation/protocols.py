@@ -1,46 +1,129 @@
-"""What each protocol measures, and of which frames."""
+"""The protocols: the metrics, data set and frames of each.
+
+metric_sets.toml has the titles and conventions of the metrics' numbers. The metrics are
+in `movseg_jax.metrics`, whose docstrings say more.
+"""
 
 import dataclasses
-from typing import Literal
+import importlib.resources
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
-from movseg_jax.evaluation.metric_sets import (
-    DAVIS16,
-    DETECTION,
-    FOREGROUND,
-    OFFICIAL,
-    OVERLAP,
-    PROPOSED,
-    THREE_D,
-    TRACKING,
-    UNSUPERVISED,
-    Group,
-)
 from movseg_jax.evaluation.truth import TruthSequence
-from movseg_jax.metrics.davis17 import davis17_unsupervised
+from movseg_jax.metrics.base import TrackMetric
+from movseg_jax.metrics.davis import Davis16
+from movseg_jax.metrics.davis17 import Davis17Unsupervised
+from movseg_jax.metrics.detections import Detection, Overlap
+from movseg_jax.metrics.fbms import Proposed, ThreeD
+from movseg_jax.metrics.fbms_official import Official
+from movseg_jax.metrics.tracking import Tracking
 
 LeftOut = Literal["none", "ends", "last"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How predictions are measured.
+class Settings:
+    """The settings of a protocol.
 
     Attributes:
-        text: What it is, in a line.
-        groups: Its measures.
-        dataset: A key of `sources.LAYOUTS`; None is to be chosen, "" two folders.
-        split: Of it, by default.
-        foreground: Whether masks of 0 and 255 will do, as objects are not told apart.
-        left_out: Frames that are not measured: "last" is left out here, the last frame
-            of a video if it is annotated, "ends" by the measure, the first and the last
-            annotated ones.
-        weights: Whether it needs how sure the truth's labels are.
-        points: Whether it measures point trajectories.
-        settings: Names of those that matter.
+        background: Background in the "proposed" metric: the pixels without a track, or
+            "infer" for the largest track.
+        temporal: Variant of T: that of DAVIS' Python or Matlab code; "off" measures no
+            T.
+        max_tracks: Largest number of tracks in a sequence, in "davis17-unsupervised".
+    """
+
+    background: Literal["0", "infer"] = "0"
+    temporal: Literal["python", "matlab", "off"] = "python"
+    max_tracks: int = 20
+
+
+class Number(NamedTuple):
+    """The description of a number.
+
+    Attributes:
+        title: Title in a table.
+        text: Convention: averaging, frames, background.
+        percent: Whether tables show it times 100.
+    """
+
+    title: str
+    text: str
+    percent: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricSet:
+    """A metric with the numbers that a protocol reports of it.
+
+    Attributes:
+        name: Name, unique in the protocol.
+        title: Title in a table.
+        make: Function that makes the metric from the settings.
+        numbers: Numbers that are reported, in the order to print them.
+    """
+
+    name: str
+    title: str
+    make: Callable[[Settings], TrackMetric]
+    numbers: Mapping[str, Number]
+
+
+_METRICS: dict[str, Callable[[Settings], TrackMetric]] = {
+    "official": lambda settings: Official(),
+    "proposed": lambda settings: Proposed(0 if settings.background == "0" else "infer"),
+    "3d": lambda settings: ThreeD(),
+    # The protocol leaves out the last frame, not the metric.
+    "detection": lambda settings: Detection(drop_last_frame=False),
+    "overlap": lambda settings: Overlap(),
+    "tracking": lambda settings: Tracking(),
+    "davis16": lambda settings: Davis16(
+        None if settings.temporal == "off" else settings.temporal
+    ),
+    "foreground": lambda settings: Davis16(None),
+    "davis17": lambda settings: Davis17Unsupervised(settings.max_tracks),
+}
+
+
+def _read_metric_sets() -> dict[str, MetricSet]:
+    file = importlib.resources.files("movseg_jax.evaluation") / "metric_sets.toml"
+    found = {}
+    for name, table in tomllib.loads(file.read_text("utf-8")).items():
+        numbers = {key: Number(**row) for key, row in table["numbers"].items()}
+        found[name] = MetricSet(name, table["title"], _METRICS[name], numbers)
+    return found
+
+
+METRIC_SETS = _read_metric_sets()
+
+
+# Protocols -------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """A way to measure predictions.
+
+    Attributes:
+        text: Description in a line.
+        metric_sets: Metrics with the numbers that are reported; the first one's scores
+            of frames find the worst frames.
+        dataset: Name of the data set, a key of `sources.LAYOUTS`; None if the user
+            chooses it, "" for two folders.
+        split: Name of the default split.
+        foreground: Whether masks of 0 and 255 are accepted, as objects are not told
+            apart.
+        left_out: Frames that are not measured. "last" is the last frame of a video, if
+            it is annotated. "ends" are the first and the last annotated frame, which
+            the metric leaves out, as it may need them.
+        weights: Whether the metrics use the weights of the truth's labels.
+        points: Whether the metrics measure point trajectories.
+        settings: Names of the settings that have an effect.
     """
 
     text: str
-    groups: tuple[Group, ...]
+    metric_sets: tuple[MetricSet, ...]
     dataset: str | None = None
     split: str = ""
     foreground: bool = False
@@ -50,7 +133,7 @@ class Protocol:
     settings: frozenset[str] = frozenset()
 
     def measured(self, truth: TruthSequence) -> range:
-        """The numbers of the frames that are measured, among the annotated ones."""
+        """The numbers of the measured frames among the annotated ones."""
         count = len(truth.frames)
         if self.left_out == "ends":
             return range(1, max(count - 1, 1))
@@ -58,14 +141,14 @@ class Protocol:
         return range(count - 1 if self.left_out == "last" and ends else count)
 
 
-# Two folders whose truth is masks of 0 and 255; not for the command line.
+# The protocol of two folders with masks of 0 and 255; not for the command line.
 MASKS_OF_FOREGROUND = "masks of foreground"
-_NO_LIMIT = 65535  # Of tracks: what 16 bits hold.
+_NO_LIMIT = 65535  # The largest number of tracks that 16 bits hold.
 
 PROTOCOLS: dict[str, Protocol] = {
     "davis16": Protocol(
         text="everything that moves as one region",
-        groups=(DAVIS16,),
+        metric_sets=(METRIC_SETS["davis16"],),
         dataset="davis2016",
         split="val",
         foreground=True,
@@ -74,21 +157,21 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "davis17-moving": Protocol(
         text="objects, where all that are labelled move",
-        groups=(PROPOSED,),
+        metric_sets=(METRIC_SETS["proposed"],),
         dataset="davis2017",
         split="moving_val",
         settings=frozenset({"background"}),
     ),
     "davis17-unsupervised": Protocol(
         text="objects, each by its own track",
-        groups=(UNSUPERVISED, TRACKING),
+        metric_sets=(METRIC_SETS["davis17"], METRIC_SETS["tracking"]),
         dataset="davis2017",
         split="val",
         settings=frozenset({"max_tracks"}),
     ),
     "fbms-official": Protocol(
         text="regions of the few labelled frames, by the data set's authors",
-        groups=(OFFICIAL,),
+        metric_sets=(METRIC_SETS["official"],),
         dataset="fbms",
         split="test",
         weights=True,
@@ -96,49 +179,53 @@ PROTOCOLS: dict[str, Protocol] = {
     ),
     "fbms-proposed": Protocol(
         text="objects in the few labelled frames; weights do not count",
-        groups=(PROPOSED,),
+        metric_sets=(METRIC_SETS["proposed"],),
         dataset="fbms",
         split="test",
         settings=frozenset({"background"}),
     ),
     "fbms-3d": Protocol(
         text="what moves in 3D, in the few labelled frames",
-        groups=(THREE_D,),
+        metric_sets=(METRIC_SETS["3d"],),
         dataset="fbms_3d",
         split="test",
     ),
     "ytvos-moving": Protocol(
         text="objects, where all that are labelled move, in every fifth frame",
-        groups=(PROPOSED,),
+        metric_sets=(METRIC_SETS["proposed"],),
         dataset="ytvos_moving",
         split="val",
         settings=frozenset({"background"}),
     ),
     "detection": Protocol(
         text="objects frame by frame, and their tracks",
-        groups=(DETECTION, OVERLAP, TRACKING),
+        metric_sets=(
+            METRIC_SETS["detection"],
+            METRIC_SETS["overlap"],
+            METRIC_SETS["tracking"],
+        ),
         left_out="last",
     ),
     "masks": Protocol(
         text="objects of two folders",
-        groups=(
-            OVERLAP,
-            PROPOSED,
+        metric_sets=(
+            METRIC_SETS["overlap"],
+            METRIC_SETS["proposed"],
             dataclasses.replace(
-                UNSUPERVISED,
+                METRIC_SETS["davis17"],
                 title="As of DAVIS 2017, unsupervised, with any number of tracks",
-                make=lambda context: davis17_unsupervised(_NO_LIMIT),
+                make=lambda settings: Davis17Unsupervised(_NO_LIMIT),
             ),
-            TRACKING,
-            THREE_D,
-            DETECTION,
+            METRIC_SETS["tracking"],
+            METRIC_SETS["3d"],
+            METRIC_SETS["detection"],
         ),
         dataset="",
         settings=frozenset({"background"}),
     ),
     MASKS_OF_FOREGROUND: Protocol(
         text="everything in the masks as one region",
-        groups=(FOREGROUND,),
+        metric_sets=(METRIC_SETS["foreground"],),
         dataset="",
         foreground=True,
         left_out="ends",

@@ -1,4 +1,4 @@
-"""Measuring one sequence: what worker processes do."""
+"""Measures one sequence; worker processes run this."""
 
 import dataclasses
 import hashlib
@@ -6,26 +6,30 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from movseg_jax.errors import InputError
-from movseg_jax.evaluation.metric_sets import Context, Settings
+from movseg_jax.evaluation.matching import Matched
 from movseg_jax.evaluation.predictions import (
     FLAT,
     Digest,
     Prediction,
     Survey,
+    digest_points,
     open_tracks,
+    paint_points,
     survey,
 )
-from movseg_jax.evaluation.protocols import PROTOCOLS, Protocol
-from movseg_jax.evaluation.track_files import digest_points, paint_points
-from movseg_jax.evaluation.truth import FrameTruth, TruthSequence, update_digest
+from movseg_jax.evaluation.protocols import PROTOCOLS, Settings
+from movseg_jax.evaluation.truth import TruthSequence, update_digest
 from movseg_jax.formats.parsing import Recorded
 from movseg_jax.formats.pictures import MaskFolder
-from movseg_jax.metrics.base import ComparedFrame, SequenceScore
-from movseg_jax.metrics.point_tracks import read_point_tracks
+from movseg_jax.metrics.base import ComparedFrame, State, TrackMetric
+from movseg_jax.metrics.davis import STABLE_SEQUENCES, Davis16
+from movseg_jax.metrics.fbms_official import Official, OfficialPoints
+from movseg_jax.metrics.point_tracks import PointTracks, read_point_tracks
+from movseg_jax.metrics.tracking import Tracking
 from movseg_jax.results import TrackedFrame
 from movseg_jax.system.notes import notes_kept
 
-FOREGROUND = 255  # What masks that tell no objects apart hold, beside 0.
+FOREGROUND = 255  # The value, beside 0, of masks that do not tell objects apart.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,36 +37,35 @@ class Task:
     """A sequence to measure.
 
     Attributes:
-        protocol: A key of `protocols.PROTOCOLS`.
-        settings: Of the protocol.
-        truth: Of the sequence.
-        prediction: Of it.
-        rows: Of every frame of the truth, the number of the prediction's; None where
-            there is none.
-        foreground: Whether masks of 0 and 255 will do.
+        protocol: Name of the protocol, a key of `protocols.PROTOCOLS`.
+        settings: Settings of the protocol.
+        truth: Truth of the sequence.
+        prediction: Place of its prediction.
+        matched: Pairing of their frames.
+        foreground: Whether masks of 0 and 255 are accepted.
     """
 
     protocol: str
     settings: Settings
     truth: TruthSequence
     prediction: Prediction
-    rows: tuple[int | None, ...]
+    matched: Matched
     foreground: bool
 
 
 class Scored(NamedTuple):
-    """What is known of a sequence that was measured.
+    """The scores of a sequence.
 
     Attributes:
-        scores: By the names of the protocol's groups of measures.
-        truth_digest: Of the truth.
-        prediction_digest: Of the prediction.
-        note: What a reader must know of it; "" if there is nothing.
-        notes: The notes on how its files were read. They hold paths, so they are no
-            part of the results.
+        scores: States by the names of the protocol's metric sets.
+        truth_digest: Digest of the truth.
+        prediction_digest: Digest of the prediction.
+        note: Remark that readers of the numbers need; "" if there is none.
+        notes: Notes on how its files were read. They hold paths, so they do not belong
+            to the results.
     """
 
-    scores: dict[str, SequenceScore]
+    scores: dict[str, State]
     truth_digest: str
     prediction_digest: str
     note: str
@@ -70,19 +73,22 @@ class Scored(NamedTuple):
 
 
 def survey_sequence(task: tuple[Prediction, TruthSequence]) -> Survey:
-    """`predictions.survey`, with a task of one argument.
+    """Runs `predictions.survey` with a task of one argument.
 
-    What it says of how files were read is said once more when they are measured.
+    Its notes are dropped here, because measuring gives the same notes again.
     """
     with notes_kept():
         return survey(*task)
 
 
 def score_sequence(task: Task) -> Scored:
-    """Measures a sequence, and keeps what is said of how its files were read.
+    """Measures a sequence, and keeps the notes on how its files were read.
+
+    It holds one frame at a time, and the content of a file that is read completely.
 
     Raises:
-        InputError: As `_score`.
+        InputError: A file is damaged, of another size, or not of the kind that the
+            protocol measures.
     """
     with notes_kept() as notes:
         scored = _score(task)
@@ -90,13 +96,8 @@ def score_sequence(task: Task) -> Scored:
 
 
 def _score(task: Task) -> Scored:
-    """Measures a sequence; holds one frame at a time, and what its file holds.
-
-    Raises:
-        InputError: A file is damaged, of another size, or not of the kind that the
-            protocol measures.
-    """
-    protocol, points, note = PROTOCOLS[task.protocol], None, ""
+    protocol = PROTOCOLS[task.protocol]
+    points, note = None, ""
     if protocol.points and task.prediction.kind == ".dat":
         points = read_point_tracks(task.prediction.path)
         tracks = paint_points(points, task.truth, dense=False)
@@ -104,84 +105,68 @@ def _score(task: Task) -> Scored:
             note = f"the first {points.frame_count} frames only, as its track file says"
     else:
         tracks = open_tracks(task.prediction, task.truth)
-    context = Context(
-        task.settings,
-        task.truth.name,
-        points,
-        len(task.truth.video),
-        exclusive=task.prediction.kind in FLAT,
-    )
-    scores: dict[str, SequenceScore] = {}
-    watch = _Watch(task.prediction, foreground=task.foreground)
-    for number, group in enumerate(protocol.groups):
-        frames = _compared(task, protocol, tracks, None if number else watch)
-        scores[group.name] = group.make(context).sequence(frames)
-        for _ in frames:  # A measure need not look at all of them; the watch does.
+    truth_digest = hashlib.sha256()
+    prediction_digest = Digest()
+    ids: set[int] = set()
+
+    def frames_seen() -> Iterator[ComparedFrame]:
+        for frame in _compared(task, tracks):
+            ids.update(sighting.id for sighting in frame.tracks.sightings)
+            update_digest(truth_digest, frame)
+            prediction_digest.add(frame)
+            yield frame
+        if ids == {FOREGROUND} and not task.foreground:
+            raise _foreground_mask(task.prediction)
+
+    scores: dict[str, State] = {}
+    for number, metric_set in enumerate(protocol.metric_sets):
+        # The first metric's pass over the frames also digests and checks them.
+        frames = _compared(task, tracks) if number else frames_seen()
+        metric = _for_sequence(metric_set.make(task.settings), task, points)
+        scores[metric_set.name] = metric.add(frames)
+        for _ in frames:  # A metric may stop early, but every frame is to be digested.
             pass
-    found = digest_points(points) if points else watch.prediction.hexdigest()
-    return Scored(scores, watch.truth.hexdigest(), found, note)
+    found = digest_points(points) if points else prediction_digest.hexdigest()
+    return Scored(scores, truth_digest.hexdigest(), found, note)
 
 
-class _Watch:
-    """Looks at all frames once: is it what the protocol measures, and which is it?"""
-
-    def __init__(self, source: Prediction, *, foreground: bool):
-        self.truth, self.prediction = hashlib.sha256(), Digest()
-        self._source, self._foreground = source, foreground
-        self._ids: set[int] = set()
-
-    def see(self, known: FrameTruth, frame: ComparedFrame) -> None:
-        """Takes in a frame."""
-        self._ids.update(sighting.id for sighting in frame.tracks.sightings)
-        update_digest(self.truth, frame.name, known)
-        self.prediction.add(frame)
-
-    def finish(self) -> None:
-        """Called after the last frame.
-
-        Raises:
-            InputError: It is a foreground mask, and that will not do.
-        """
-        if self._ids == {FOREGROUND} and not self._foreground:
-            raise InputError(
-                f"{self._source.path}: is a foreground mask, as its pixels are 0 and "
-                f"{FOREGROUND} only; this protocol measures each object by itself; "
-                "expected objects' numbers, as in masks/ or tracks.json of `movseg "
-                "segment`. davis16 takes foreground masks, as does masks --foreground."
-            )
+def _for_sequence(
+    metric: TrackMetric, task: Task, points: PointTracks | None
+) -> TrackMetric:
+    """The variant of a protocol's metric that measures this sequence."""
+    if isinstance(metric, Davis16) and task.truth.name not in STABLE_SEQUENCES:
+        return Davis16(None)
+    if isinstance(metric, Tracking):
+        return Tracking(exclusive=task.prediction.kind in FLAT)
+    if isinstance(metric, Official) and points is not None:
+        return OfficialPoints(points=points, frame_count=len(task.truth.video))
+    return metric
 
 
-def _compared(
-    task: Task,
-    protocol: Protocol,
-    tracks: Recorded | MaskFolder,
-    watch: _Watch | None,
-) -> Iterator[ComparedFrame]:
-    """The frames to measure, one after the other."""
-    # The ends are left out by the measure, which may need them.
-    last = protocol.left_out == "last"
-    rows = task.rows[: protocol.measured(task.truth).stop] if last else task.rows
+def _compared(task: Task, tracks: Recorded | MaskFolder) -> Iterator[ComparedFrame]:
+    """The frames to measure, in order."""
+    protocol = PROTOCOLS[task.protocol]
+    rows = task.matched.rows
+    # Where the ends are left out, the metric does so, as it may need them.
+    if protocol.left_out == "last":
+        rows = rows[: protocol.measured(task.truth).stop]
     for truth, row in zip(task.truth.frames, rows, strict=False):
-        known = truth.read(weights=protocol.weights)
         if row is None:
             tracked = TrackedFrame(truth.name, truth.size, None, ())
         else:
             tracked = tracks[row]._replace(name=truth.name)
-        if tracked.size != truth.size:  # It was changed meanwhile.
+        if tracked.size != truth.size:  # The file has changed since the survey.
             raise InputError(
                 f"{task.prediction.path}: frame {truth.name} is of size "
                 f"{tracked.size}, expected {truth.size} (height, width)."
             )
-        frame = ComparedFrame(
-            name=truth.name,
-            index=truth.index,
-            truth=known.ids,
-            tracks=tracked,
-            void=known.void,
-            weights=known.weights,
-        )
-        if watch is not None:
-            watch.see(known, frame)
-        yield frame
-    if watch is not None:
-        watch.finish()
+        yield truth.compare(tracked, weights=protocol.weights)
+
+
+def _foreground_mask(prediction: Prediction) -> InputError:
+    return InputError(
+        f"{prediction.path}: is a foreground mask, as its pixels are 0 and "
+        f"{FOREGROUND} only; this protocol measures each object by itself; "
+        "expected objects' numbers, as in masks/ or tracks.json of `movseg "
+        "segment`. davis16 takes foreground masks, as does masks --foreground."
+    )

@@ -1,13 +1,13 @@
-"""The truth of a data set, frame by frame: ids, void pixels, weights."""
+"""Reads the truth of a data set, frame by frame."""
 
 import dataclasses
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Int32
 
 from movseg_jax.data.datasets.fbms import LabelledFrame
 from movseg_jax.data.datasets.joins import JoinedAnnotation, read_joins
@@ -17,23 +17,11 @@ from movseg_jax.data.prepared import plain_options
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, mask_size
+from movseg_jax.metrics.base import ComparedFrame
+from movseg_jax.results import TrackedFrame
 from movseg_jax.system.paths import list_images
 
-SHOWN = 10  # Names in a message.
-
-
-class FrameTruth(NamedTuple):
-    """What is true of a frame.
-
-    Attributes:
-        ids: Of the object at every pixel, 0 where there is none.
-        void: Pixels that are neither; None if there are none.
-        weights: How sure each pixel's label is, 0 to 1, where that is known.
-    """
-
-    ids: Int32[np.ndarray, "h w"]
-    void: Bool[np.ndarray, "h w"] | None
-    weights: Float32[np.ndarray, "h w"] | None
+SHOWN = 10  # Number of names in a message.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +29,12 @@ class TruthFrame:
     """A frame that is annotated.
 
     Attributes:
-        name: Without suffix.
-        place: In its video, from 0.
-        index: The same by the truth's own account, which FBMS' Def.dat gives.
+        name: Name without suffix.
+        place: Number of the frame in its video, from 0.
+        index: Number of the frame by the truth's own account, as in FBMS' Def.dat.
         size: Height and width.
-        annotation: Of its objects.
-        image: Its picture, where there is one.
+        annotation: Annotation of its objects.
+        image: Path of its picture, if there is one.
     """
 
     name: str
@@ -56,38 +44,56 @@ class TruthFrame:
     annotation: Annotation
     image: Path | None = None
 
-    def read(self, *, weights: bool = False) -> FrameTruth:
-        """What is true of it.
+    def compare(self, tracks: TrackedFrame, *, weights: bool = False) -> ComparedFrame:
+        """Reads the truth and puts it beside the tracks.
 
         Args:
-            weights: Whether to read how sure the labels are, which only FBMS says.
+            tracks: Tracks that were found in the frame.
+            weights: Whether to read the weights of the labels, which only FBMS has.
 
         Raises:
             InputError: A file is missing, damaged or of another size.
         """
+        void = sure = None
         if isinstance(self.annotation, LabelledFrame):
-            return self._read_regions(self.annotation, weights)
+            ids = self._read_regions(self.annotation)
+            sure = self.annotation.read_weights() if weights else None
+        else:
+            ids, void = self._read_objects()
+        return ComparedFrame(
+            name=self.name,
+            index=self.index,
+            truth=ids,
+            tracks=tracks,
+            void=void,
+            weights=sure,
+        )
+
+    def _read_objects(
+        self,
+    ) -> tuple[Int32[np.ndarray, "h w"], Bool[np.ndarray, "h w"] | None]:
+        """The ids of the objects, and the void pixels, if there are any."""
         objects = self.annotation.read(self.size)
         ids = np.zeros(self.size, np.int32)
         void = np.zeros(self.size, bool)
-        # What rests where only movers are objects is neither right nor wrong to find.
-        aside = objects.ignore | ~objects.moving
-        for mask, identity, left_out in zip(
-            objects.masks, objects.ids, aside, strict=True
+        # Where only moving objects are annotated, stationary ones are neither right nor
+        # wrong to find.
+        excluded = objects.ignore | ~objects.moving
+        for mask, identity, is_void in zip(
+            objects.masks, objects.ids, excluded, strict=True
         ):
-            if left_out:
+            if is_void:
                 void |= mask
             else:
                 ids[mask] = identity
         void &= ids == 0
-        return FrameTruth(ids, void if void.any() else None, None)
+        return ids, void if void.any() else None
 
-    def _read_regions(self, labels: LabelledFrame, weights: bool) -> FrameTruth:
-        """Of FBMS: a colour that its Def.dat does not list is background."""
+    def _read_regions(self, labels: LabelledFrame) -> Int32[np.ndarray, "h w"]:
+        """The regions of FBMS; colours that Def.dat does not list are background."""
         regions = labels.read_regions()
         check_size(labels.labels, (regions.shape[0], regions.shape[1]), self.size)
-        sure = labels.read_weights() if weights else None
-        return FrameTruth(np.maximum(regions, 0), None, sure)
+        return np.maximum(regions, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +101,9 @@ class TruthSequence:
     """The truth of a video.
 
     Attributes:
-        name: Of the sequence.
-        video: Names of all its frames, in order.
-        frames: Those that are annotated, in order.
+        name: Name of the sequence.
+        video: Names of all frames, in order.
+        frames: Frames that are annotated, in order.
     """
 
     name: str
@@ -106,12 +112,12 @@ class TruthSequence:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Of every frame, (height, width)."""
+        """The size of every frame, (height, width)."""
         return self.frames[0].size
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the frames that are annotated."""
+        """The names of the frames that are annotated."""
         return tuple(frame.name for frame in self.frames)
 
 
@@ -120,13 +126,13 @@ class Truth:
     """The truth that predictions are measured by.
 
     Attributes:
-        dataset: Its name; "" for two folders.
-        split: Of the data set.
-        options: Options of its reader, as far as they decide about the truth; for two
-            folders, which objects are "joined".
+        dataset: Name of the data set; "" for two folders.
+        split: Name of its split.
+        options: Options of its reader that decide about the truth; for two folders, the
+            "joined" objects.
         members: Names of all sequences of the split, chosen or not.
-        expected: How many sequences the official split has, where that is known.
-        sequences: Those to measure, by name.
+        expected: Number of sequences of the official split, if it is known.
+        sequences: Sequences to measure, sorted by name.
     """
 
     dataset: str
@@ -138,25 +144,25 @@ class Truth:
 
     @property
     def is_foreground(self) -> bool:
-        """Whether every frame has one object at most, what moves, by definition."""
+        """Whether the data set labels all moving objects as one foreground mask."""
         return self.dataset == "davis2016" and self.options["instances"] is False
 
 
 def read_dataset(
     name: str, split: str, root: Path, chosen: Sequence[str] = (), **options: Any
 ) -> Truth:
-    """Lists the truth of a data set; decodes none of it.
+    """Lists the truth of a data set without decoding it.
 
     Args:
-        name: A key of `sources.LAYOUTS`.
-        split: Of it.
-        root: Its folder.
+        name: Name of the data set, a key of `sources.LAYOUTS`.
+        split: Name of the split.
+        root: Folder of the data set.
         chosen: Names of the sequences to measure; all if there are none.
-        options: Of the data set's reader.
+        options: Options of the data set's reader.
 
     Raises:
-        InputError: There is no such data set, split, option or sequence, or the folder
-            is not laid out so.
+        InputError: The data set, split, option or sequence does not exist, or the
+            folder has another layout.
     """
     layout = open_layout(name, split, root, **options)
     members = list(layout.sequences())
@@ -197,19 +203,18 @@ def _list_sequence(layout: Layout, name: str) -> TruthSequence:
 def read_folders(
     root: Path, chosen: Sequence[str] = (), join: Path | None = None
 ) -> Truth:
-    """The truth in a folder SEQUENCE/FRAME.png, whose pixels are objects' numbers.
+    """Lists the truth in a folder SEQUENCE/FRAME.png of objects' numbers.
 
-    A sequence with no other values than 0 and 255 is of one object; otherwise 255 is
-    void.
+    A sequence with the values 0 and 255 only has one object; otherwise 255 is void.
 
     Args:
         root: The folder.
         chosen: Names of the sequences to measure; all if there are none.
-        join: A file that says which objects move as one, see `data.joining`.
+        join: File of the objects that move as one, see `datasets.joins`.
 
     Raises:
-        InputError: The folder holds no sequences, no such sequence, or images that are
-            no PNG; or the file is malformed.
+        InputError: The folder has no sequences, lacks a chosen one, or has images that
+            are compressed with loss; or the file is malformed.
     """
     members = list_folders(root)
     names = _choose(members, chosen, str(root))
@@ -234,10 +239,10 @@ def read_folders(
 
 
 def is_binary(sequence: TruthSequence) -> bool:
-    """Whether its images hold no other values than 0 and 255.
+    """Whether a sequence's images have the values 0 and 255 only.
 
     Raises:
-        InputError: One is damaged.
+        InputError: An image is damaged.
     """
     annotation = sequence.frames[0].annotation
     if not isinstance(annotation, IdImage) or annotation.video is None:
@@ -246,10 +251,10 @@ def is_binary(sequence: TruthSequence) -> bool:
 
 
 def check_lossless(files: Sequence[Path], folder: Path) -> None:
-    """Refuses masks compressed with loss: what JPEG makes of ids are other ids.
+    """Refuses masks that are compressed with loss, as JPEG turns ids into other ids.
 
     Raises:
-        InputError: There are no files, or one is damaged or compressed so.
+        InputError: There are no files, or one is damaged or compressed with loss.
     """
     if not files:
         raise InputError(
@@ -260,23 +265,23 @@ def check_lossless(files: Sequence[Path], folder: Path) -> None:
         mask_size(file)
 
 
-def update_digest(digest: "hashlib._Hash", name: str, truth: FrameTruth) -> None:
-    """Adds a frame to a digest of what is true, however its files spell it."""
-    digest.update(f"{name} {truth.ids.shape}".encode())
-    digest.update(truth.ids.astype("<i4").tobytes())
-    for part in (truth.void, truth.weights):
+def update_digest(digest: "hashlib._Hash", frame: ComparedFrame) -> None:
+    """Adds a frame's truth to a digest, which does not depend on the file format."""
+    digest.update(f"{frame.name} {frame.truth.shape}".encode())
+    digest.update(frame.truth.astype("<i4").tobytes())
+    for part in (frame.void, frame.weights):
         digest.update(b"-" if part is None else part.tobytes())
 
 
 def listed(names: Collection[str], most: int = SHOWN) -> str:
-    """Names for a message, not more than so many."""
+    """Lists names for a message, at most so many."""
     shown = [*names][:most]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(shown) + more
 
 
 def _choose(members: Sequence[str], chosen: Sequence[str], where: str) -> list[str]:
-    """The sequences to measure, sorted, so that nothing depends on their order."""
+    """The names of the sequences to measure, sorted, so that their order is fixed."""
     unknown = sorted(set(chosen) - set(members))
     if unknown:
         raise InputError(
@@ -289,7 +294,7 @@ def _choose(members: Sequence[str], chosen: Sequence[str], where: str) -> list[s
 
 
 def _video_names(image: Path) -> list[str]:
-    """The stems of a video's frames; where it is stored in two formats, of one."""
+    """The stems of a video's frames, in one format if it is stored in two."""
     files = list_images(image.parent)
     if len({file.stem for file in files}) < len(files):
         files = [file for file in files if file.suffix == image.suffix]

@@ -1,4 +1,4 @@
-"""Estimated flow kept on disk, found again by what it was estimated from."""
+"""Keeps estimated flow on disk, and finds it again by the frames' pixels."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,8 @@ from movseg_jax.flow.files import encode_npz, read_flow
 from movseg_jax.system.atomic import write_file
 
 ENTRY = re.compile(r"[0-9a-f]{40}\.npz")
-LEFT_OVER = re.compile(r"\.[0-9a-f]{40}\.npz\.[0-9a-f]+\.tmp")  # Of a killed writer.
+# A writer that was killed leaves such a file.
+LEFT_OVER = re.compile(r"\.[0-9a-f]{40}\.npz\.[0-9a-f]+\.tmp")
 
 
 def cached(
@@ -27,18 +28,20 @@ def cached(
     name: str | None = None,
     max_bytes: int | None = None,
 ) -> FlowEstimator:
-    """An estimator that looks in a folder first, and keeps there what it estimates.
+    """Returns an estimator that keeps its results in a folder and reuses them.
 
-    Entries are lossless and found by the pixels of both frames, the estimator's name
-    and settings, and OpenCV's version. Any number of processes may share the folder;
-    damaged entries are estimated anew.
+    Entries are lossless. They are found by the pixels of both frames, the estimator's
+    name and settings, and OpenCV's version. Any number of processes may share the
+    folder; damaged entries are estimated anew.
 
     Args:
-        estimator: Whose results to keep.
-        folder: Made if missing. Files that are not the cache's are left alone.
-        name: Tells the estimator and its settings from others; not needed for those of
-            `get_estimator`.
-        max_bytes: When the entries have more, those not used for longest are removed.
+        estimator: The estimator whose results are kept.
+        folder: The folder, which is made if it is missing. Other files in it are left
+            alone.
+        name: A text that identifies the estimator and its settings; not needed for
+            those of `get_estimator`.
+        max_bytes: The size of all entries above which the least recently used ones are
+            removed; None for no limit.
 
     Raises:
         InputError: There is no name, or the folder cannot be made.
@@ -57,7 +60,7 @@ def cached(
 
 @dataclasses.dataclass(frozen=True)
 class CachedEstimator:
-    """See `cached`."""
+    """An estimator with a cache on disk, as `cached` makes it."""
 
     estimator: FlowEstimator
     folder: Path
@@ -65,16 +68,16 @@ class CachedEstimator:
     max_bytes: int | None = None
 
     def __call__(self, frame: np.ndarray, next_frame: np.ndarray) -> np.ndarray:
-        """The flow from `frame` to `next_frame`, float32 [h, w, 2].
+        """Returns the flow from `frame` to `next_frame`, float32 [h, w, 2].
 
         Raises:
-            InputError: As the estimator, or the entry cannot be written.
+            InputError: The estimator raises it, or the entry cannot be written.
         """
         check_frames(frame, next_frame)
         path = self.folder / f"{self._key(frame, next_frame)}.npz"
-        with contextlib.suppress(InputError):  # It is missing or damaged.
+        with contextlib.suppress(InputError):  # The entry may be missing or damaged.
             flow = read_flow(path, frame_size=frame.shape[:2])
-            with contextlib.suppress(OSError):  # Another process just removed it.
+            with contextlib.suppress(OSError):  # Another process may have removed it.
                 os.utime(path)
             return flow
         flow = self.estimator(frame, next_frame)
@@ -84,6 +87,7 @@ class CachedEstimator:
         return flow
 
     def _key(self, frame, next_frame):
+        """Returns a hash of everything that the flow depends on."""
         digest = hashlib.blake2b(digest_size=20)
         digest.update(repr((self.name, cv2.__version__, frame.shape)).encode())
         for rgb in (frame, next_frame):
@@ -91,11 +95,12 @@ class CachedEstimator:
         return digest.hexdigest()
 
     def _shrink(self, max_bytes):
-        """Removes the entries that were not used for longest, and left-overs."""
+        """Removes the least recently used entries, and left-overs."""
         entries = []
         with os.scandir(self.folder) as files:
             for file in files:
-                with contextlib.suppress(OSError):  # Removed by another process.
+                # Another process may have removed it.
+                with contextlib.suppress(OSError):
                     status = file.stat(follow_symlinks=False)
                     if ENTRY.fullmatch(file.name):
                         entries.append((status.st_mtime_ns, status.st_size, file.path))

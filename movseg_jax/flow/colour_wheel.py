@@ -1,27 +1,28 @@
-"""Optical flow as a picture for people, in the colours of the Middlebury benchmark."""
+"""Draws optical flow in the colours of the Middlebury benchmark, for people."""
 
 import math
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-# Colours between two corners of the wheel: red, yellow, green, cyan, blue, magenta.
+# The number of colours between neighbouring corners of the wheel, which are red,
+# yellow, green, cyan, blue and magenta.
 STEPS = (15, 6, 4, 11, 13, 6)
 
 
 def flow_picture(
     flow: Float32[np.ndarray, "h w 2"], max_magnitude: float | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The hue is the direction, and the paler a pixel, the slower.
+    """Draws flow: the hue is the direction, and slower pixels are paler.
 
-    As in Baker et al., "A Database and Evaluation Methodology for Optical Flow" (IJCV
-    2011), by their `colorcode.cpp`.
+    The colours are those of Baker et al., "A Database and Evaluation Methodology for
+    Optical Flow" (IJCV 2011), as in their `colorcode.cpp`.
 
     Args:
-        flow: Pixels that are not finite, or beyond 1e9 ("unknown"), become black.
-        max_magnitude: Pixels per frame that get the full colour; faster ones are
-            darkened. None is the greatest of this flow, which makes pictures of
-            different frames incomparable.
+        flow: The flow; pixels that are not finite or beyond 1e9 ("unknown") are black.
+        max_magnitude: The magnitude that gets the full colour, pixels per frame; faster
+            pixels are darkened. None is the largest one in this flow, with which
+            pictures of different frames are not comparable.
     """
     known = np.all(np.abs(flow) <= 1e9, axis=-1, keepdims=True)
     x, y = np.moveaxis(np.where(known, flow, 0).astype(np.float64), -1, 0)
@@ -38,13 +39,13 @@ def flow_picture(
 
 
 def colour_wheel() -> UInt8[np.ndarray, "55 3"]:
-    """The 55 colours of the wheel, from red over yellow."""
+    """Returns the 55 colours of the wheel, from red through yellow."""
     corners = 255 * np.array(
         [[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]]
     )
     colours = []
     for start, end, steps in zip(corners, corners[1:], STEPS, strict=False):
-        # As in C, what rises and what falls are both cut off before the difference.
+        # As in their C code, both differences are truncated before they are added.
         way = np.arange(steps)[:, None] * 255 // steps
         colours.append(start + np.sign(end - start) * way)
     return np.concatenate(colours).astype(np.uint8)

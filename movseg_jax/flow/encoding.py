@@ -1,15 +1,17 @@
-"""Optical flow as the three channels that the motion stream takes."""
+"""Encodes optical flow as the three input channels of the motion stream."""
 
 import math
+from typing import get_args
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from movseg_jax.config import FlowEncoding
 from movseg_jax.errors import InputError
 from movseg_jax.flow.global_motion import residual_flow
 
-WAYS = ("direct", "paper", "relative", "residual")
+WAYS = get_args(FlowEncoding)
 
 
 def encode_flow(
@@ -17,23 +19,24 @@ def encode_flow(
     way: str = "direct",
     camera: Float64[np.ndarray, "3 3"] | None = None,
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Channels (0, magnitude, angle) of a flow field.
+    """Returns the channels (0, magnitude, angle) of a flow field.
 
     The magnitude is clipped at the image's diagonal and scaled to [0, 6]; the angle
     runs from 0 (left) over 127.5 (right) to 255 (left again). These are the ranges of
     the authors' code (segment-any-moving_detectron, `lib/utils/flow.py`).
 
     Args:
-        flow: Finite, of the frame's own size: resize what this returns, as the authors
-            did, or the flow before it.
-        way: "direct" is that; "paper" goes through 8 bits, as the authors' PNGs did;
-            "relative" is "direct" of the flow relative to the camera; "residual" is
-            "direct" with the magnitude of the relative flow in channel 0, on the scale
-            of the other magnitude.
-        camera: The camera's homography, for these two; estimated where it is None.
+        flow: The finite flow in the frame's own size. To resize, resize the result, as
+            the authors did, or the flow with `resize_flow`.
+        way: The encoding. "direct" is as described above; "paper" goes through 8 bits,
+            as the authors' PNGs did; "relative" is "direct" applied to the flow
+            relative to the camera; "residual" is "direct" with the magnitude of the
+            relative flow in channel 0, on the same scale as the other magnitude.
+        camera: The camera's homography for "relative" and "residual"; None estimates
+            it.
 
     Raises:
-        InputError: There is no such way.
+        InputError: There is no such encoding.
     """
     if way not in WAYS:
         raise InputError(
@@ -62,11 +65,11 @@ def _magnitude(flow):
 def to_picture(
     flow: Float32[np.ndarray, "h w 2"],
 ) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-    """The authors' RGB picture (angle, magnitude, 0) and the text that goes with it.
+    """Returns the authors' RGB picture (angle, magnitude, 0) and its text file.
 
-    The text has the magnitudes that the bytes 0 and 255 stand for. Every byte is that
-    of segment-any-moving, `flow/convert_flo_png.py`, in float32 and cut off as there;
-    where theirs divides by zero, in flow of a single magnitude, the byte is 0.
+    The text has the magnitudes for which the bytes 0 and 255 stand. Every byte equals
+    that of segment-any-moving, `flow/convert_flo_png.py`, which computes in float32 and
+    truncates. If all magnitudes are equal, theirs divides by zero; here the byte is 0.
     """
     x, y = flow[..., 0], flow[..., 1]
     magnitude = np.sqrt(x**2 + y**2)
@@ -82,12 +85,12 @@ def to_picture(
 def from_picture(
     picture: UInt8[np.ndarray, "h w 3"], least: float, greatest: float
 ) -> Float32[np.ndarray, "h w 2"]:
-    """The flow of `to_picture`, as far as 8 bits tell.
+    """Returns the flow of a picture of `to_picture`, with the precision of 8 bits.
 
-    A byte stands for the middle of its values, so that `to_picture` returns the same
-    bytes, but the greatest magnitude for itself, and the least for a little more,
-    where it still has an angle. Where several pixels have the greatest magnitude,
-    rounding tells them apart, and `to_picture` gives 254 to some of them.
+    A byte becomes the middle of the values that it stands for, so `to_picture` returns
+    the same byte. The largest magnitude is exact, and the smallest becomes a little
+    larger, so that it still has an angle. If several pixels have the largest magnitude,
+    rounding makes them differ, and `to_picture` returns 254 for some of them.
     """
     byte = picture[..., 1].astype(np.float64)
     middle = np.where(byte == 0, 1e-4, byte + 0.5)
@@ -100,7 +103,7 @@ def from_picture(
 
 
 def _decode(picture, text):
-    """What the authors' loader makes of a picture: segment-any-moving_detectron."""
+    """Encodes a picture as the authors' loader does (segment-any-moving_detectron)."""
     least, greatest = (float(number) for number in text.split())
     diagonal = math.hypot(*picture.shape[:2])
     encoded = np.zeros(picture.shape, np.float32)
@@ -111,9 +114,9 @@ def _decode(picture, text):
 
 
 def flip_flow(flow: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
-    """The flow of the frames mirrored left to right; to be called before encoding."""
+    """Returns the flow of the mirrored frames; mirroring must precede encoding."""
     flipped = flow[:, ::-1].copy()
-    # Not -x: it makes 0 to -0, and so a resting pixel's angle to one of the left.
+    # Negating would turn 0 into -0, and so change a stationary pixel's angle.
     flipped[..., 0] = 0 - flipped[..., 0]
     return flipped
 
@@ -121,7 +124,7 @@ def flip_flow(flow: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"
 def resize_flow(
     flow: Float32[np.ndarray, "h w 2"], size: tuple[int, int]
 ) -> Float32[np.ndarray, "height width 2"]:
-    """The flow between the frames resized to (height, width), in their pixels."""
+    """Returns the flow of frames resized to (height, width), in the new pixels."""
     height, width = flow.shape[:2]
     if (height, width) == size:
         return flow

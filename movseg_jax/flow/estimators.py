@@ -1,7 +1,7 @@
-"""Optical flow of two frames by OpenCV, and of a stream of frames by anything.
+"""Estimates optical flow: of two frames by OpenCV, of a stream by any estimator.
 
 An estimator is a function of a frame and the next one, uint8 RGB of one size, that
-returns where the first frame's pixels go.
+returns the displacement of the first frame's pixels.
 """
 
 import dataclasses
@@ -19,21 +19,22 @@ FlowEstimator = Callable[
     Float32[np.ndarray, "h w 2"],
 ]
 
-# OpenCV's DIS raises, returns NaN or crashes on frames narrower than 16 pixels.
+# Smaller frames are padded, because OpenCV's DIS raises, returns NaN or crashes on
+# frames narrower than 16 pixels.
 LEAST_SIDE = 32
 
 
 def get_estimator(name: str = "dis", working_side: int | None = None) -> FlowEstimator:
-    """An estimator by its name; it can be pickled, and always returns the same.
+    """Returns an estimator by its name; it is deterministic and can be pickled.
 
     Args:
-        name: "dis" (Kroeger et al., "Fast Optical Flow using Dense Inverse Search",
-            ECCV 2016, the preset "medium"), "dis_fast" (the preset "fast", whose finest
-            scale is a quarter of the frame and not half of it) or "farneback"
-            (Farneback, "Two-Frame Motion Estimation Based on Polynomial Expansion",
-            SCIA 2003).
-        working_side: The longer side that larger frames are reduced to before; the
-            flow is enlarged after. Quicker, and finds larger displacements.
+        name: The algorithm: "dis" (Kroeger et al., "Fast Optical Flow using Dense
+            Inverse Search", ECCV 2016, the preset "medium"), "dis_fast" (the preset
+            "fast", whose finest scale is a quarter of the frame instead of half of it)
+            or "farneback" (Farneback, "Two-Frame Motion Estimation Based on Polynomial
+            Expansion", SCIA 2003).
+        working_side: The longer side to which larger frames are reduced; their flow is
+            enlarged again. This is faster and finds larger displacements.
 
     Raises:
         InputError: There is no such estimator, or the side is not positive.
@@ -49,17 +50,17 @@ def get_estimator(name: str = "dis", working_side: int | None = None) -> FlowEst
 
 @dataclasses.dataclass(frozen=True)
 class OpenCVEstimator:
-    """See `get_estimator`. Its `repr` tells all its settings.
+    """An estimator of OpenCV, as `get_estimator` makes it; its `repr` identifies it.
 
-    Frames with a side below 32 pixels are extended to that by their border pixels, so
-    any size works; a frame of one colour, so also of one pixel, has no motion.
+    Frames with a side below 32 pixels are extended by their border pixels, so any size
+    works. A frame of one colour, such as a single pixel, has no motion.
     """
 
     name: str = "dis"
     working_side: int | None = None
 
     def __call__(self, frame: np.ndarray, next_frame: np.ndarray) -> np.ndarray:
-        """The flow from `frame` to `next_frame`, float32 [h, w, 2].
+        """Returns the flow from `frame` to `next_frame`, float32 [h, w, 2].
 
         Raises:
             InputError: They are not RGB frames of one size.
@@ -87,13 +88,13 @@ class OpenCVEstimator:
 def estimate_flows(
     frames: Iterable[np.ndarray], estimator: FlowEstimator
 ) -> Iterator[Float32[np.ndarray, "h w 2"] | None]:
-    """One flow for each frame, uint8 RGB, to the next; the last frame's is None.
+    """Yields the flow from each uint8 RGB frame to the next, and None for the last.
 
     Two frames are in memory at a time.
 
     Raises:
-        InputError: A frame is not of the size of the one before; the message says
-            which, from 0.
+        InputError: A frame has another size than the one before; the message numbers
+            frames from 0.
     """
     previous = None
     for index, frame in enumerate(frames):
@@ -108,7 +109,7 @@ def estimate_flows(
 
 
 def check_frames(frame: np.ndarray, next_frame: np.ndarray) -> None:
-    """Raises an `InputError` unless both are uint8 RGB, of one size, not empty."""
+    """Raises InputError unless both are nonempty uint8 RGB frames of one size."""
     for rgb in (frame, next_frame):
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
             raise InputError(
@@ -125,7 +126,7 @@ def check_frames(frame: np.ndarray, next_frame: np.ndarray) -> None:
 
 def _dis(grey, next_grey, preset=cv2.DISOPTICAL_FLOW_PRESET_MEDIUM):
     estimator = cv2.DISOpticalFlow.create(preset)
-    # Flow of zeros to start from gives something else than none.
+    # Starting from zero flow gives a different result than starting from None.
     return estimator.calc(grey, next_grey, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 

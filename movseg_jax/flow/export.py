@@ -1,7 +1,6 @@
-"""Flow of a whole video written to a folder, resumable: `movseg flow`."""
+"""Writes the flow of a video to a folder, resumable: `movseg flow`."""
 
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,21 +16,23 @@ from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, write_flow
 from movseg_jax.images import encode_png
 from movseg_jax.system.atomic import write_file
 from movseg_jax.system.paths import inside
+from movseg_jax.system.workspace import Workspace, read_marker
 
 SETTINGS = "flow.json"
-OWN = "all_flow_is_ours"  # There: no --overwrite took a folder of other files over.
-SUFFIXES = tuple(dict.fromkeys(SUFFIX_OF.values()))  # Of the files that runs write.
-ENDINGS = (*SUFFIXES, ".txt")  # Of the files that runs leave.
+# A key of the settings; it is false if `overwrite` took over a folder of other files.
+OWN = "all_flow_is_ours"
+SUFFIXES = tuple(dict.fromkeys(SUFFIX_OF.values()))  # The suffixes of flow files.
+ENDINGS = (*SUFFIXES, ".txt")  # The suffixes of all files that runs leave.
 OUTPUTS = (*SUFFIX_OF, "picture")
 
 
 class FlowCounts(NamedTuple):
-    """What `write_flows` has done so far.
+    """The progress of `write_flows`.
 
     Attributes:
-        frames: Seen; the last of a video has no flow.
-        written: Flows estimated and written.
-        skipped: Flows that an earlier run with the same settings had written.
+        frames: The number of frames read; the last one of a video has no flow.
+        written: The number of flows estimated and written.
+        skipped: The number of flows that an earlier run with these settings wrote.
     """
 
     frames: int
@@ -51,28 +52,28 @@ def write_flows(
 ) -> Iterator[FlowCounts]:
     """Writes the flow from every frame to the next, named as the frame.
 
-    What was written by an earlier run with the same settings is kept, so that a run
-    that was stopped goes on; the settings are in the folder's `flow.json`.
+    Flow of an earlier run with the same settings is kept, so a run that was stopped
+    resumes. The settings are in the folder's `flow.json`.
 
     Args:
-        frames: The stem of a file name, and uint8 RGB of one size.
-        out: The folder; made if missing.
-        source: Where the frames are from; a setting, as another video's flow must not
-            be taken for this one's. See `video.reading.fingerprint`.
-        to: A format of `files.write_flow`, "png" being the authors' with a text file
-            for each; or "picture", in Middlebury's colours, for people.
-        estimator: See `estimators.get_estimator`.
-        working_side: See there.
-        overwrite: Write everything anew, whatever the folder holds. Flow that an
-            earlier run wrote there is gone after the last frame.
+        frames: The frames: the stem of a file name, and uint8 RGB of one size.
+        out: The folder, which is made if it is missing.
+        source: The identity of the video, see `video.reading.fingerprint`. It is one of
+            the settings, so that another video's flow is not taken for this one's.
+        to: The format: one of `files.write_flow`, where "png" is the authors' with a
+            text file for each, or "picture" in Middlebury's colours, for people.
+        estimator: The name of an estimator of `estimators.get_estimator`.
+        working_side: The longer side of the frames for the estimator, see there.
+        overwrite: Whether to write everything anew, whatever the folder holds. Flow of
+            an earlier run is removed after the last frame.
 
     Yields:
         The counts, after each frame.
 
     Raises:
         InputError: There are fewer than two frames; the folder holds something else
-            and `overwrite` is off; a name is no plain file name or comes twice, frames
-            are not of one size, or a file cannot be written.
+            and `overwrite` is off; a name is not a plain file name or comes twice; the
+            frames differ in size; or a file cannot be written.
     """
     if to not in OUTPUTS:
         raise InputError(
@@ -99,65 +100,33 @@ def write_flows(
 
 
 def _prepare(out, settings, overwrite):
-    """Leaves the folder with these settings, or raises; returns when they were set.
+    """Claims the folder for these settings; returns the time of the settings' file.
 
-    Files that are older are of an earlier run, so `overwrite` has to change nothing
-    but the settings file, and a run that overwrites can be stopped and resumed too.
+    Older files belong to an earlier run. So `overwrite` only has to write the settings'
+    file, and a run that overwrites can be stopped and resumed, too.
     """
-    file = out / SETTINGS
+    workspace = Workspace(out, SETTINGS)
+    file = workspace.marker
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        others = [path for path in out.iterdir() if not path.name.startswith(".")]
-        if not overwrite and file in others:
-            _check_settings(file, settings)
-            return file.stat().st_mtime_ns
-        if not overwrite and others:
-            raise InputError(
-                f"{out}: is not empty and has no {SETTINGS} of an earlier run; "
-                "expected an empty folder, or `overwrite=True`."
-            )
-        own = not others or (file in others and _is_own(out))
-        text = json.dumps({**settings, OWN: own}, indent=2) + "\n"
-        write_file(file, text.encode())
+        if not overwrite:
+            if workspace.resumes(settings, "flow made with other settings"):
+                return file.stat().st_mtime_ns
+        others = workspace.names() - {SETTINGS}
+        own = _is_own(out) if file.exists() else not others
+        workspace.claim({**settings, OWN: own})
         since = file.stat().st_mtime_ns
-        for path in others:
+        for path in (out / name for name in others):
             # Clocks of files tick every few milliseconds, and may be wrong.
-            if path != file and path.suffix in ENDINGS and _is_newer(path, since):
+            if path.suffix in ENDINGS and _is_newer(path, since):
                 os.utime(path, ns=(since - 1, since - 1))
         return since
     except OSError as error:
         raise InputError(f"{out}: cannot be used as a folder: {error}.") from None
 
 
-def _read_settings(file):
-    try:
-        with file.open("rb") as opened:
-            return json.loads(opened.read(2**16))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _check_settings(file, settings):
-    found = _read_settings(file)
-    if not isinstance(found, dict):
-        raise InputError(
-            f"{file}: is damaged; expected `overwrite=True` or another folder."
-        )
-    differences = [
-        f"{key} was {found.get(key)!r:.200}, is {value!r:.200}"
-        for key, value in settings.items()
-        if found.get(key) != value
-    ]
-    if differences:
-        raise InputError(
-            f"{file.parent}: has flow made with other settings "
-            f"({'; '.join(differences)}); expected the same, `overwrite=True` or "
-            "another folder."
-        )
-
-
 def _write(frames, out, to, algorithm, since):
-    previous, names = None, set()
+    previous = None
+    names = set()
     count = FlowCounts(0, 0, 0)
     for name, frame in frames:
         if name in names or "/" in name or name[:1] in ("", "."):
@@ -185,7 +154,7 @@ def _write(frames, out, to, algorithm, since):
 
 
 def _files(out, name, to):
-    """What is written of a frame, the last of them last."""
+    """Returns the paths of a frame's files, in the order in which they are written."""
     suffix = ".png" if to == "picture" else SUFFIX_OF[to]
     endings = [MAGNITUDES, suffix] if to == "png" else [suffix]
     return [inside(out, name + ending, source="a frame's name") for ending in endings]
@@ -199,7 +168,7 @@ def _write_one(path, flow, to):
 
 
 def _is_written(path, since):
-    """Whether this run's settings made a file; disks that fail leave empty ones."""
+    """Returns whether a file has these settings; failing disks leave empty files."""
     try:
         return _is_newer(path, since) and path.stat().st_size > 0
     except OSError:
@@ -215,12 +184,12 @@ def _is_newer(path, since):
 
 def _is_own(out):
     """Whether all flow in a folder is of earlier runs."""
-    found = _read_settings(out / SETTINGS)
-    return isinstance(found, dict) and found.get(OWN) is True
+    found = read_marker(out / SETTINGS)
+    return found is not None and found.get(OWN) is True
 
 
 def _remove_leftovers(out, since):
-    """Removes what an earlier run wrote of frames that this video does not have."""
+    """Removes an earlier run's files of frames that this video does not have."""
     try:
         if not _is_own(out):
             return
@@ -233,7 +202,7 @@ def _remove_leftovers(out, since):
 
 
 def _remove_older(out, name, made, since):
-    """Removes what an earlier run wrote of a frame in other formats."""
+    """Removes an earlier run's files of a frame in other formats."""
     for ending in (MAGNITUDES, *SUFFIXES):
         path = out / f"{name}{ending}"
         if path not in made and path.is_file() and not _is_newer(path, since):

@@ -1,7 +1,7 @@
-"""Files of optical flow: .flo, .pfm, .npz, .npy, the PNGs of KITTI and of the authors.
+"""Reads and writes optical flow: .flo, .pfm, .npz, .npy, KITTI's and the authors' PNG.
 
-Nothing is allocated before a header was compared with the file's length, and what is
-read is plausible flow in pixels or an `InputError`.
+A header is compared with the file's length before memory is allocated, and the result
+is plausible flow in pixels or an `InputError`.
 """
 
 import io
@@ -29,11 +29,13 @@ from movseg_jax.system.atomic import write_file
 from movseg_jax.system.bounded import read_bytes
 
 SUFFIXES = (".flo", ".pfm", ".png", ".npz", ".npy")
-MAGNITUDES = "_magnitude_minmax.txt"  # After the stem; the authors' PNGs need it.
-MAX_BYTES = MAX_PIXELS * 12 + 4096  # Three float32 a pixel, and a header.
-UNKNOWN = 1e9  # Above it a Middlebury file says "unknown".
-IMPLAUSIBLE_DIAGONALS = 10  # No flow is so long ...
-IMPLAUSIBLE_SHARE = 0.01  # ... in more of the pixels. (Few are, in FlyingThings3D.)
+MAGNITUDES = "_magnitude_minmax.txt"  # The end of the name of an authors' text file.
+MAX_BYTES = MAX_PIXELS * 12 + 4096  # Three float32 per pixel, and a header.
+UNKNOWN = 1e9  # Larger values mean "unknown" in Middlebury's files.
+# Flow is implausible if it is longer than so many diagonals of the image in more than
+# this share of the pixels. (A few pixels of FlyingThings3D are.)
+IMPLAUSIBLE_DIAGONALS = 10
+IMPLAUSIBLE_SHARE = 0.01
 
 
 def read_flow(
@@ -45,16 +47,18 @@ def read_flow(
     """Reads flow, (x, y) in pixels of the frame, y downwards.
 
     Args:
-        path: By its suffix, a Middlebury .flo; a .pfm as in FlyingThings3D; a .png of
-            KITTI (16 bits) or of the authors (8 bits and the text file beside it; see
-            `encoding.to_picture`); an .npz with the array "flow", or with one array of
-            any name; an .npy. Arrays are [h, w, 2] or [2, h, w].
-        frame_size: Height and width of the frame, if known: the flow must have them.
-        unknown: Whether pixels of unknown flow are an error or get zero.
+        path: The file, whose suffix tells the format: a Middlebury .flo; a .pfm as in
+            FlyingThings3D; a .png of KITTI (16 bits) or of the authors (8 bits and a
+            text file beside it, see `encoding.to_picture`); an .npz with the array
+            "flow" or with a single array; or an .npy. Arrays are [h, w, 2] or
+            [2, h, w].
+        frame_size: The height and width that the flow must have, if known.
+        unknown: Whether unknown flow is an error or becomes zero.
 
     Raises:
-        InputError: It is missing, damaged, of another format or size, has more than
-            `images.MAX_PIXELS` pixels, unknown flow, or values that cannot be flow.
+        InputError: The file is missing, damaged, or of another format or size; it has
+            more than `images.MAX_PIXELS` pixels, unknown flow, or values that cannot be
+            flow.
     """
     flow, valid = read_flow_valid(path, frame_size=frame_size)
     missing = valid.size - np.count_nonzero(valid)
@@ -70,10 +74,10 @@ def read_flow(
 def read_flow_valid(
     path: Path, *, frame_size: tuple[int, int] | None = None
 ) -> tuple[Float32[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
-    """The flow, zero where it is unknown, and where it is known.
+    """Reads flow as `read_flow` does; returns it and where it is known.
 
-    Unknown are values that are not finite or above `UNKNOWN`, and what a KITTI file
-    marks. Otherwise as `read_flow`.
+    Flow is unknown where it is not finite, is above `UNKNOWN` or is marked so in a
+    KITTI file; there it becomes zero.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -94,17 +98,18 @@ def read_flow_valid(
 def write_flow(
     path: Path, flow: Float32[np.ndarray, "h w 2"], *, to: str | None = None
 ) -> None:
-    """Writes a whole file of flow or none, and for "png" the text file before it.
+    """Writes a file of flow atomically, and for "png" its text file before it.
 
     Args:
-        path: Ends in the suffix of the format.
-        flow: Not empty. `encode_flo` and the others say what each format keeps.
-        to: "flo", "pfm", "npz", "png" (the authors') or "kitti"; by the suffix where it
-            is None, and .png is the authors' then.
+        path: The path, which ends with the suffix of the format.
+        flow: The flow, which is not empty. `encode_flo` and the others say what each
+            format keeps.
+        to: The format: "flo", "pfm", "npz", "png" (the authors') or "kitti". None takes
+            the one of the suffix, and for .png the authors'.
 
     Raises:
-        InputError: It cannot be written, there is no such format, or the suffix is not
-            the format's.
+        InputError: The file cannot be written, there is no such format, or the suffix
+            is not that of the format.
     """
     if to is not None and to not in SUFFIX_OF:
         raise InputError(
@@ -123,27 +128,27 @@ def write_flow(
 
 
 def encode_flo(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
-    """A Middlebury .flo file; lossless."""
+    """Encodes a Middlebury .flo file; lossless."""
     height, width = flow.shape[:2]
     return b"PIEH" + struct.pack("<2i", width, height) + flow.astype("<f4").tobytes()
 
 
 def encode_pfm(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
-    """A .pfm file as in FlyingThings3D, the third channel zero; lossless."""
+    """Encodes a .pfm file as in FlyingThings3D, with a third channel of zeros."""
     height, width = flow.shape[:2]
     rows = np.pad(flow[::-1], ((0, 0), (0, 0), (0, 1))).astype("<f4")
     return b"PF\n%d %d\n-1.0\n" % (width, height) + rows.tobytes()
 
 
 def encode_kitti(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
-    """A 16-bit PNG as in KITTI: rounded to 1/64 pixel, clipped to [-512, 512)."""
+    """Encodes KITTI's 16-bit PNG: rounded to 1/64 pixel, clipped to [-512, 512)."""
     steps = np.clip(np.rint(flow * 64.0) + 2**15, 0, 2**16 - 1)
     valid = np.ones((*flow.shape[:2], 1))
     return encode_deep_rgb(np.concatenate([steps, valid], axis=-1).astype(np.uint16))
 
 
 def encode_npz(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
-    """An .npz file with the array "flow"; lossless, with a checksum."""
+    """Encodes an .npz file with the array "flow"; lossless, with a checksum."""
     file = io.BytesIO()
     np.savez(file, flow=flow)
     return file.getvalue()
@@ -191,7 +196,7 @@ def _check_magnitude(path, flow):
 
 
 def _is_longer(flow, limit):
-    """Where x or y exceeds a limit or is NaN; four times quicker than by `max`."""
+    """Returns where x or y exceeds a limit or is NaN; four times as fast as `max`."""
     within = np.abs(flow) <= limit
     return ~(within[..., 0] & within[..., 1])
 
@@ -227,7 +232,7 @@ def _read_pfm(path, data):
     width, height = int(header[1]), int(header[2])
     _check_pixels(path, height, width)
     start, size = header.end(), 12 * height * width
-    # One white space ends the header; where lines end in CR LF, it is two bytes.
+    # One white space ends the header; it has two bytes if lines end in CR LF.
     if data[start - 1 : start + 1] == b"\r\n" and len(data) - start == size + 1:
         start += 1
     _check_length(path, len(data) - start, size, height, width)
@@ -244,7 +249,7 @@ def _read_npz(path, data):
             if member.file_size > MAX_BYTES * 2:  # float64
                 raise InputError(f"{path}: its array has {member.file_size} bytes.")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                # Of the others, `zipfile` unpacks all that a block holds at once.
+                # For other methods, `zipfile` unpacks a block of any size at once.
                 raise InputError(
                     f"{path}: is compressed by method {member.compress_type}, expected "
                     "none or deflate, as NumPy writes."
@@ -253,13 +258,13 @@ def _read_npz(path, data):
                 return _read_array(path, file), None
     except InputError:
         raise
-    except Exception as error:  # Of zipfile, zlib and NumPy, on damaged files.
+    except Exception as error:  # zipfile, zlib and NumPy raise many types.
         kind = type(error).__name__
         raise InputError(f"{path}: is a damaged .npz file: {kind}: {error}.") from None
 
 
 def _flow_member(path, archive):
-    """The array "flow", or the only one whatever its name, such as "arr_0"."""
+    """Returns the array "flow", or else the only array, such as "arr_0"."""
     arrays = {
         info.filename.removesuffix(".npy"): info
         for info in archive.infolist()
@@ -278,13 +283,13 @@ def _read_npy(path, data):
         return _read_array(path, io.BytesIO(data)), None
     except InputError:
         raise
-    except Exception as error:  # Of NumPy, on damaged files.
+    except Exception as error:  # NumPy raises many types for damaged files.
         kind = type(error).__name__
         raise InputError(f"{path}: is a damaged .npy file: {kind}: {error}.") from None
 
 
 def _read_array(path, file):
-    """Flow from a file of NumPy's format: [h, w, 2], [2, h, w], or a batch of one."""
+    """Reads flow in NumPy's format: [h, w, 2], [2, h, w], or a batch of one."""
     shape, fortran, dtype = _npy_header(file)
     whole = all(type(side) is int for side in shape)  # NumPy takes True.
     sides = shape[1:] if len(shape) == 4 and shape[0] == 1 else shape
@@ -302,13 +307,16 @@ def _read_array(path, file):
     values = np.frombuffer(content, dtype).reshape(sides, order="F" if fortran else "C")
     if not channels_last:
         values = np.moveaxis(values, 0, 2)
-    with np.errstate(over="ignore"):  # To infinity, which is unknown.
+    with np.errstate(over="ignore"):  # Overflow gives infinity, which is unknown.
         return np.ascontiguousarray(values.astype(np.float32))
 
 
 def _npy_header(file):
-    # Later versions are for long headers, which a plain array has not, and a damaged
-    # file's may claim any length.
+    """Reads the shape, order and dtype in a header of version 1.0.
+
+    Later versions are for long headers, which plain arrays do not need, and a damaged
+    file may claim any length for them.
+    """
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
         raise ValueError(f"its array is of version {version} of NPY, not 1.0")
@@ -331,7 +339,7 @@ def _read_png(path, data):
 
 
 def _read_magnitudes(path):
-    """The least and the greatest magnitude in an authors' PNG."""
+    """Reads the least and the greatest magnitude of an authors' PNG."""
     beside = path.with_name(path.stem + MAGNITUDES)
     try:
         words = read_bytes(beside, MAX_BYTES, "flow.files.MAX_BYTES")[:1000].split()

@@ -1,4 +1,4 @@
-"""Folders of flow files, one for each frame but the last, named as the frames."""
+"""Reads folders with a flow file for each frame but the last, named as the frames."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,14 +11,14 @@ from movseg_jax.flow.files import SUFFIXES, read_flow
 
 
 class FlowFolder:
-    """The flow files of a folder, by the stem of the frame they begin at.
+    """The flow files of a folder, by the stem of the frame at which they start.
 
-    Formats are those of `files.read_flow`. Files of other suffixes, and hidden ones,
-    do not matter.
+    Formats are those of `files.read_flow`. Files with other suffixes and hidden ones
+    are ignored.
 
     Raises:
-        InputError: The folder cannot be read or has no flow files, or two of them are
-            of one frame.
+        InputError: The folder cannot be read or has no flow files, or two of them
+            belong to one frame.
     """
 
     def __init__(self, folder: Path):
@@ -53,16 +53,16 @@ class FlowFolder:
         frame_size: tuple[int, int] | None = None,
         last: bool = False,
     ) -> Float32[np.ndarray, "h w 2"] | None:
-        """The flow from a frame to the next.
+        """Reads the flow from a frame to the next.
 
         Args:
-            stem: Of the frame's name.
-            frame_size: Height and width of the frame, which the flow must have.
-            last: Whether it is a video's last frame: None then, whatever the folder
-                holds, as a longer video's flow may have been left in it.
+            stem: The stem of the frame's name.
+            frame_size: The height and width of the frame, which the flow must have.
+            last: Whether it is the video's last frame. If so, the result is None, even
+                if there is a file: it may be left from a longer video.
 
         Raises:
-            InputError: There is none, or as `files.read_flow`.
+            InputError: The frame has no flow, or `files.read_flow` raises it.
         """
         if last:
             return None
@@ -79,10 +79,10 @@ class FlowFolder:
     def flows(
         self, frames: Iterable[tuple[str, np.ndarray]]
     ) -> Iterator[Float32[np.ndarray, "h w 2"] | None]:
-        """One flow for each frame, given with its stem, as `estimate_flows` does.
+        """Yields the flow of each frame, given with its stem, and None for the last.
 
         Raises:
-            InputError: As `__call__`.
+            InputError: A frame but the last has no flow, or its file is damaged.
         """
         waiting = None
         for stem, frame in frames:

@@ -1,7 +1,7 @@
-"""The camera's share of optical flow: a homography that most pixels agree on.
+"""Estimates the camera's motion in optical flow: the homography of most pixels.
 
-A homography is exact for a camera that turns or zooms and for a flat background; with
-parallax it is the plane most of the image moves with.
+A homography is exact for a camera that turns or zooms, and for a flat background. With
+parallax it describes the plane with which most of the image moves.
 """
 
 import math
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-POINTS = 1500  # About so many pixels are compared, on a regular grid.
-TOLERANCE = 0.5  # Pixels by which one that moves with the camera may stray.
-LEAST_POINTS = 16  # A homography through fewer says more of them than of the camera.
+POINTS = 1500  # The approximate number of pixels, on a regular grid, that are used.
+TOLERANCE = 0.5  # Pixels; the largest error of a point that moves with the camera.
+LEAST_POINTS = 16  # A homography fits fewer points than this too well.
 
 
 def camera_motion(
@@ -20,17 +20,17 @@ def camera_motion(
     valid: Bool[np.ndarray, "h w"] | None = None,
     seed: int = 0,
 ) -> Float64[np.ndarray, "3 3"]:
-    """The homography that takes pixels (x, y, 1) to where the camera moves them.
+    """Estimates the homography by which the camera moves pixels (x, y, 1).
 
-    Found by RANSAC (Barath and Matas, "Graph-Cut RANSAC", CVPR 2018, as it is in
-    OpenCV), so it holds while objects that move otherwise cover less than about 45% of
-    the image. Where nothing supports a homography it is affine, then a shift by the
-    median flow, then the identity. The same input gives the same result.
+    RANSAC finds it (Barath and Matas, "Graph-Cut RANSAC", CVPR 2018, in OpenCV), so
+    moving objects may cover up to about 45% of the image. If nothing supports a
+    homography, the result is an affine motion, else a shift by the median flow, else
+    the identity. The same input gives the same result.
 
     Args:
-        flow: Finite where valid.
-        valid: Where the flow is known; None is everywhere.
-        seed: Of the random samples.
+        flow: The flow, which is finite where it is valid.
+        valid: Whether the flow of each pixel is known; None if all of it is.
+        seed: The seed of the random samples.
     """
     height, width = flow.shape[:2]
     step = max(1, math.isqrt(height * width // POINTS))
@@ -57,10 +57,10 @@ def camera_motion(
 def homography_flow(
     homography: Float64[np.ndarray, "3 3"], size: tuple[int, int], stride: int = 1
 ) -> Float32[np.ndarray, "_ _ 2"]:
-    """The flow of a frame of size (height, width) whose pixels move by a homography.
+    """Returns the flow of a frame whose pixels move by a homography.
 
-    Of every `stride`-th row and column of the frame, in pixels of the frame. Beyond the
-    homography's horizon there is none, and what is returned is large.
+    The result is in pixels of the frame, in every `stride`-th row and column of it.
+    Beyond the homography's horizon there is no flow, and the result is large.
     """
     y, x = np.ogrid[: size[0] : stride, : size[1] : stride]
     across, down, depth = (row[0] * x + (row[1] * y + row[2]) for row in homography)
@@ -75,13 +75,13 @@ def residual_flow(
     flow: Float32[np.ndarray, "h w 2"],
     camera: Float64[np.ndarray, "3 3"] | None = None,
 ) -> Float32[np.ndarray, "h w 2"]:
-    """The flow without the camera's, which is estimated unless it is given."""
+    """Returns the flow minus the camera's; None estimates the camera's homography."""
     camera = camera_motion(flow) if camera is None else camera
     return flow - homography_flow(camera, flow.shape[:2])
 
 
 def _homography(points, moved, seed):
-    """By RANSAC, then refined; its last entry is 1. None where there is none."""
+    """Finds and refines a homography, whose last entry is 1; None if there is none."""
     parameters = cv2.UsacParams()
     parameters.loMethod = cv2.LOCAL_OPTIM_GC
     parameters.threshold = TOLERANCE
@@ -93,7 +93,7 @@ def _homography(points, moved, seed):
         if homography is None:
             return None
         homography = _refined(homography, points, moved)
-    except (cv2.error, np.linalg.LinAlgError):  # All points on a line, for one.
+    except (cv2.error, np.linalg.LinAlgError):  # All points may be on a line.
         return None
     if not np.isfinite(homography).all() or not homography[2, 2]:
         return None
@@ -101,20 +101,23 @@ def _homography(points, moved, seed):
 
 
 def _refined(homography, points, moved, rounds=12):
-    """Iteratively reweighted least squares with the weights of Geman and McClure.
+    """Refines by iteratively reweighted least squares (weights of Geman and McClure).
 
-    Halves RANSAC's error where the flow is noisy, as it needs no sharp threshold.
+    This halves RANSAC's error in noisy flow, because it has no sharp threshold.
     """
     size = points.max()
-    # In coordinates around the middle, else the normal equations lose their digits.
+    # Coordinates are relative to the middle and scaled, because the normal equations
+    # would lose digits otherwise.
     scale = np.array([[2 / size, 0, -1], [0, 2 / size, -1], [0, 0, 1]])
     (x, y), (u, v) = ((p * (2 / size) - 1).T for p in (points, moved))
-    one, zero = np.ones_like(x), np.zeros_like(x)
+    one = np.ones_like(x)
+    zero = np.zeros_like(x)
     rows = [
         np.stack([x, y, one, zero, zero, zero, -u * x, -u * y], axis=1),
         np.stack([zero, zero, zero, x, y, one, -v * x, -v * y], axis=1),
     ]
-    equations, right = np.concatenate(rows), np.concatenate([u, v])
+    equations = np.concatenate(rows)
+    right = np.concatenate([u, v])
     estimate = scale @ homography @ np.linalg.inv(scale)
     start = np.stack([x, y, one])
     for _ in range(rounds):
@@ -129,7 +132,7 @@ def _refined(homography, points, moved, rounds=12):
 
 
 def _keeps_in_front(homography, height, width):
-    """Whether no pixel passes behind the camera, and the image is not turned over."""
+    """Returns whether all pixels stay before the camera, and none are mirrored."""
     corners = np.array(
         [[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], np.float64
     )

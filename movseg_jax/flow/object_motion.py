@@ -1,10 +1,9 @@
-"""How fast objects move relative to the scene: to the camera, and to what is near them.
+"""Measures the speed of objects relative to the scene.
 
-A homography is no good model of a scene with depth before a camera that travels: what
-is close to it moves relative to the homography, though it rests. But what rests stands
-upon or before something that moves as it does, while around what moves by itself flow
-is discontinuous on all sides. So the flow of an object is compared with what surrounds
-it, too. Dave et al. (2019) do not measure motion.
+With a travelling camera, stationary objects near it also move relative to the camera's
+homography (parallax). Unlike moving objects, they move with the things on which or in
+front of which they stand. So an object whose surroundings share its motion is not taken
+for a moving one. Dave et al. (2019) do not measure motion.
 """
 
 import math
@@ -17,18 +16,23 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from movseg_jax.flow.global_motion import camera_motion, homography_flow
 
-GRID_SIDE = 427  # Motion is measured on a grid with about so many points a longer side.
-RING = (2, 8)  # Points from an object. The flow of those closer is smeared over edges.
-LEAST_POINTS = 30  # Of a ring; with fewer nothing is known of the surroundings.
-SAMPLES = 500  # Points of an object that its own motion is fitted to ...
-ROUNDS = 5  # ... as often, with better weights each time.
-SHARE = 0.25  # Of the ring that moves with an object which rests upon it.
-# An object moves with a point if their motion differs by less than a quarter of the
-# camera's own, which is taken to be one or two steps of the grid at least and at most:
-# flow is no more exact than a quarter of a step, and what moves by itself before a fast
-# camera still seems to drag along what is near, as estimated flow is smooth.
-TOLERANCE, LEAST_SPEED, MOST_SPEED = 0.25, 1, 2
-RESTING = 0.1  # Pixels a frame; noise moves the camera as much.
+# The approximate number of points on the longer side of the grid for measuring motion.
+GRID_SIDE = 427
+# The distances of the surroundings' ring from an object, in points. The flow of nearer
+# points is blurred across the object's edges.
+RING = (2, 8)
+LEAST_POINTS = 30  # A ring with fewer points does not tell the surroundings' motion.
+SAMPLES = 500  # The number of an object's points to which its motion is fitted.
+ROUNDS = 5  # The number of fits, each with better weights.
+SHARE = 0.25  # The share of a ring that moves with a stationary object.
+# An object moves with a point if their motions differ by less than this share of the
+# camera's own speed, which is limited to a range in steps of the grid: flow is not more
+# exact than a quarter of a step, and before a fast camera moving objects seem to drag
+# their surroundings along, because estimated flow is smooth.
+TOLERANCE = 0.25
+LEAST_SPEED = 1
+MOST_SPEED = 2
+RESTING = 0.1  # Pixels per frame; noise moves a stationary camera by as much.
 
 Mask = Bool[np.ndarray, "h w"]
 
@@ -38,26 +42,27 @@ def object_speeds(
     objects: Sequence[Mask],
     others: Mask | None = None,
 ) -> list[float]:
-    """How fast each object moves relative to the scene, in pixels a frame.
+    """Returns the speed of each object relative to the scene, in pixels per frame.
 
-    It is the median of the flow's distance from the camera's. It is NaN, unknown, where
-    a quarter of an object's surroundings move with it, which may be a part of the scene
-    that is close to the camera, or move by themselves; and for an empty mask.
+    The speed is the median distance between the flow and the camera's flow. It is NaN
+    (unknown) for an empty mask, and for an object with which a quarter of its
+    surroundings move: both may be a stationary part of the scene near the camera, or
+    move together.
 
     Args:
-        flow: To the next frame, in pixels, finite.
-        objects: Masks.
-        others: Pixels that are no part of the surroundings, as they move, too; an
-            object's own do not matter.
+        flow: The flow to the next frame, in pixels, finite.
+        objects: The masks of the objects.
+        others: The pixels that do not count as surroundings because they move, too. An
+            object's own pixels make no difference.
     """
     if not objects:
-        return []  # Without looking for the camera's motion, which takes the time.
+        return []  # This saves estimating the camera's motion, which is slow.
     stride = _stride(flow)
     grid = np.s_[::stride, ::stride]
     camera = homography_flow(camera_motion(flow), flow.shape[:2], stride)
     speed = float(np.median(np.hypot(camera[..., 0], camera[..., 1])))
     tolerance = 0.0
-    if speed > RESTING:  # Else what is close moves no more than what is far.
+    if speed > RESTING:  # Without camera motion there is no parallax.
         steps = np.clip(speed / stride, LEAST_SPEED, MOST_SPEED)
         tolerance = TOLERANCE * stride * float(steps)
     residual = flow[grid] - camera
@@ -74,18 +79,18 @@ def object_speeds(
 def object_shifts(
     flow: Float32[np.ndarray, "h w 2"], objects: Sequence[Mask]
 ) -> list[tuple[float, float]]:
-    """The median flow of each object's pixels, (x, y); NaN for an empty mask.
+    """Returns the median flow (x, y) of each object; NaN for an empty mask.
 
     Args:
-        flow: Flow to the next frame, in pixels, finite.
-        objects: Masks of the objects.
+        flow: The flow to the next frame, in pixels, finite.
+        objects: The masks of the objects.
     """
     stride = _stride(flow)
     grid = np.s_[::stride, ::stride]
     shifts = []
     for mask in objects:
         vectors = flow[grid][mask[grid]]
-        if not len(vectors):  # An object that falls between the grid's points.
+        if not len(vectors):  # The object lies between the grid's points.
             vectors = flow[mask]
         x, y = np.median(vectors, axis=0) if len(vectors) else (math.nan, math.nan)
         shifts.append((float(x), float(y)))
@@ -93,17 +98,17 @@ def object_shifts(
 
 
 def _stride(flow) -> int:
-    """The distance between the grid's points, in pixels."""
+    """Returns the distance between the grid's points, in pixels."""
     return max(1, round(max(flow.shape[:2]) / GRID_SIDE))
 
 
 class _Window(NamedTuple):
-    """An object and what is close enough to matter, on the grid.
+    """An object and its surroundings on the grid.
 
     Attributes:
-        mask: Of the object.
-        others: See `object_speeds`.
-        flow: Without the camera's.
+        mask: The mask of the object.
+        others: The pixels that do not count as surroundings; see `object_speeds`.
+        flow: The flow without the camera's.
     """
 
     mask: Mask
@@ -124,10 +129,10 @@ def _speed(window: _Window) -> float:
 
 
 def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
-    """Which objects move as a share of what surrounds them does.
+    """Yields the numbers of the objects that move as a share of their rings does.
 
-    What an object's own motion would be where its surroundings are is compared with
-    how they do move.
+    An affine motion is fitted to an object, extrapolated to its surroundings, and
+    compared with their flow.
     """
     rings = {i: ring for i, w in enumerate(windows) if (ring := _ring(w)) is not None}
     if not rings:
@@ -149,10 +154,10 @@ def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
 
 
 def _ring(window: _Window) -> Mask | None:
-    """What surrounds an object, if that is enough to say how it moves."""
+    """Returns an object's surroundings, or None if there are too few points."""
     ring = _dilated(window.mask, RING[1]) & ~_dilated(window.mask, RING[0])
     free = ring & ~window.others
-    if free.sum() >= LEAST_POINTS:  # Else it is all among others.
+    if free.sum() >= LEAST_POINTS:  # Otherwise the object is among others only.
         ring = free
     return ring if ring.sum() >= LEAST_POINTS else None
 
@@ -163,7 +168,7 @@ def _dilated(mask, by) -> Mask:
 
 
 def _sampled(mask) -> Int[np.ndarray, "s 2"]:
-    """Points of an object, away from its edges, where mask and flow are wrong."""
+    """Samples points of an object, away from its edges if there are enough."""
     core = cv2.erode(mask.view(np.uint8), np.ones((5, 5), np.uint8)).view(bool)
     points = np.argwhere(core if core.sum() >= LEAST_POINTS else mask)
     return points[np.linspace(0, len(points) - 1, SAMPLES).round().astype(int)]
@@ -176,10 +181,11 @@ def _terms(points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
 def _affine_motions(
     terms: Float[np.ndarray, "n s 3"], vectors: Float[np.ndarray, "n s 2"]
 ) -> Float[np.ndarray, "n 3 2"]:
-    """By iteratively reweighted least squares with Cauchy's weights."""
-    # Of a line of points the affine part is not known; it is the smaller one then.
+    """Fits affine motions by reweighted least squares (Cauchy's weights)."""
+    # Points on a line leave a part of the motion open; the ridge keeps it small.
     ridge = 1e-6 * SAMPLES * np.diag([0, 1, 1])[None]
-    weighted, motions = terms, np.zeros((len(terms), 3, 2))
+    weighted = terms
+    motions = np.zeros((len(terms), 3, 2))
     for _ in range(ROUNDS):
         transposed = weighted.swapaxes(1, 2)
         motions = np.linalg.solve(transposed @ terms + ridge, transposed @ vectors)

@@ -17,7 +17,7 @@ from movseg_jax import images
 from movseg_jax.errors import InputError
 from movseg_jax.formats import parsing
 from movseg_jax.formats.pictures import sightings_of
-from movseg_jax.formats.survey import paint, survey
+from movseg_jax.formats.survey import Survey, paint
 from movseg_jax.images.ids import check_ids
 from movseg_jax.masks.id_images import MAX_ID, VOID, fits_8_bits
 from movseg_jax.results import Sighting, TrackedFrame
@@ -27,25 +27,23 @@ from movseg_jax.system.notes import note
 KEY = "segmentation"
 
 
-def write_npz(tracks: Sequence[TrackedFrame], out: Path) -> None:
+def write_npz(tracks: Sequence[TrackedFrame], out: Path, *, surveyed: Survey) -> None:
     """Writes the visible track of each pixel, compressed, one frame at a time.
 
     Raises:
-        InputError: A track's number is above `MAX_ID`; or as `survey.survey`; or
-            the file cannot be written.
+        InputError: A track's number is above `MAX_ID`, or the file cannot be written.
     """
-    found = survey(tracks, out)
-    top = found.ids[-1] if found.ids else 0
+    top = surveyed.ids[-1] if surveyed.ids else 0
     if top > MAX_ID:
         raise InputError(
             f"{out}: holds track {top}, expected 1 to {MAX_ID} (mask_images.MAX_ID);"
             ' choose "tracks" or "coco".'
         )
-    dtype = np.dtype(np.uint8 if fits_8_bits(found.ids) else "<u2")
+    dtype = np.dtype(np.uint8 if fits_8_bits(surveyed.ids) else "<u2")
     header = {
         "descr": np.lib.format.dtype_to_descr(dtype),
         "fortran_order": False,
-        "shape": (found.frame_count, *found.size),
+        "shape": (surveyed.frame_count, *surveyed.size),
     }
     # The date is the first that zip knows: the same tracks give the same bytes.
     entry = zipfile.ZipInfo(f"{KEY}.npy", (1980, 1, 1, 0, 0, 0))

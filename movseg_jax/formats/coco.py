@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.formats import dialects, parsing
-from movseg_jax.formats.json_text import info, to_text, write_list
-from movseg_jax.formats.survey import box_of, check_suffix, stem, survey
+from movseg_jax.formats.json_text import CATEGORIES, info, to_text, write_list
+from movseg_jax.formats.survey import box_of, check_suffix, stem
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.atomic import whole_file
 
@@ -29,24 +29,21 @@ def write_coco(
     """Writes all frames, numbered from 1, and their sightings in the order to paint.
 
     Args:
-        tracks: To write.
+        tracks: The tracked frames.
         out: The file.
-        image_suffix: Of the frames' files; that of frames of a video file is made up.
-        provenance: Goes into the file's "info".
+        image_suffix: The suffix of the frames' files.
+        provenance: Values for the file's "info".
 
     Raises:
-        InputError: As `survey.survey`, an option is not valid, or the file cannot be
-            written.
+        InputError: An option is not valid, or the file cannot be written.
     """
     check_suffix(image_suffix, out)
     head = info(provenance, out)
-    survey(tracks, out)
     with whole_file(out) as temporary:
         with temporary.open("w", encoding="ascii", newline="\n") as file:
             file.write(f'{{"info":{head},\n"images":')
             write_list(file, _images(tracks, image_suffix))
-            file.write(',\n"categories":[{"id":1,"name":"object",')
-            file.write('"supercategory":"object"}],\n"annotations":')
+            file.write(f',\n{CATEGORIES},\n"annotations":')
             write_list(file, _annotations(tracks))
             file.write("}\n")
 

@@ -1,89 +1,16 @@
-"""Reading and writing tracks in every format, by its name."""
+"""Reading and writing tracks in every format, by the format's name."""
 
 from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from movseg_jax.errors import InputError
-from movseg_jax.formats import (
-    alpha,
-    arrays,
-    coco,
-    fbms,
-    mots,
-    parsing,
-    pictures,
-    youtube_vis,
-)
+from movseg_jax.formats import FORMATS, Format, load, parsing
+from movseg_jax.formats.pictures import MaskFolder, OpenFrames
+from movseg_jax.formats.survey import Survey, survey
 from movseg_jax.results import TrackedFrame
 from movseg_jax.system.atomic import make_folder
-
-Format = Literal[
-    "tracks",
-    "masks",
-    "foreground",
-    "cutouts",
-    "alpha",
-    "colmap",
-    "coco",
-    "mots",
-    "mot",
-    "fbms",
-    "npz",
-]
-
-
-class About(NamedTuple):
-    """What a command line needs to know of a format.
-
-    Attributes:
-        suffix: Of the file; "" is a folder.
-        of_video: Whether writing it needs the video's frames.
-        readable: Whether `read_tracks` reads it.
-        text: What it is, in a line.
-    """
-
-    suffix: str
-    of_video: bool
-    readable: bool
-    text: str
-
-
-FORMATS: dict[Format, About] = {
-    "tracks": About(
-        ".json", False, True, "JSON that YouTube-VIS' API loads; all that is known"
-    ),
-    "masks": About(
-        "", False, True, "palette PNGs of DAVIS 2017: a pixel is its track's number"
-    ),
-    "foreground": About(
-        "", False, False, "PNGs of DAVIS 2016: 255 where a track is that moves"
-    ),
-    "cutouts": About(
-        "", True, False, "an RGBA PNG of each object in each frame: TRACK/FRAME.png"
-    ),
-    "alpha": About(
-        ".webm", True, False, "a video (.webm, .mov) transparent where nothing moves"
-    ),
-    "colmap": About(
-        "", False, False, "masks for COLMAP and nerfstudio: 0 where a track is"
-    ),
-    "coco": About(".json", False, True, "JSON that COCO's API loads: an image a frame"),
-    "mots": About(
-        ".txt", False, True, "text of MOTS and KITTI MOTS: masks without overlap"
-    ),
-    "mot": About(".txt", False, False, "text of MOTChallenge: boxes"),
-    "fbms": About(
-        ".dat", False, False, "track file for the evaluation code of FBMS-59"
-    ),
-    "npz": About(
-        ".npz",
-        False,
-        True,
-        "an array [frame, row, column], as of the paper's authors",
-    ),
-}
 
 
 def write_tracks(
@@ -91,60 +18,57 @@ def write_tracks(
     out: Path,
     *,
     to: Format,
-    frames: pictures.OpenFrames | None = None,
+    frames: OpenFrames | None = None,
     fps: int | float | Fraction | None = None,
     image_suffix: str = ".jpg",
     dilate: int = 0,
     labelled: Collection[int] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    surveyed: Survey | None = None,
 ) -> None:
     """Writes tracks in one format.
 
-    Folders are made, files of the same name replaced. Every file is whole or not there,
-    and its bytes depend on nothing but what is handed in.
+    Folders are made, and files of the same name are replaced. Every file is complete or
+    missing, and its bytes depend on the arguments alone.
 
     Args:
-        tracks: Gone through from the front, more than once.
-        out: The file, or for pictures the folder.
-        to: One of `FORMATS`; the modules beside this one say where each is defined.
-        frames: Opens the video that the tracks are of: RGB, uint8 [h, w, 3].
-        fps: For "alpha". None takes the tracks' times.
-        image_suffix: Of the frames' files, for "tracks", "coco" and "colmap".
-        dilate: By how many pixels objects grow, for "colmap".
-        labelled: For "fbms", the numbers of the frames to write, from 0; None is all.
-        provenance: For "tracks" and "coco", what goes into the file's "info".
+        tracks: The tracked frames; they are read from the front, more than once.
+        out: The file, or the folder of a format of pictures.
+        to: The format, one of `FORMATS`.
+        frames: A function that opens the video the tracks belong to: RGB, uint8
+            [h, w, 3]. "cutouts" and "alpha" need it.
+        fps: Frames per second of "alpha". None takes the tracks' times.
+        image_suffix: The suffix of the frames' files in "tracks", "coco" and "colmap".
+        dilate: Pixels by which objects grow in "colmap".
+        labelled: Indices of the frames that "fbms" writes; None writes all.
+        provenance: Values for the "info" of "tracks" and "coco".
+        surveyed: The result of `survey.survey` for these tracks, if it is known: a
+            caller who writes several formats need not have the tracks checked for each.
 
     Raises:
-        InputError: There is no such format; the tracks do not fit into it; what it
-            needs is missing; or it cannot be written.
+        InputError: There is no such format; the tracks do not fit into it; the video
+            is needed and missing; or the output cannot be written.
     """
+    if to not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise InputError(f"{out}: {to!r} is not a format; expected one of {known}.")
+    form = FORMATS[to]
+    if form.needs_frames and frames is None:
+        raise InputError(
+            f"{out}: {to!r} shows the video's frames; hand in the video as well."
+        )
+    options = {
+        "surveyed": surveyed or survey(tracks, out),
+        "frames": frames,
+        "fps": fps,
+        "image_suffix": image_suffix,
+        "dilate": dilate,
+        "labelled": labelled,
+        "provenance": provenance,
+    }
     make_folder(out.parent)
-    match to:
-        case "tracks" | "coco":
-            is_coco = to == "coco"
-            write = coco.write_coco if is_coco else youtube_vis.write_youtube_vis
-            write(tracks, out, image_suffix=image_suffix, provenance=provenance)
-        case "masks":
-            pictures.write_masks(tracks, out)
-        case "foreground":
-            pictures.write_foreground(tracks, out)
-        case "colmap":
-            pictures.write_colmap(tracks, out, image_suffix=image_suffix, dilate=dilate)
-        case "cutouts":
-            pictures.write_cutouts(tracks, out, frames=_needed(frames, to, out))
-        case "alpha":
-            alpha.write_alpha(tracks, out, frames=_needed(frames, to, out), fps=fps)
-        case "mots":
-            mots.write_mots(tracks, out)
-        case "mot":
-            mots.write_mot(tracks, out)
-        case "fbms":
-            fbms.write_fbms(tracks, out, labelled=labelled)
-        case "npz":
-            arrays.write_npz(tracks, out)
-        case _:
-            known = ", ".join(FORMATS)
-            raise InputError(f"{out}: {to!r} is no format; expected one of {known}.")
+    write = load(form.writer)
+    write(tracks, out, **{name: options[name] for name in form.options})
 
 
 def read_tracks(
@@ -152,54 +76,49 @@ def read_tracks(
     *,
     sequence: int | str | None = None,
     max_text_bytes: int = parsing.MAX_TEXT_BYTES,
-) -> parsing.Recorded | pictures.MaskFolder:
+) -> parsing.Recorded | MaskFolder:
     """Reads tracks in one of the formats that hold them.
 
-    A folder is "masks"; ".json" is "tracks", results or ground truth of YouTube-VIS, or
-    "coco" with a "track_id" of each annotation; ".txt" is "mots", ".npz" is "npz".
-    What a format does not hold is as in ground truth: scores are 1, all moves, motion
-    is NaN, and frames are named by their numbers. Of what others write otherwise, see
-    `dialects`, is read what is plain; an `errors.InputNote` says how.
+    A folder is read as "masks"; ".json" as "tracks", as results or ground truth of
+    YouTube-VIS, or as "coco" with a "track_id" in each annotation; ".txt" as "mots" and
+    ".npz" as "npz". What a format does not hold is as in ground truth: scores are 1,
+    all tracks move, their motion is NaN, and frames are named by their numbers. Files
+    of other programs may differ from their format: they are read if there is only one
+    way to do so (see `dialects`), and an `errors.InputNote` says how.
 
     Args:
-        path: The file or folder. A folder is read while one goes through the frames.
-        sequence: The id or name of one video, where JSON is of several.
-        max_text_bytes: The size that JSON or text may have.
+        path: The file or folder. The images of a folder are read one by one, as its
+            frames are asked for.
+        sequence: The id or name of one video, if the JSON holds several.
+        max_text_bytes: The largest size of JSON or text that is read.
 
     Raises:
-        InputError: It is none of these, malformed or too large. For a folder, also
-            while one goes through the frames.
+        InputError: The path has none of these formats, or its content is malformed or
+            too large. A folder's images raise it when they are asked for.
     """
     suffix = "" if path.is_dir() else path.suffix.lower()
     if sequence is not None and suffix != ".json":
         raise InputError(
-            f"{path}: is of one video, as only JSON may be of several; leave out "
+            f"{path}: holds one video, since only JSON may hold several; leave out "
             "`sequence`."
         )
     if path.is_dir():
-        return pictures.MaskFolder(path)
+        return MaskFolder(path)
     match suffix:
         case ".json":
             data = parsing.read_json(path, max_text_bytes)
-            if isinstance(data, dict) and "images" in data:
-                return coco.read_coco(data, path, sequence=sequence)
-            return youtube_vis.read_youtube_vis(data, path, sequence=sequence)
+            is_coco = isinstance(data, dict) and "images" in data
+            read = load(READERS["coco" if is_coco else "tracks"])
+            return read(data, path, sequence=sequence)
         case ".txt":
-            return mots.read_mots(path, max_text_bytes=max_text_bytes)
+            return load(READERS["mots"])(path, max_text_bytes=max_text_bytes)
         case ".npz":
-            return arrays.read_npz(path)
+            return load(READERS["npz"])(path)
     parsing.check_file(path)
     raise InputError(
-        f"{path}: is in no format that is read; expected a folder of index PNGs, .json "
+        f"{path}: has no format that is read; expected a folder of index PNGs, .json "
         "of YouTube-VIS or COCO, .txt of MOTS, or .npz."
     )
 
 
-def _needed(
-    frames: pictures.OpenFrames | None, to: str, out: Path
-) -> pictures.OpenFrames:
-    if frames is None:
-        raise InputError(
-            f"{out}: {to!r} is made of the video's frames; hand in the video."
-        )
-    return frames
+READERS = {name: form.reader for name, form in FORMATS.items() if form.reader}

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from movseg_jax.errors import InputError
-from movseg_jax.formats.survey import paint, survey
+from movseg_jax.formats.survey import Survey, paint
 from movseg_jax.results import TrackedFrame
 from movseg_jax.system.atomic import whole_file
 
@@ -24,33 +24,33 @@ def write_fbms(
     tracks: Sequence[TrackedFrame],
     out: Path,
     *,
+    surveyed: Survey,
     labelled: Collection[int] | None = None,
 ) -> None:
     """Writes the visible track of each pixel.
 
     Args:
-        tracks: To write.
+        tracks: The tracked frames.
         out: The file, which ends in ".dat".
-        labelled: The frames to write, from 0: those that the ground truth's Def.dat
-            lists, all that the evaluation reads. None writes all, about 16 bytes a
-            pixel: 8 MB for a frame of FBMS.
+        surveyed: The survey of the tracks.
+        labelled: Indices of the frames to write. The evaluation reads only those that
+            the ground truth's Def.dat lists. None writes all, about 16 bytes per pixel:
+            8 MB for a frame of FBMS.
 
     Raises:
-        InputError: There is no such frame; or as `survey.survey`; or the file cannot be
-            written.
+        InputError: There is no such frame, or the file cannot be written.
     """
-    found = survey(tracks, out)
-    chosen = set(range(found.frame_count) if labelled is None else labelled)
-    missing = [i for i in chosen if not 0 <= i < found.frame_count]
+    chosen = set(range(surveyed.frame_count) if labelled is None else labelled)
+    missing = [i for i in chosen if not 0 <= i < surveyed.frame_count]
     if missing or not chosen:
         raise InputError(
             f"{out}: `labelled` is {sorted(chosen)[:10]}, expected some of 0 to "
-            f"{found.frame_count - 1}."
+            f"{surveyed.frame_count - 1}."
         )
-    pixels = found.size[0] * found.size[1]
+    pixels = surveyed.size[0] * surveyed.size[1]
     with whole_file(out) as temporary:
         with temporary.open("w", encoding="ascii", newline="\n") as file:
-            file.write(f"{found.frame_count}\n{pixels * len(chosen)}\n")
+            file.write(f"{surveyed.frame_count}\n{pixels * len(chosen)}\n")
             for index, frame in enumerate(tracks):
                 if index in chosen:
                     file.writelines(_rows(frame, index))

@@ -1,4 +1,4 @@
-"""JSON as others read it: strict, and the same bytes for the same values."""
+"""Writing JSON that strict readers accept, with the same bytes for the same values."""
 
 import json
 import math
@@ -8,21 +8,24 @@ from typing import Any, TextIO
 
 from movseg_jax.errors import InputError
 
+# The only category of our files, as COCO and YouTube-VIS list them.
+CATEGORIES = '"categories":[{"id":1,"name":"object","supercategory":"object"}]'
+
 
 def to_text(value: Any) -> str:
-    """A value as compact JSON; what is NaN or infinite becomes null."""
+    """Returns a value as compact JSON; NaN and infinity become null."""
     return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
 
 
 def info(provenance: Mapping[str, Any] | None, out: Path) -> str:
-    """The "info" of a file, as COCO has it.
+    """Returns the "info" of a file, as COCO defines it.
 
     Args:
-        provenance: What the caller says of where the tracks come from; any JSON.
+        provenance: The caller's account of where the tracks come from; any JSON.
         out: The file, for messages.
 
     Raises:
-        InputError: The provenance cannot be said in JSON.
+        InputError: The provenance cannot be written as JSON.
     """
     try:
         return to_text(
@@ -33,7 +36,7 @@ def info(provenance: Mapping[str, Any] | None, out: Path) -> str:
 
 
 def write_list(file: TextIO, items: Iterable[str]) -> None:
-    """Writes a list of which each item is JSON already."""
+    """Writes a list whose items are JSON already."""
     file.write("[")
     for number, item in enumerate(items):
         file.write(f",{item}" if number else item)

@@ -16,7 +16,7 @@ from pathlib import Path
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.formats import dialects, parsing
-from movseg_jax.formats.survey import box_of, survey, visible
+from movseg_jax.formats.survey import Survey, box_of, visible
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.atomic import whole_file
 
@@ -25,14 +25,14 @@ IDS_OF_CLASS = 1_000
 IGNORE = 10_000  # The id of regions that MOTS leaves out.
 
 
-def write_mots(tracks: Sequence[TrackedFrame], out: Path) -> None:
+def write_mots(tracks: Sequence[TrackedFrame], out: Path, *, surveyed: Survey) -> None:
     """Writes what is visible of each track when the later is painted over the earlier.
 
     Raises:
-        InputError: A track's number is above 999, where the next class begins; or as
-            `survey.survey`; or the file cannot be written.
+        InputError: A track's number is above 999, where the next class begins; or the
+            file cannot be written.
     """
-    ids = survey(tracks, out).ids
+    ids = surveyed.ids
     if ids and ids[-1] >= IDS_OF_CLASS:
         raise InputError(
             f"{out}: of {len(ids)} tracks the last is number {ids[-1]}, and MOTS has 1 "
@@ -45,9 +45,8 @@ def write_mot(tracks: Sequence[TrackedFrame], out: Path) -> None:
     """Writes the tight box of each mask; empty ones are left out.
 
     Raises:
-        InputError: As `survey.survey`, or the file cannot be written.
+        InputError: The file cannot be written.
     """
-    survey(tracks, out)
     _write_lines(out, _mot_lines(tracks))
 
 

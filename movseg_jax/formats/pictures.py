@@ -21,10 +21,10 @@ import numpy as np
 from movseg_jax import images, masks
 from movseg_jax.errors import InputError
 from movseg_jax.formats.survey import (
+    Survey,
     check_name,
     check_suffix,
     paint,
-    survey,
     union,
 )
 from movseg_jax.masks.id_images import MAX_ID, VOID, MaskVideo, fits_8_bits
@@ -35,21 +35,20 @@ from movseg_jax.system.paths import list_images
 
 MAX_DILATION = 1_000  # Pixels.
 
-# Opens the video from its front: its frames in RGB, uint8 [h, w, 3].
+# A function that opens the video from its start: frames in RGB, uint8 [h, w, 3].
 OpenFrames = Callable[[], Iterable[np.ndarray]]
 
 
-def write_masks(tracks: Sequence[TrackedFrame], out: Path) -> None:
+def write_masks(tracks: Sequence[TrackedFrame], out: Path, *, surveyed: Survey) -> None:
     """Writes palette images, the later sighting over the earlier.
 
     Where a track has a number from 255 on, all images are grey ones of 16 bits, in
     which every number is a track; a single track 255 is as in DAVIS 2016.
 
     Raises:
-        InputError: A track's number is above 65535; or as `survey.survey`; or they
-            cannot be written.
+        InputError: A track's number is above 65535, or an image cannot be written.
     """
-    ids = survey(tracks, out).ids
+    ids = surveyed.ids
     most = ids[-1] if ids else 0
     if most > MAX_ID:
         raise InputError(
@@ -66,16 +65,17 @@ def write_masks(tracks: Sequence[TrackedFrame], out: Path) -> None:
         write_file(out / f"{frame.name}.png", data)
 
 
-def write_foreground(tracks: Sequence[TrackedFrame], out: Path) -> None:
+def write_foreground(
+    tracks: Sequence[TrackedFrame], out: Path, *, surveyed: Survey
+) -> None:
     """Writes 255 where a track is that moves, also while it stands still; 0 elsewhere.
 
     Raises:
-        InputError: As `survey.survey`, or they cannot be written.
+        InputError: An image cannot be written.
     """
-    movers = survey(tracks, out).movers
     make_folder(out)
     for frame in tracks:
-        pixels = union(frame, movers).astype(np.uint8) * 255
+        pixels = union(frame, surveyed.movers).astype(np.uint8) * 255
         write_file(out / f"{frame.name}.png", images.encode_png(pixels))
 
 
@@ -83,6 +83,7 @@ def write_colmap(
     tracks: Sequence[TrackedFrame],
     out: Path,
     *,
+    surveyed: Survey,
     image_suffix: str = ".jpg",
     dilate: int = 0,
 ) -> None:
@@ -93,15 +94,15 @@ def write_colmap(
     names such images as "mask_path" and does not train where they are 0.
 
     Args:
-        tracks: To write.
+        tracks: The tracked frames.
         out: The folder, COLMAP's `--ImageReader.mask_path`.
-        image_suffix: Of the images that COLMAP reads.
-        dilate: By how many pixels objects grow: their outlines, and what they blur, are
-            no part of the scene either.
+        surveyed: The survey of the tracks.
+        image_suffix: The suffix of the images that COLMAP reads.
+        dilate: Pixels by which objects grow, because their outlines and the pixels that
+            they blur do not belong to the scene either.
 
     Raises:
-        InputError: As `survey.survey`, an option is out of range, or they cannot be
-            written.
+        InputError: An option is out of range, or an image cannot be written.
     """
     check_suffix(image_suffix, out)
     if not 0 <= dilate <= MAX_DILATION:
@@ -109,10 +110,9 @@ def write_colmap(
             f"{out}: `dilate` is {dilate}, expected 0 to {MAX_DILATION} pixels "
             "(pictures.MAX_DILATION)."
         )
-    movers = survey(tracks, out).movers
     make_folder(out)
     for frame in tracks:
-        moving = union(frame, movers)
+        moving = union(frame, surveyed.movers)
         if dilate and moving.any():
             # The next distance is at least 1 / (2 dilate) more, 0.0005.
             away = cv2.distanceTransform(
@@ -133,10 +133,9 @@ def write_cutouts(
     specification): GIMP puts it there. Hidden parts of a mask are cut out too.
 
     Raises:
-        InputError: As `survey.survey`, the frames are not those of the tracks, or
-            they cannot be written.
+        InputError: The frames are not those of the tracks, or an image cannot be
+            written.
     """
-    survey(tracks, out)
     make_folder(out)
     for frame, image in with_images(tracks, frames, out):
         for sighting in frame.sightings:

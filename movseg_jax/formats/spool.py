@@ -1,64 +1,86 @@
-"""Rows on disk, handed in frame by frame and handed out track by track."""
+"""Rows that wait on disk: handed in frame by frame, handed out track by track."""
 
-import struct
+import contextlib
+import os
+import sqlite3
 import tempfile
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-_HEAD = struct.Struct("<QI")  # Where the key's next row is, 0 if nowhere; its length.
+Key = str | int
 
 
 class Spool:
-    """Rows in order for each key; memory holds two numbers a key, however many rows.
+    """Rows in order for each key, in a temporary SQLite database.
 
-    A context manager; the file has no name and is gone with the block, or the process.
+    Memory does not grow with the rows. A context manager: the database is gone after
+    the block, and on POSIX systems also if the process is killed.
     """
 
     def __init__(self, folder: Path):
-        """Opens the file.
+        """Opens the database.
 
         Args:
-            folder: On a disk with room for all rows; folders for temporary files often
-                are in memory.
+            folder: A folder on a disk with room for all rows; the system's folder for
+                temporary files is often in memory.
 
         Raises:
             OSError: The folder cannot be written to.
         """
-        # Unbuffered, as reading and writing jump.
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
-        self._file.write(b"\0")  # So that no row is at 0.
-        self._end = 1
-        self._first: dict[Hashable, int] = {}
-        self._last: dict[Hashable, int] = {}
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        os.close(descriptor)
+        self._file, self._count = Path(name), 0
+        with _disk_errors():
+            self._database = sqlite3.connect(name, isolation_level=None)
+            # The rows are not needed after a crash, so they need no journal.
+            self._database.execute("PRAGMA journal_mode = OFF")
+            self._database.execute("PRAGMA synchronous = OFF")
+            self._database.execute(
+                "CREATE TABLE rows (key, number INTEGER, row BLOB, "
+                "PRIMARY KEY (key, number)) WITHOUT ROWID"
+            )
+            self._database.execute("BEGIN")
+        # An open file without a name is removed with the process, however that ends.
+        with contextlib.suppress(OSError):
+            self._file.unlink()
 
     def __enter__(self) -> "Spool":
         return self
 
     def __exit__(self, *exception) -> None:
-        self._file.close()
+        self._database.close()
+        self._file.unlink(missing_ok=True)  # Windows removes no open files.
 
-    def append(self, key: Hashable, row: bytes) -> None:
-        """Adds a row behind those of its key.
+    def append(self, key: Key, row: bytes) -> None:
+        """Adds a row behind the others of its key.
 
         Raises:
             OSError: The disk is full.
         """
-        self._write(self._end, _HEAD.pack(0, len(row)) + row)
-        if key in self._last:
-            self._write(self._last[key], self._end.to_bytes(8, "little"))
-        self._first.setdefault(key, self._end)
-        self._last[key] = self._end
-        self._end += _HEAD.size + len(row)
+        with _disk_errors():
+            self._database.execute(
+                "INSERT INTO rows VALUES (?, ?, ?)", (key, self._count, row)
+            )
+        self._count += 1
 
-    def rows(self, key: Hashable) -> Iterator[bytes]:
-        """The rows of a key, first to last; as often as needed."""
-        place = self._first.get(key, 0)
-        while place:
-            self._file.seek(place)
-            place, length = _HEAD.unpack(self._file.read(_HEAD.size))
-            yield self._file.read(length)
+    def rows(self, key: Key) -> Iterator[bytes]:
+        """The rows of a key, first to last; as often as needed.
 
-    def _write(self, place: int, data: bytes) -> None:
-        self._file.seek(place)
-        if self._file.write(data) != len(data):  # As unbuffered files may.
-            raise OSError("the disk is full")
+        Raises:
+            OSError: The disk fails.
+        """
+        with _disk_errors():
+            found = self._database.execute(
+                "SELECT row FROM rows WHERE key = ? ORDER BY number", (key,)
+            )
+            for (row,) in found:
+                yield row
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raises an OSError instead of SQLite's error, so that callers handle one kind."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(str(error)) from error

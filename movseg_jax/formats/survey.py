@@ -1,7 +1,8 @@
-"""What a sequence of tracked frames holds, checked before anything is written."""
+"""A survey of tracked frames, which checks them before anything is written."""
 
 import array
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,39 +15,47 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.results import TrackedFrame
 from movseg_jax.system.paths import IMAGE_SUFFIXES, inside
+from movseg_jax.video.writing import LEAST_INTERVAL
 
-MAX_ID = 2**31 - 1  # Of a track; most readers hold it in 32 bits.
+MAX_ID = 2**31 - 1  # The largest number of a track; most readers hold 32 bits.
+MAX_TIME = 1e9  # Seconds; a larger time is a mistake.
 
 
 class Survey(NamedTuple):
-    """What all frames of a sequence have in common.
+    """Facts about all frames of a sequence.
 
     Attributes:
-        frame_count: Number of the frames.
-        size: Of every frame, (height, width).
-        ids: Of the tracks, ascending.
-        movers: Those of them that were seen to move, in any frame.
+        frame_count: Number of frames.
+        size: Height and width of every frame.
+        ids: Numbers of the tracks, ascending.
+        movers: Numbers of the tracks that were seen to move in any frame.
+        timed: Whether the frames' times can be those of a video that is written: all
+            are known, and they ascend.
     """
 
     frame_count: int
     size: tuple[int, int]
     ids: tuple[int, ...]
     movers: frozenset[int]
+    timed: bool
 
 
 def survey(tracks: Sequence[TrackedFrame], out: Path) -> Survey:
-    """Goes through the frames and checks them; of names it keeps 8 bytes a frame.
+    """Reads and checks all frames. Memory holds 8 bytes of each frame's name.
 
     Args:
-        tracks: At least one frame.
-        out: What is to be written, for messages.
+        tracks: The tracked frames, at least one.
+        out: The path that will be written, for messages.
 
     Raises:
-        InputError: There are no frames, they differ in size, a name is not that of a
-            file or there twice, a frame holds a track twice, a mask is not of its size,
-            or a track's number or score is out of range.
+        InputError: There are no frames, they differ in size, a name cannot be that of a
+            file or is there twice, a frame holds a track twice, a mask differs in size
+            from its frame, or a track's number or score is out of range.
     """
-    size, names, ids, movers = None, array.array("Q"), set(), set()
+    size = None
+    names = array.array("Q")
+    ids, movers = set(), set()
+    timed, last = True, -LEAST_INTERVAL
     for index, frame in enumerate(tracks):
         where = f"{out}: frame {index}"
         check_name(frame.name, where)
@@ -58,6 +67,9 @@ def survey(tracks: Sequence[TrackedFrame], out: Path) -> Survey:
             )
         names.append(_digest(frame.name))
         _check_sightings(frame, where)
+        time = math.nan if frame.time is None else frame.time
+        timed = timed and last + LEAST_INTERVAL <= time < MAX_TIME
+        last = time
         ids.update(int(sighting.id) for sighting in frame.sightings)
         movers.update(sighting.id for sighting in frame.sightings if sighting.moving)
     if size is None:
@@ -66,7 +78,7 @@ def survey(tracks: Sequence[TrackedFrame], out: Path) -> Survey:
         raise InputError(
             f"{out}: two frames have the same name; expected a name for each."
         )
-    return Survey(len(names), size, tuple(sorted(ids)), frozenset(movers))
+    return Survey(len(names), size, tuple(sorted(ids)), frozenset(movers), timed)
 
 
 def check_name(name: str, source: str) -> str:

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple, TextIO
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.formats import dialects, parsing
-from movseg_jax.formats.json_text import info, to_text, write_list
+from movseg_jax.formats.json_text import CATEGORIES, info, to_text, write_list
 from movseg_jax.formats.spool import Spool
-from movseg_jax.formats.survey import Survey, box_of, check_suffix, stem, survey
+from movseg_jax.formats.survey import Survey, box_of, check_suffix, stem
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.atomic import whole_file
 
@@ -37,6 +37,7 @@ def write_youtube_vis(
     tracks: Sequence[TrackedFrame],
     out: Path,
     *,
+    surveyed: Survey,
     image_suffix: str = ".jpg",
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
@@ -46,28 +47,26 @@ def write_youtube_vis(
     one frame at a time, and waits on disk, beside `out`.
 
     Args:
-        tracks: To write.
+        tracks: The tracked frames.
         out: The file.
-        image_suffix: Of the frames' files; that of frames of a video file is made up.
-        provenance: Goes into the file's "info".
+        surveyed: The survey of the tracks.
+        image_suffix: The suffix of the frames' files.
+        provenance: Values for the file's "info".
 
     Raises:
-        InputError: As `survey.survey`, an option is not valid, or the file cannot be
-            written.
+        InputError: An option is not valid, or the file cannot be written.
     """
     check_suffix(image_suffix, out)
     head = info(provenance, out)
-    found = survey(tracks, out)
     with whole_file(out) as temporary, Spool(out.parent) as spool:
         spans, cuts = _fill(spool, tracks, image_suffix)
         with temporary.open("w", encoding="ascii", newline="\n") as file:
             file.write(f'{{"info":{head},\n"videos":[')
-            _write_video(file, spool, found, cuts)
-            file.write('],\n"categories":[{"id":1,"name":"object",')
-            file.write('"supercategory":"object"}],\n"annotations":[')
-            for number, track in enumerate(found.ids):
+            _write_video(file, spool, surveyed, cuts)
+            file.write(f'],\n{CATEGORIES},\n"annotations":[')
+            for number, track in enumerate(surveyed.ids):
                 file.write(",\n" if number else "\n")
-                _write_track(file, spool, track, spans[track], found)
+                _write_track(file, spool, track, spans[track], surveyed)
             file.write("\n]}\n")
 
 
@@ -99,16 +98,16 @@ def _fill(spool: Spool, tracks: Sequence[TrackedFrame], image_suffix: str):
                 float(sighting.motion),
             )
             texts = [str(index), *map(to_text, values)]
-            spool.append(sighting.id, "\n".join(texts).encode())
+            spool.append(int(sighting.id), "\n".join(texts).encode())
     return spans, cuts
 
 
 def _write_video(
-    file: TextIO, spool: Spool, found: Survey, cuts: Sequence[int]
+    file: TextIO, spool: Spool, surveyed: Survey, cuts: Sequence[int]
 ) -> None:
-    height, width = found.size
+    height, width = surveyed.size
     file.write(
-        f'{{"id":1,"width":{width},"height":{height},"length":{found.frame_count}'
+        f'{{"id":1,"width":{width},"height":{height},"length":{surveyed.frame_count}'
     )
     for key in OF_FRAMES:
         file.write(f',"{key}":')
@@ -116,9 +115,11 @@ def _write_video(
     file.write(f',"cuts":{to_text(cuts)}}}')
 
 
-def _write_track(file: TextIO, spool: Spool, track: int, span, found: Survey) -> None:
+def _write_track(
+    file: TextIO, spool: Spool, track: int, span, surveyed: Survey
+) -> None:
     first, last, total, count = span
-    height, width = found.size
+    height, width = surveyed.size
     facts = {
         "id": track,
         "video_id": 1,
@@ -126,7 +127,7 @@ def _write_track(file: TextIO, spool: Spool, track: int, span, found: Survey) ->
         "iscrowd": 0,
         "width": width,
         "height": height,
-        "length": found.frame_count,
+        "length": surveyed.frame_count,
         "score": total / count,
         "first": first,
         "last": last,
@@ -134,7 +135,7 @@ def _write_track(file: TextIO, spool: Spool, track: int, span, found: Survey) ->
     file.write(to_text(facts).removesuffix("}"))
     for place, key in enumerate(LISTS, start=1):
         file.write(f',"{key}":')
-        write_list(file, _with_gaps(spool.rows(track), place, found.frame_count))
+        write_list(file, _with_gaps(spool.rows(track), place, surveyed.frame_count))
     file.write("}")
 
 

@@ -1,4 +1,4 @@
-"""Checks of images that are masks: their values must be objects' numbers."""
+"""Checks mask images, whose values must be the numbers of objects."""
 
 import io
 
@@ -9,36 +9,38 @@ from PIL import Image
 
 from movseg_jax.errors import InputError
 
-# `check_ids` refuses a mask if at least so many pixels lie between the numbers beside
-# them, and are at least this share of all pixels at edges. A smaller share is enough if
-# nearly all of the mask's smaller numbers are such pixels. None of 2500 masks of COCO
-# and of videos, also reduced to a quarter, is refused; all masks of DAVIS are that were
-# resized or were a JPEG (quality 75 to 95).
+# `check_ids` refuses a mask if at least MIN_BETWEEN pixels have a number between those
+# of their neighbours, and these are more than the share BETWEEN_OF_EDGES of all pixels
+# at edges. The share FEWER_OF_EDGES suffices if these are also more than the share
+# NEARLY_ALL of all pixels with a number below the largest. These limits refuse none of
+# 2500 masks of COCO and of videos, also when reduced to a quarter, and all masks of
+# DAVIS that were resized or were a JPEG (quality 75 to 95).
 MIN_BETWEEN = 32
 BETWEEN_OF_EDGES = 0.16
-FEWER_OF_EDGES, NEARLY_ALL = 0.04, 0.55
+FEWER_OF_EDGES = 0.04
+NEARLY_ALL = 0.55
 
 
 def refuse_lossy(
     image: Image.Image, stream: io.BytesIO | io.BufferedReader, where: str
 ) -> None:
-    """Refuses a mask whose pixels are not those that were written.
+    """Refuses a mask that is compressed with loss.
 
     Args:
         image: The image, whose pixels need not be loaded.
-        stream: Its file, which stays where it is.
+        stream: The stream of its file; its position is kept.
         where: The image's name in messages.
 
     Raises:
-        InputError: It is a JPEG, or compressed with loss in another way.
+        InputError: The image is a JPEG, or is compressed with loss in another way.
     """
-    if image.format == "WEBP":  # A lossless picture is in a chunk "VP8L".
+    if image.format == "WEBP":  # The chunk of a lossless picture is "VP8L".
         place = stream.tell()
         stream.seek(0)
         lossy = b"VP8L" not in stream.read(2**16)
         stream.seek(place)
     else:
-        compression = str(image.info.get("compression", ""))  # Of TIFF.
+        compression = str(image.info.get("compression", ""))  # TIFFs have it.
         lossy = image.format == "JPEG"
         lossy = lossy or "jpeg" in compression or "webp" in compression
     if lossy:
@@ -52,19 +54,20 @@ def refuse_lossy(
 def to_ids(
     values: Shaped[np.ndarray, "h w *c"], mode: str, most: int, where: str
 ) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
-    """Objects' numbers from an image's values.
+    """Converts an image's values to objects' numbers.
 
     Args:
         values: The values as they are stored, of one channel or several.
         mode: The kind of pixels, by Pillow's name.
-        most: The largest number that is one, at most 65535.
+        most: The largest number that an object may have, at most 65535.
         where: The image's name in messages.
 
     Returns:
-        The numbers, in 8 bits unless the image has more for each pixel.
+        The numbers, in 8 bits unless the image has more per pixel.
 
     Raises:
-        InputError: The image is in colour, a number is too large, or as `check_ids`.
+        InputError: The image is in colour, a number is too large, or `check_ids`
+            refuses it.
     """
     colours = values[..., :3] if mode in ("RGB", "RGBA") else values[..., :1]
     shallow = mode in ("1", "L", "P", "LA", "PA", "RGB", "RGBA")
@@ -88,25 +91,26 @@ def to_ids(
 def check_ids(
     ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], where: str
 ) -> None:
-    """Refuses masks whose edges were smeared: what is between numbers is no object.
+    """Refuses masks with blurred edges, whose intermediate values are not objects.
 
-    Resizing with interpolation, compression with loss and anti-aliasing put values
-    between those of two regions along their border, which would be objects. In a mask
-    of objects' numbers few pixels lie between a smaller and a larger number: those
-    where three regions meet, or one is thin.
+    Resizing with interpolation, lossy compression and anti-aliasing create values
+    between those of two regions along their border. In a valid mask few pixels lie
+    between a smaller and a larger number: those where three regions meet, or where one
+    is thin.
 
     Args:
         ids: The numbers of a frame.
         where: The image's name in messages.
 
     Raises:
-        InputError: Many pixels do.
+        InputError: Many pixels have such values.
     """
     others = np.count_nonzero((ids > 0) & (ids < ids.max(initial=0)))
-    if others < MIN_BETWEEN:  # As where there is one object; the rest takes 1 ms.
+    if others < MIN_BETWEEN:  # With one object this saves the checks below, 1 ms.
         return
     window = np.ones((3, 3), np.uint8)
-    least, greatest = cv2.erode(ids, window), cv2.dilate(ids, window)
+    least = cv2.erode(ids, window)
+    greatest = cv2.dilate(ids, window)
     smeared = (least < ids) & (ids < greatest)
     between = np.count_nonzero(smeared)
     if between < MIN_BETWEEN:

@@ -23,4 +23,5 @@ from movseg_jax.masks.rle import tight_box as tight_box
 from movseg_jax.masks.rle import tight_boxes as tight_boxes
 from movseg_jax.masks.rle import to_json as to_json
 from movseg_jax.masks.rle import to_runs as to_runs
+from movseg_jax.masks.rle import trusted as trusted
 from movseg_jax.masks.rle import union as union

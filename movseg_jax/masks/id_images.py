@@ -1,10 +1,10 @@
-"""Masks that are image files: the images of a video, and what the number 255 means.
+"""The meaning of the number 255 in mask images.
 
-Whoever reads such masks, to train, to measure or to convert them, decides by this:
+Training, evaluation and conversion of masks all follow these rules:
 
-- Where all images of a video hold no other numbers than 0 and 255, 255 is the one
-  object, as in DAVIS 2016.
-- Elsewhere 255 is void in images of 8 bits: neither an object nor background, as in
+- If all images of a video hold just 0 and 255, 255 is the only object, as in DAVIS
+  2016.
+- Otherwise 255 is void in images of 8 bits, neither an object nor background, as in
   DAVIS 2017, YouTube-VOS and Pascal VOC.
 - In images of 16 bits every number is an object.
 """
@@ -25,20 +25,20 @@ MAX_ID = 65535  # The largest number that 16 bits hold.
 
 @dataclasses.dataclass(frozen=True)
 class MaskVideo:
-    """The masks of one video, which say together what the number 255 means.
+    """The masks of one video, which together decide the meaning of the number 255.
 
     Attributes:
-        files: The images, one for each frame.
+        files: The image files, one per frame.
     """
 
     files: tuple[Path, ...]
 
     @functools.cached_property
     def is_binary(self) -> bool:
-        """Whether no image holds another number than 0 and 255; reads until one does.
+        """Whether all images hold just 0 and 255; reading stops at another number.
 
         Raises:
-            InputError: A file is damaged or no mask.
+            InputError: A file is damaged or not a mask.
         """
         return all(
             {VOID}.issuperset(present_ids(read_ids(file, most=MAX_ID)))
@@ -46,10 +46,10 @@ class MaskVideo:
         )
 
     def has_void(self, ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]):
-        """Whether 255 is in a frame's numbers, as read, and means void.
+        """Returns whether a frame's numbers contain 255 and it means void.
 
         Raises:
-            InputError: As `is_binary`.
+            InputError: A file of the video is damaged or not a mask.
         """
         numbers = present_ids(ids)
         if VOID not in numbers or ids.dtype != np.uint8:
@@ -60,15 +60,15 @@ class MaskVideo:
 def present_ids(
     ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"],
 ) -> list[int]:
-    """The numbers in a mask but 0, ascending."""
+    """Returns the numbers in a mask, ascending, without 0."""
     numbers = np.flatnonzero(np.bincount(ids.ravel(), minlength=VOID + 1))
     return [int(number) for number in numbers if number]
 
 
 def fits_8_bits(numbers: Sequence[int]) -> bool:
-    """Whether images of 8 bits hold the tracks, so that no number of theirs is void.
+    """Returns whether images of 8 bits can hold tracks without a number that is void.
 
     Args:
-        numbers: The tracks' numbers, ascending.
+        numbers: The numbers of the tracks, ascending.
     """
     return not numbers or numbers[-1] < VOID or list(numbers) == [VOID]

@@ -1,13 +1,13 @@
-"""Run-length encoded masks, their boxes, and how much they overlap.
+"""Run-length encoded masks, their boxes and their overlaps.
 
 A mask is a boolean array `[h, w]`; a size is `(height, width)`. Boxes are
-`[x0, y0, x1, y1]` in pixels of the frame, continuous: the pixel in column 0 covers
+`[x0, y0, x1, y1]` in continuous pixels of the frame: the pixel in column 0 covers
 x in [0, 1), and its centre is at 0.5.
 
-Masks of whole videos are held as `Rle`s, COCO's compressed run lengths. pycocotools
-computes with them, but trusts its input: run lengths that do not add up, or polygons
-far outside the frame, hang it, crash it or read foreign memory. So an `Rle` cannot be
-made without passing the checks here, and pycocotools sees nothing else.
+The masks of videos are stored as `Rle`s, COCO's compressed run lengths. pycocotools
+computes with them, but it trusts its input: run lengths with a wrong sum, or polygons
+far outside the frame, make it hang, crash or read foreign memory. So every `Rle` passes
+the checks here, and pycocotools gets nothing else.
 """
 
 import dataclasses
@@ -23,21 +23,21 @@ from movseg_jax.errors import InputError
 
 Size = tuple[int, int]  # (height, width) in pixels.
 
-# Twice an 8K frame. pycocotools reserves four bytes for each pixel to merge masks and
-# does not notice when there is no memory left.
+# Twice the pixels of an 8K frame. To merge masks, pycocotools allocates four bytes per
+# pixel and does not notice if there is no memory left.
 MAX_PIXELS = 2**26
-# pycocotools walks polygons in steps of a fifth of a pixel, stores every step, and
-# merges polygons in time quadratic in their number.
-MAX_OUTLINE = 1_000_000  # Pixels, over all polygons of an object.
-MAX_POLYGONS = 1_000  # Of an object.
-MAX_COORDINATE = 1_000_000  # Of a polygon, in pixels.
+# pycocotools follows polygons in steps of a fifth of a pixel, stores every step, and
+# merges polygons in quadratic time.
+MAX_OUTLINE = 1_000_000  # The longest outline of all polygons of an object, pixels.
+MAX_POLYGONS = 1_000  # The most polygons of an object.
+MAX_COORDINATE = 1_000_000  # The largest coordinate of a polygon, pixels.
 
 
 # Boxes --------------------------------------------------------------------------
 
 
 def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "4"]:
-    """The smallest box around a mask's pixels; [0, 0, 0, 0] if there are none."""
+    """Returns the smallest box around a mask's pixels; [0, 0, 0, 0] if it is empty."""
     (rows,) = np.nonzero(mask.any(axis=1))
     if not len(rows):
         return np.zeros(4, np.float32)
@@ -47,7 +47,7 @@ def tight_box(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "4"]:
 
 
 def tight_boxes(masks: Bool[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n 4"]:
-    """`tight_box` of every mask."""
+    """Returns the `tight_box` of every mask."""
     boxes = [tight_box(mask) for mask in masks]
     return np.array(boxes, np.float32).reshape(-1, 4)
 
@@ -59,12 +59,12 @@ def tight_boxes(masks: Bool[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n 4"]:
 class Rle:
     """A mask as COCO's compressed run lengths, column by column.
 
-    An `Rle` is always valid, and equal masks have equal `Rle`s. Make one with `encode`,
-    `from_json` or, from what COCO calls compressed counts, the constructor.
+    An `Rle` is always valid, and equal masks have equal `Rle`s. `encode` and
+    `from_json` make one, and the constructor takes COCO's compressed counts.
 
     Attributes:
-        size: Height and width in pixels.
-        counts: Lengths of the runs, off and on in turn, in COCO's ASCII.
+        size: The height and width in pixels.
+        counts: The lengths of alternating runs, the first one off, in COCO's ASCII.
 
     Raises:
         InputError: The counts are malformed or do not cover the size.
@@ -83,42 +83,42 @@ def encode(mask: Bool[np.ndarray, "h w"]) -> Rle:
     """Encodes a mask.
 
     Raises:
-        InputError: It has no pixels or more than `MAX_PIXELS`.
+        InputError: The mask has no pixels or more than `MAX_PIXELS`.
     """
     size = checked_size(mask.shape, "mask")
     return encode_columns(mask.astype(bool, copy=False), 0, size)
 
 
 def decode(rle: Rle) -> Bool[np.ndarray, "h w"]:
-    """The mask that `encode` encoded."""
-    # Not by pycocotools, whose `decode` warns with NumPy 2.
+    """Decodes a mask."""
+    # pycocotools' own `decode` warns with NumPy 2.
     runs = _read_ascii(rle.counts, "Rle")
     mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
     return np.ascontiguousarray(mask.reshape(rle.size[::-1]).T)
 
 
 def to_runs(rle: Rle) -> Int64[np.ndarray, " n"]:
-    """The lengths of a mask's runs, off and on in turn, column by column."""
+    """Returns the lengths of alternating runs, the first one off, column by column."""
     return _read_ascii(rle.counts, "Rle")
 
 
 def area(rle: Rle) -> int:
-    """Number of the mask's pixels."""
+    """Returns the number of a mask's pixels."""
     return int(coco.area(_to_coco(rle)))
 
 
 def iou(
     a: Sequence[Rle], b: Sequence[Rle], *, crowd: Sequence[bool] | None = None
 ) -> Float64[np.ndarray, "n m"]:
-    """Intersection over union of every mask in `a` with every one in `b`.
+    """Returns the intersection over union of every mask in `a` with every one in `b`.
 
     An empty mask has IoU 0 with every mask, itself included.
 
     Args:
-        a: Masks.
-        b: Masks.
-        crowd: Which of `b` are regions of any number of objects, if any: overlap with
-            them is the intersection over the area of `a`'s mask, as COCO has it.
+        a: The masks of the rows.
+        b: The masks of the columns.
+        crowd: Whether each mask of `b` is a crowd, with which the overlap is the
+            intersection over the area of `a`'s mask, as in COCO; None if none is.
 
     Raises:
         InputError: The masks differ in size.
@@ -131,12 +131,12 @@ def iou(
 
 
 def containment(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
-    """The share of each mask in `a` inside each in `b`, as `iou` has its arguments."""
+    """Returns the share of each mask in `a` that is inside each mask in `b`."""
     return iou(a, b, crowd=[True] * len(b))
 
 
 def union(rles: Sequence[Rle]) -> Rle:
-    """The pixels that are in any of the masks.
+    """Returns the union of masks.
 
     Raises:
         InputError: There are no masks, or they differ in size.
@@ -144,25 +144,26 @@ def union(rles: Sequence[Rle]) -> Rle:
     if not rles:
         raise InputError("The union of no masks has no size; hand in at least one.")
     _check_sizes_agree(rles)
-    return _trusted(rles[0].size, coco.merge([*map(_to_coco, rles)])["counts"])
+    return trusted(rles[0].size, coco.merge([*map(_to_coco, rles)])["counts"])
 
 
 def to_json(rle: Rle) -> dict[str, Any]:
-    """The mask as COCO's JSON has it: {"size": [h, w], "counts": "..."}."""
+    """Returns the mask in COCO's JSON: {"size": [h, w], "counts": "..."}."""
     return {"size": list(rle.size), "counts": rle.counts.decode("ascii")}
 
 
 def from_json(segmentation: Any, frame_size: Size | None = None, *, source: str) -> Rle:
-    """Reads a "segmentation" of COCO's JSON, whatever it holds.
+    """Reads a "segmentation" in COCO's JSON, in any of its forms.
 
     Args:
-        segmentation: {"size": [h, w], "counts": ...} with counts as compressed text
-            or as a list of run lengths, or a list of polygons [x, y, x, y, ...].
-        frame_size: What an RLE's size must be, if given. Polygons need it.
-        source: Names file and annotation in messages.
+        segmentation: The mask: {"size": [h, w], "counts": ...} with counts as
+            compressed text or as a list of run lengths, or a list of polygons
+            [x, y, x, y, ...].
+        frame_size: The size that an RLE must have, if given. Polygons need it.
+        source: The name of the file and annotation in messages.
 
     Raises:
-        InputError: It is malformed, of another size, or too large to be handled.
+        InputError: The mask is malformed, of another size, or too large.
     """
     if frame_size is not None:
         frame_size = checked_size(frame_size, source)
@@ -182,20 +183,24 @@ def from_json(segmentation: Any, frame_size: Size | None = None, *, source: str)
     return from_runs(_checked_runs(read(counts, source), size, source), size)
 
 
-def _trusted(size, counts):
-    """An `Rle` of counts that need no check, because pycocotools just made them."""
+def trusted(size: Size, counts: bytes) -> Rle:
+    """Returns an `Rle` without checking it.
+
+    Checking takes a hundred times as long as this. It is for counts that pycocotools
+    has just made, or that an `Rle` had before.
+    """
     rle = object.__new__(Rle)
     object.__setattr__(rle, "size", size)
     object.__setattr__(rle, "counts", counts)
     return rle
 
 
-def _to_coco(rle: Rle) -> Any:  # Its stubs know a dict of their own only.
+def _to_coco(rle: Rle) -> Any:  # pycocotools' stubs have a type of their own.
     return {"size": list(rle.size), "counts": rle.counts}
 
 
 def encode_columns(strip, first, size):
-    """Encodes a mask whose pixels are in some adjacent columns, `strip`."""
+    """Encodes a mask whose pixels are all in adjacent columns, `strip`."""
     flat = np.concatenate([[False], strip.ravel(order="F"), [False]])
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + first * size[0]
     runs = np.diff(edges, prepend=0, append=size[0] * size[1])
@@ -203,14 +208,14 @@ def encode_columns(strip, first, size):
 
 
 def from_runs(runs: Int64[np.ndarray, " n"], size: Size) -> Rle:
-    """Encodes run lengths, which must be valid and, but for the first, not 0.
+    """Encodes run lengths, which must be valid; only the first may be 0.
 
     Args:
-        runs: Lengths of the runs, off and on in turn, column by column.
-        size: Height and width in pixels.
+        runs: The lengths of alternating runs, the first one off, column by column.
+        size: The height and width in pixels.
     """
     uncompressed: Any = {"size": list(size), "counts": runs}
-    return _trusted(size, coco.frPyObjects(uncompressed, *size)["counts"])
+    return trusted(size, coco.frPyObjects(uncompressed, *size)["counts"])
 
 
 def _from_polygons(polygons, frame_size, source):
@@ -233,7 +238,7 @@ def _from_polygons(polygons, frame_size, source):
         )
     outlines: Any = [p.ravel().tolist() for p in polygons]
     rles = coco.frPyObjects(outlines, *frame_size)
-    return _trusted(frame_size, coco.merge(rles)["counts"])
+    return trusted(frame_size, coco.merge(rles)["counts"])
 
 
 def _read_polygon(polygon, index, source):
@@ -250,16 +255,16 @@ def _read_polygon(polygon, index, source):
 
 
 def _to_array(numbers):
-    """A list of numbers as an array; without numbers if it is anything else."""
+    """Returns a list of numbers as an array; it is empty if the list is malformed."""
     try:
         array = np.asarray(numbers) if isinstance(numbers, list) else None
-    except ValueError:  # Lists of different lengths in a list.
+    except ValueError:  # The list holds lists of different lengths.
         array = None
     return np.empty(0, bool) if array is None or array.ndim != 1 else array
 
 
 def _read_list(counts, source) -> Int64[np.ndarray, " n"]:
-    """Run lengths from a list of integers."""
+    """Returns run lengths from a list of integers."""
     runs = _to_array(counts)
     if runs.dtype != np.int64:
         raise unexpected("counts", counts, "text or a list of integers", source)
@@ -267,10 +272,11 @@ def _read_list(counts, source) -> Int64[np.ndarray, " n"]:
 
 
 def _read_ascii(counts, source) -> Int64[np.ndarray, " n"]:
-    """Run lengths from COCO's ASCII, as `rleFrString` of pycocotools reads it.
+    """Returns run lengths from COCO's ASCII, as `rleFrString` of pycocotools does.
 
-    A character holds 5 bits of a number, lowest first, and whether there are more; the
-    numbers are signed, and from the fourth on they are differences to the last but one.
+    A character holds 5 bits of a number, the lowest first, and a bit that says whether
+    more follow. Numbers are signed, and from the fourth on each is the difference to
+    the number two places before.
     """
     try:
         text = counts.encode("ascii") if isinstance(counts, str) else counts
@@ -279,7 +285,7 @@ def _read_ascii(counts, source) -> Int64[np.ndarray, " n"]:
     chunks = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     ends = np.flatnonzero((chunks & 32) == 0) + 1
     starts = np.concatenate([[0], ends[:-1]])
-    # Seven characters hold 35 bits: more than any number of pixels needs.
+    # Seven characters hold 35 bits, which suffice for any number of pixels.
     if (
         not len(chunks)
         or chunks.min() < 0
@@ -300,9 +306,9 @@ def _read_ascii(counts, source) -> Int64[np.ndarray, " n"]:
 
 
 def _checked_runs(runs, size, source):
-    """Run lengths that cover the size, without runs of length 0 but the first.
+    """Returns run lengths that cover the size; only the first may be 0.
 
-    pycocotools computes a wrong IoU where it meets a run of length 0 elsewhere.
+    Other runs of length 0 would make pycocotools compute a wrong IoU.
     """
     pixels = size[0] * size[1]
     valid = len(runs) > 0 and 0 <= runs.min() and runs.max() <= pixels
@@ -327,7 +333,7 @@ def _check_sizes_agree(rles):
 
 
 def checked_size(size, source) -> Size:
-    """The size as a tuple of two Python ints."""
+    """Returns a size as a tuple of two Python ints, after checking it."""
     valid = isinstance(size, Sequence) and len(size) == 2
     valid = valid and all(isinstance(n, int | np.integer) and n > 0 for n in size)
     if not valid or int(size[0]) * int(size[1]) > MAX_PIXELS:
@@ -340,6 +346,6 @@ def checked_size(size, source) -> Size:
 
 
 def unexpected(what, value, expected, source):
-    """The error for a value that is not what was expected."""
-    shown = reprlib.repr(value)  # Short, however long or deep the value is.
+    """Returns the error for an unexpected value."""
+    shown = reprlib.repr(value)  # This is short even if the value is long or deep.
     return InputError(f"{source}: {what} is {shown}, expected {expected}.")

@@ -1,1 +1,5 @@
-"""How good detections and tracks are: measures of COCO, DAVIS and FBMS, in NumPy."""
+"""Metrics of detections and tracks, those of COCO, DAVIS and FBMS, in NumPy."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

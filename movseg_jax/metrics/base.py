@@ -1,9 +1,11 @@
-"""What a measure of tracks sees: a frame's truth beside what was found in it."""
+"""Metrics and their states, and the frames that the metrics of tracks compare."""
 
+import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Iterable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
@@ -11,19 +13,59 @@ from jaxtyping import Bool, Float32, Int32
 from movseg_jax import masks
 from movseg_jax.results import TrackedFrame
 
+Example = TypeVar("Example", contravariant=True)
+
+
+class State(NamedTuple):
+    """The state of a metric: the data it keeps of the examples that were added.
+
+    Attributes:
+        parts: Data of each example, in a form that only the metric knows.
+        frames: Score of each frame, 0 to 1, by which a reader finds the worst ones.
+    """
+
+    parts: tuple[Any, ...]
+    frames: dict[str, float]
+
+
+class Metric(abc.ABC, Generic[Example]):
+    """A metric turns examples into states, and the state of many into numbers.
+
+    States are small and can be pickled, so examples can be added in other processes.
+    The same states can be merged time and again, as bootstrapping does.
+    """
+
+    @abc.abstractmethod
+    def add(self, example: Example, /) -> State:
+        """Returns the state of one example."""
+
+    def merge(self, states: Iterable[State]) -> State:
+        """Returns one state of all examples, without the scores of frames.
+
+        Frames of different sequences have the same names.
+        """
+        return State(tuple(part for state in states for part in state.parts), {})
+
+    @abc.abstractmethod
+    def compute(self, state: State) -> dict[str, float]:
+        """Returns the numbers by name; NaN where there is nothing to measure.
+
+        They are the same, to the last bit, in whatever order examples were merged.
+        """
+
 
 @dataclasses.dataclass(frozen=True)
 class ComparedFrame:
-    """One frame that has a truth.
+    """A frame's truth beside the tracks that were found in it.
 
     Attributes:
-        name: Of the frame, without suffix.
-        index: Of the frame in its video, from 0.
-        truth: The id of the object at every pixel, 0 where there is none.
-        tracks: What was found, of the size of `truth`.
-        void: Pixels that are neither right nor wrong; None if all count. A measure
-            whose protocol knows no such pixels takes them for background.
-        weights: How much every pixel counts, 0 to 1, in measures that say so.
+        name: Name of the frame, without suffix.
+        index: Number of the frame in its video, from 0.
+        truth: Id of the object at every pixel, 0 where there is none.
+        tracks: The tracks that were found, of the size of `truth`.
+        void: Pixels that are neither right nor wrong; None if all count. A metric whose
+            protocol knows no such pixels takes them for background.
+        weights: Weight of every pixel, 0 to 1, for metrics that use weights.
     """
 
     name: str
@@ -41,28 +83,23 @@ class ComparedFrame:
             ids[masks.decode(sighting.mask)] = sighting.id
         return ids
 
+    def without_void(
+        self,
+    ) -> tuple[Int32[np.ndarray, "h w"], Int32[np.ndarray, "h w"]]:
+        """`truth` and `found`, both 0 at void pixels."""
+        if self.void is None:
+            return self.truth, self.found
+        return np.where(self.void, 0, self.truth), np.where(self.void, 0, self.found)
 
-class SequenceScore(NamedTuple):
-    """How well the tracks of one sequence fit its truth.
 
-    Attributes:
-        parts: What the measure needs of this sequence to measure a data set.
-        frames: Of every frame that counts, a score, 0 to 1, by which a reader finds
-            the worst.
+# A metric of tracks: it is given the frames of a sequence in order, one at a time.
+TrackMetric = Metric[Iterable[ComparedFrame]]
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of all values but NaNs; NaN if there are no others.
+
+    The sum is exact, so the order of the values does not matter.
     """
-
-    parts: Any
-    frames: dict[str, float]
-
-
-class Measure(NamedTuple):
-    """A measure of tracks.
-
-    Attributes:
-        sequence: Scores one sequence; takes its frames in order, one at a time.
-        dataset: The numbers by name, over any sequences, one or more; NaN where there
-            is nothing to measure. The same, in bytes, in whatever order they are.
-    """
-
-    sequence: Callable[[Iterable[ComparedFrame]], SequenceScore]
-    dataset: Callable[[Sequence[SequenceScore]], dict[str, float]]
+    numbers = [value for value in values if not math.isnan(value)]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

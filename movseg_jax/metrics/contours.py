@@ -1,13 +1,13 @@
-"""The longest outline of a mask as a polygon, as DAVIS' temporal stability has it.
+"""Finds the longest outline of a mask as a polygon, for DAVIS' temporal stability.
 
 An outline runs along the edges between pixels that differ, from pixel corner to pixel
-corner; outside the frame nothing is on. Corners are (row, column). Where two pixels
-touch at a corner only, four edges meet in a *junction*. There an outline turns, left or
-right, and never visits the same junction twice. Which way it turns, where it starts
-and in which order outlines come, is that of the code of Perazzi et al. (2016), which
-builds on polycont and on psimpl: their polygons are reproduced corner by corner.
+corner; pixels outside of the frame are off. Corners are (row, column). If two pixels
+touch at a corner only, four edges meet in a *junction*. There an outline turns left or
+right, and it never visits a junction twice. The turns, the starts and the order of
+outlines follow the code of Perazzi et al. (2016), which builds on polycont and psimpl:
+their polygons are reproduced corner by corner.
 
-Coordinates are doubled where the originals double them: edges then lie between
+Coordinates are doubled where the originals double them, so that edges lie between
 corners, at odd coordinates.
 """
 
@@ -17,10 +17,10 @@ from collections.abc import Container
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-# In doubled coordinates; the first merges what is straight anyway.
+# The tolerances are in doubled coordinates; the first merges straight lines only.
 _TOLERANCES = (0.1, 3.0)
-_FEWEST_POINTS = 4  # Of a polygon that counts, the first one again at its end.
-# The sizes of a hash table in GNU's C++ library, as far as masks need them.
+_FEWEST_POINTS = 4  # Of a polygon that counts; its first point is also its last.
+# The sizes of hash tables in GNU's C++ library, up to those that masks need.
 _BUCKETS = frozenset(
     int(size)
     for size in (
@@ -37,16 +37,18 @@ Corners = Int64[np.ndarray, "_ 2"]
 def longest_contour(
     mask: Bool[np.ndarray, "h w"], *, last_of_equals: bool = False
 ) -> Corners | None:
-    """The simplified outline with the most corners; None if there is none.
+    """Finds the simplified outline with the most corners.
 
     Args:
-        mask: Of any size.
-        last_of_equals: Of outlines with equally many corners, which one.
+        mask: Mask of any size.
+        last_of_equals: Whether the last one counts among outlines with equally many
+            corners, instead of the first.
 
     Returns:
-        Corners of pixels, the first one again at the end. The mask is on the right
-        hand: around an object clockwise, around a hole counter-clockwise. None also if
-        all there is are specks, whose simplified outline has no area.
+        The corners of pixels, the first one again at the end. The mask is on the right
+        hand: the outline is clockwise around an object, counter-clockwise around a
+        hole. None if there is no outline, or if all outlines are of specks that have no
+        area after simplifying.
     """
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
@@ -55,7 +57,7 @@ def longest_contour(
     mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     outlines, stride = _outlines(mask)
     best, most = None, (_FEWEST_POINTS - 1, 0)
-    # The longest first: most of the others need no simplifying.
+    # The longest come first, so that most of the others need not be simplified.
     by_length = sorted(range(len(outlines)), key=lambda i: -len(outlines[i]))
     for i in by_length:
         if len(outlines[i]) < most[0]:
@@ -72,10 +74,10 @@ def longest_contour(
 
 
 def _outlines(mask) -> tuple[list[list[int]], int]:
-    """All outlines: their corners, the first one again at the end.
+    """The corners of all outlines, each with its first corner again at the end.
 
-    A corner is one number: its place in the doubled grid, which has a border, so that
-    no step leads out of it. Also returns the length of the grid's rows.
+    A corner is one number: its place in the doubled grid, whose border keeps steps
+    inside. The function also returns the length of the grid's rows.
     """
     height, width = mask.shape
     padded = np.pad(mask, 1)
@@ -90,17 +92,17 @@ def _outlines(mask) -> tuple[list[list[int]], int]:
     rows, columns = np.nonzero(edges[2:-1:2, 1::2])
     vertical = ((2 * rows + 2) * stride + 2 * columns + 1).tolist()
 
-    free = bytearray(edges)  # The edges that no outline has taken.
+    free = bytearray(edges)  # Edges that no outline has taken yet.
     pieces = _pieces(free, junctions, stride)
     for edge in vertical:
         if free[edge]:
-            junctions.append(edge - stride)  # As if it were one.
+            junctions.append(edge - stride)  # The start is treated as a junction.
             pieces.append(_walk(free, edge - stride, stride, junctions[-1:], stride))
     return _join(pieces, _as_hashed(junctions)), stride
 
 
 def _pieces(free, junctions, stride) -> list[list[int]]:
-    """The outlines cut at the junctions: the corners from one to the next."""
+    """The outlines, cut at the junctions: the corners from one to the next."""
     ends = set(junctions)
     return [
         _walk(free, junction, step, ends, stride)
@@ -111,7 +113,7 @@ def _pieces(free, junctions, stride) -> list[list[int]]:
 
 
 def _walk(free, start, step, ends: Container[int], stride) -> list[int]:
-    """The corners from one on, in a direction, to the first of `ends`; takes edges."""
+    """Takes the edges from a corner to the first of `ends`; returns their corners."""
     corner, corners = start, [start]
     while True:
         free[corner + step] = 0
@@ -119,7 +121,7 @@ def _walk(free, start, step, ends: Container[int], stride) -> list[int]:
         corners.append(corner)
         if corner in ends:
             return corners
-        # All but a junction have two edges, and the other one is taken.
+        # Corners that are not junctions have two edges, and the first is taken now.
         if not free[corner + step]:
             step = 1 if abs(step) == stride else stride
             if not free[corner + step]:
@@ -127,10 +129,10 @@ def _walk(free, start, step, ends: Container[int], stride) -> list[int]:
 
 
 def _as_hashed(junctions: list[int]) -> list[int]:
-    """Junctions in the order in which the original's hash table lists them.
+    """The junctions in the order in which the original's hash table lists them.
 
-    It lists the newest first. If there are as many as buckets, the table has grown just
-    before the newest came, and has turned around the others.
+    It lists the newest first. If there are as many as buckets, the table grew just
+    before the newest was added, which reversed the others.
     """
     if len(junctions) in _BUCKETS:
         return junctions[-1:] + junctions[:-1]
@@ -138,8 +140,8 @@ def _as_hashed(junctions: list[int]) -> list[int]:
 
 
 def _join(pieces: list[list[int]], junctions: list[int]) -> list[list[int]]:
-    """Loops made of pieces, which turn at the junctions and visit none twice."""
-    at = defaultdict(set)  # The pieces at every junction that are in no path yet.
+    """Joins pieces to loops, which turn at junctions and visit none twice."""
+    at = defaultdict(set)  # The pieces at every junction that no path has yet.
     for i, piece in enumerate(pieces):
         at[piece[0]].add(i)
         at[piece[-1]].add(i)
@@ -160,7 +162,7 @@ def _join(pieces: list[list[int]], junctions: list[int]) -> list[list[int]]:
 
 
 def _next_piece(pieces, candidates, junction, path) -> int:
-    """The first piece, or the second one if with the first it goes straight on."""
+    """The first piece, or the second one if the path would go straight on."""
     first, *others = sorted(candidates)
     if path:
         came = _leave(pieces[next(reversed(path.values()))], junction)[1]
@@ -175,7 +177,7 @@ def _leave(piece, junction):
 
 
 def _close(pieces, path, junction) -> list[int]:
-    """Takes from the path what follows its visit to a junction: a loop."""
+    """Cuts from the path the loop since its visit to a junction."""
     steps = []
     while not steps or steps[-1][0] != junction:
         steps.append(path.popitem())
@@ -189,7 +191,7 @@ def _close(pieces, path, junction) -> list[int]:
 
 
 def _oriented(polygon: Corners, outline: Corners, mask) -> Corners:
-    """The polygon with the mask on its right, as it is of the outline it is made of."""
+    """Turns the polygon such that the mask is on its right, as the outline shows."""
     (y, x), (down, right) = outline[0], (outline[1] - outline[0]) // 2
     row, column = (y + down + right) // 2, (x + right - down) // 2
     inside = 0 <= row < mask.shape[0] and 0 <= column < mask.shape[1]
@@ -212,7 +214,7 @@ def _simplify(corners: Corners) -> Corners:
 
 
 def _thin_out(points: Float64[np.ndarray, "n 2"], tolerance):
-    """Without points too close to the last one that is kept; both ends are kept."""
+    """Drops points too close to the last one that is kept; both ends are kept."""
     steps = np.diff(points, axis=0)
     if len(points) < 3 or ((steps**2).sum(axis=1) >= tolerance**2).all():
         return points
@@ -225,11 +227,11 @@ def _thin_out(points: Float64[np.ndarray, "n 2"], tolerance):
 
 
 def _keys(points: Float64[np.ndarray, "n 2"], tolerance) -> Bool[np.ndarray, " n"]:
-    """The points that are left by Douglas and Peucker's method.
+    """Marks the points that remain by Douglas and Peucker's method.
 
-    A part of the polygon is split at its point farthest from the line between its
-    ends, the last one of equals, if that is farther than the tolerance. What happens to
-    one part does not depend on others, so all parts are split at the same time.
+    A part of the polygon is split at its point farthest from the line between its ends,
+    the last among equals, if it is farther than the tolerance. Parts do not depend on
+    each other, so all of them are split at the same time.
     """
     keys = np.zeros(len(points), bool)
     keys[[0, -1]] = True
@@ -255,7 +257,7 @@ def _keys(points: Float64[np.ndarray, "n 2"], tolerance) -> Bool[np.ndarray, " n
 
 
 def _distance_to_segments(points, starts, ends) -> Float64[np.ndarray, " n"]:
-    """Squared distances, with the rounding errors of psimpl, which decide ties."""
+    """The squared distances, with the rounding errors of psimpl, which decide ties."""
     along, to_point = ends - starts, points - starts
     length = (along**2).sum(axis=1)
     projection = (to_point * along).sum(axis=1)

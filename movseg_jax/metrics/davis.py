@@ -1,10 +1,11 @@
-"""The measures of DAVIS 2016 (Perazzi et al., 2016): J, F and T.
+"""The metrics of DAVIS 2016 (Perazzi et al., 2016): J, F and T.
 
-J is the overlap of the regions, F the agreement of their outlines, T how unstable an
-outline is in time (see `stability`). Everything that moves is one region: all tracks
-together are compared with all objects.
+J is the overlap of the regions, F the agreement of their outlines, and T the
+instability of an outline in time (see `stability`). Everything that moves is one
+region: all tracks together are compared with all objects together.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Int64
 
 from movseg_jax.errors import InputError
 from movseg_jax.masks import tight_box
-from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, State, TrackMetric, mean
 from movseg_jax.metrics.stability import (
     Variant,
     check_variant,
@@ -24,8 +25,8 @@ from movseg_jax.metrics.stability import (
     instability,
 )
 
-# Of DAVIS 2016, where T means something: the others have occlusions or move too fast
-# (`db_seqs` of DAVIS' code). The first ten are the validation set's.
+# The sequences of DAVIS 2016 for which T means something: the others have occlusions or
+# move too fast (`db_seqs` of DAVIS' code). The first ten are the validation set's.
 STABLE_SEQUENCES = frozenset(
     "blackswan camel car-roundabout car-shadow cows drift-straight kite-surf "
     "paragliding-launch scooter-black soapbox "
@@ -36,12 +37,12 @@ _T_SCALE = 5  # "to put it in a similar range as the other measures".
 
 
 class Statistics(NamedTuple):
-    """What DAVIS reports of a measure over the frames of a sequence.
+    """The statistics that DAVIS reports of J or F over the frames of a sequence.
 
     Attributes:
-        mean: Over all frames.
-        recall: The share of frames that are better than 0.5.
-        decay: How much worse the last quarter is than the first.
+        mean: Mean over all frames.
+        recall: Share of the frames that are better than 0.5.
+        decay: Mean of the first quarter less that of the last quarter.
     """
 
     mean: float
@@ -49,13 +50,13 @@ class Statistics(NamedTuple):
     decay: float
 
 
-class Davis16Parts(NamedTuple):
-    """What is kept of a sequence.
+class Davis16Part(NamedTuple):
+    """The data that `Davis16` keeps of a sequence.
 
     Attributes:
-        j: Of the regions.
-        f: Of the outlines.
-        t: The mean T; NaN if it was not measured or no two masks have outlines.
+        j: Statistics of the regions' overlap.
+        f: Statistics of the outlines' agreement.
+        t: Mean T; NaN if it was not measured or no two masks have outlines.
     """
 
     j: Statistics
@@ -63,84 +64,90 @@ class Davis16Parts(NamedTuple):
     t: float
 
 
-def davis16(stability: Variant | None = "python") -> Measure:
+@dataclasses.dataclass(frozen=True)
+class Davis16(TrackMetric):
     """J, F and T as the DAVIS 2016 benchmark reports them.
 
-    Its `sequence` leaves out the first and the last frame that have a truth. Its
-    `dataset` gives "J-mean", "J-recall", "J-decay", the same of F, and "T-mean", each
-    the mean over sequences; T over those where it was measured. A frame's score is the
+    The first and the last frame that have a truth do not count. The numbers are
+    "J-mean", "J-recall", "J-decay", the same of F, and "T-mean". Each is the mean over
+    sequences; T is the mean over those in which it was measured. A frame's score is the
     mean of its J and F.
 
-    T is meant for `STABLE_SEQUENCES` only. So score those with `davis16("python")`, the
-    others with `davis16(None)`, and all together by the `dataset` of the former.
+    T is meant for `STABLE_SEQUENCES` only. So add those to `Davis16("python")` and the
+    others to `Davis16(None)`, and compute all numbers by the former.
 
-    Args:
-        stability: Whose T: that of DAVIS' Python code, over the frames that count, or
-            of its Matlab code, which starts from the truth of the first frame. None
-            measures none, and `dataset` does not report it.
+    Attributes:
+        stability: Variant of T: that of DAVIS' Python code, over the frames that count,
+            or that of its Matlab code, which starts from the truth of the first frame.
+            With None, T is neither measured nor reported.
 
     Raises:
-        InputError: There is no such T; by `sequence`, there are fewer than 3 frames.
+        InputError: The variant does not exist; or, by `add`, there are fewer than 3
+            frames.
     """
-    if stability is not None:
-        check_variant(stability)
 
-    def sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
-        return _score_sequence(frames, stability)
+    stability: Variant | None = "python"
 
-    def dataset(scores: Sequence[SequenceScore]) -> dict[str, float]:
-        parts: list[Davis16Parts] = [score.parts for score in scores]
+    def __post_init__(self):
+        """Checks the variant."""
+        if self.stability is not None:
+            check_variant(self.stability)
+
+    def add(self, frames: Iterable[ComparedFrame], /) -> State:
+        """Returns the state of one sequence."""
+        scores: dict[str, float] = {}
+        js: list[float] = []
+        fs: list[float] = []
+        ts: list[float] = []
+        outline = None
+        # Pairs of neighbours leave out the last frame.
+        for i, (frame, _) in enumerate(itertools.pairwise(frames)):
+            truth, found = _foregrounds(frame)
+            if i == 0:
+                is_matlab = self.stability == "matlab"
+                outline = describe(truth, "matlab") if is_matlab else None
+                continue
+            js.append(region_similarity(found, truth))
+            fs.append(boundary_accuracy(found, truth))
+            scores[frame.name] = (js[-1] + fs[-1]) / 2
+            if self.stability is not None:
+                before, outline = outline, describe(found, self.stability)
+                if before is not None and outline is not None:
+                    ts.append(_T_SCALE * instability(before, outline))
+        if not js:
+            raise InputError(
+                "The sequence has fewer than 3 frames with a truth, and DAVIS 2016 "
+                "leaves out the first and the last one; use another protocol."
+            )
+        part = Davis16Part(statistics_of(js), statistics_of(fs), mean(ts))
+        return State((part,), scores)
+
+    def compute(self, state: State) -> dict[str, float]:
+        """Returns the means over sequences."""
+        parts: tuple[Davis16Part, ...] = state.parts
         numbers = mean_statistics("J", [part.j for part in parts])
         numbers |= mean_statistics("F", [part.f for part in parts])
-        if stability is not None:
+        if self.stability is not None:
             numbers["T-mean"] = mean(part.t for part in parts)
         return numbers
 
-    return Measure(sequence, dataset)
-
-
-def _score_sequence(frames, stability) -> SequenceScore:
-    names, js, fs, ts = [], [], [], []
-    outline = None
-    # All but the last.
-    for i, (frame, _) in enumerate(itertools.pairwise(frames)):
-        truth, found = _foregrounds(frame)
-        if i == 0:
-            outline = describe(truth, "matlab") if stability == "matlab" else None
-            continue
-        names.append(frame.name)
-        js.append(region_similarity(found, truth))
-        fs.append(boundary_accuracy(found, truth))
-        if stability is not None:
-            before, outline = outline, describe(found, stability)
-            if before is not None and outline is not None:
-                ts.append(_T_SCALE * instability(before, outline))
-    if not names:
-        raise InputError(
-            "The sequence has fewer than 3 frames with a truth, and DAVIS 2016 leaves "
-            "out the first and the last one; use another protocol."
-        )
-    scores = {n: (j + f) / 2 for n, j, f in zip(names, js, fs, strict=True)}
-    parts = Davis16Parts(statistics_of(js), statistics_of(fs), mean(ts))
-    return SequenceScore(parts, scores)
-
 
 def _foregrounds(frame: ComparedFrame):
-    """What is an object and what was found to be one, bool [h, w] each."""
+    """The union of all objects and that of all tracks, bool [h, w] each."""
     truth = frame.truth > 0
     if frame.void is not None:
         truth &= ~frame.void
     return truth, frame.found > 0
 
 
-# Measures of a frame ---------------------------------------------------------------
+# Metrics of a frame ----------------------------------------------------------------
 
 
 def boundary(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """Pixels unlike their right, lower or lower right neighbour, as DAVIS has it.
 
-    The frame continues its last row and column, so that the object's part of the
-    frame's edge is no boundary (Perazzi et al., 2016; `seg2bmap` of their code).
+    The last row and column are repeated, so an object has no boundary where it leaves
+    the frame (Perazzi et al., 2016; `seg2bmap` of their code).
     """
     below = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
     right, lower, diagonal = below[:-1, 1:], below[1:, :-1], below[1:, 1:]
@@ -151,7 +158,7 @@ def region_similarity(found: np.ndarray, truth: np.ndarray) -> float:
     """J: intersection over union of two masks, bool [h, w]; 1 if both are empty.
 
     Raises:
-        InputError: They are no masks, or differ in size.
+        InputError: One is not a mask, or they differ in size.
     """
     _check(found, truth)
     union = np.count_nonzero(found | truth)
@@ -161,25 +168,25 @@ def region_similarity(found: np.ndarray, truth: np.ndarray) -> float:
 def boundary_accuracy(found: np.ndarray, truth: np.ndarray) -> float:
     """F: how well the outlines of two masks, bool [h, w], agree.
 
-    The harmonic mean of how much of each outline is near the other one: within a disk
-    of 0.008 of the image's diagonal, rounded up. 1 if neither has an outline, 0 if one
-    has (`f_boundary.py` of DAVIS' code).
+    F is the harmonic mean of the shares of each outline that are near the other one:
+    within a disk of 0.008 of the image's diagonal, rounded up. It is 1 if neither mask
+    has an outline, and 0 if only one has (`f_boundary.py` of DAVIS' code).
 
     Raises:
-        InputError: As `region_similarity`.
+        InputError: One is not a mask, or they differ in size.
     """
     _check(found, truth)
     return boundary_agreement(boundary_of(found), boundary_of(truth))
 
 
 class Boundary(NamedTuple):
-    """The outline of a mask, and what is near it.
+    """The outline of a mask, and the pixels near it.
 
     Attributes:
-        pixels: The outline, [n, (row, column)].
-        near: Whether pixels are within the tolerance, in a part of the frame; those
-            outside of it are not.
-        origin: Row and column of the frame at which `near` starts.
+        pixels: Pixels of the outline, [n, (row, column)].
+        near: Pixels within the tolerance, in a crop of the frame; there are none
+            outside of the crop.
+        origin: Row and column of the frame at which the crop starts.
     """
 
     pixels: Int64[np.ndarray, "n 2"]
@@ -191,7 +198,7 @@ def boundary_of(mask: Bool[np.ndarray, "h w"]) -> Boundary:
     """The outline of a mask, to be compared with others by `boundary_agreement`."""
     x0, y0, x1, y1 = tight_box(mask).astype(int).tolist()
     # Pixels that differ from a neighbour are in the box, or above it or to its left;
-    # below and to its right, the crop must go on as the mask does.
+    # below and to its right, the crop must continue as the mask does.
     top, left = max(y0 - 1, 0), max(x0 - 1, 0)
     outline = boundary(mask[top : y1 + 1, left : x1 + 1])
     radius = math.ceil(0.008 * math.hypot(*mask.shape))
@@ -214,7 +221,7 @@ def boundary_agreement(a: Boundary, b: Boundary) -> float:
 
 
 def _count_near(a: Boundary, b: Boundary) -> int:
-    """How many pixels of one outline are near the other one."""
+    """The number of pixels of one outline that are near the other one."""
     rows, columns = (a.pixels - b.origin).T
     height, width = b.near.shape
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
@@ -243,8 +250,8 @@ def statistics_of(values: Sequence[float]) -> Statistics:
     """Mean, recall and decay over one or more frames, as DAVIS' code has them.
 
     For the decay the frames are cut into quarters, which share the frames at which
-    they meet. The original keeps the numbers of those frames in 8 bits, so that they
-    are wrong for more than 257 frames; that is not imitated.
+    they meet. The original keeps the numbers of those frames in 8 bits, which goes
+    wrong above 257 frames; that is not imitated.
     """
     cuts = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
     first = values[cuts[0] : cuts[1] + 1]
@@ -259,9 +266,3 @@ def mean_statistics(name: str, statistics: Sequence[Statistics]) -> dict[str, fl
         f"{name}-{field}": mean(getattr(each, field) for each in statistics)
         for field in Statistics._fields
     }
-
-
-def mean(values: Iterable[float]) -> float:
-    """The mean of those that are numbers, in any order the same; NaN of none."""
-    numbers = [value for value in values if not math.isnan(value)]
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan

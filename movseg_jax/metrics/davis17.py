@@ -1,11 +1,12 @@
-"""J and F of every object, as the DAVIS 2017 unsupervised challenge has it.
+"""J and F of every object, as the DAVIS 2017 unsupervised challenge has them.
 
-Every object is assigned at most one track of its sequence, so that the mean of J and F
-is best, and is scored by that track alone (Caelles et al., 2019; `davis2017-evaluation`
-is their code). All frames count, also the first and the last one. Void pixels are
-neither found nor true.
+Every object is assigned at most one track of its sequence, such that the mean of J and
+F is best, and is scored by that track alone (Caelles et al., 2019, whose code is
+`davis2017-evaluation`). All frames count, also the first and the last one. Void pixels
+belong to neither tracks nor objects.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,31 +15,23 @@ from jaxtyping import Bool, Float64, Int32
 from scipy.optimize import linear_sum_assignment
 
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, State, TrackMetric, mean
 from movseg_jax.metrics.davis import (
     Boundary,
     Statistics,
     boundary_agreement,
     boundary_of,
-    mean,
     mean_statistics,
     statistics_of,
 )
-
-
-class ObjectScore(NamedTuple):
-    """How well the best track fits an object of a sequence."""
-
-    j: Statistics
-    f: Statistics
 
 
 class Region(NamedTuple):
     """A track or an object in a frame.
 
     Attributes:
-        area: Number of its pixels, at least 1.
-        outline: Its outline, which may be empty if it leaves the frame on all sides.
+        area: Number of pixels, at least 1.
+        outline: Outline; it may be empty if the region leaves the frame on all sides.
     """
 
     area: int
@@ -46,13 +39,13 @@ class Region(NamedTuple):
 
 
 class FramePairs(NamedTuple):
-    """How well every track fits every object in a frame.
+    """J and F of every track with every object in a frame.
 
     Attributes:
         name: Name of the frame.
-        objects: Ids of the objects that are there, and whether each has an outline.
-        tracks: The same of the tracks.
-        scores: J and F of each (track, object).
+        objects: Whether each object that is visible has an outline, by its id.
+        tracks: Whether each track that is visible has an outline, by its id.
+        scores: J and F by (track, object).
     """
 
     name: str
@@ -61,73 +54,87 @@ class FramePairs(NamedTuple):
     scores: dict[tuple[int, int], tuple[float, float]]
 
 
-def davis17_unsupervised(max_tracks: int = 20) -> Measure:
+@dataclasses.dataclass(frozen=True)
+class Davis17Unsupervised(TrackMetric):
     """J and F with assigned tracks, as the DAVIS 2017 unsupervised challenge has them.
 
-    Its `dataset` gives "J&F-mean", and "J-mean", "J-recall", "J-decay" and the same of
-    F, each the mean over the objects of all sequences. A frame's score is the mean over
-    its sequence's objects of J and F. Objects are all ids of the truth, tracks all that
-    are visible anywhere in the sequence; ids need not be in a row. Where neither the
-    object nor its track is visible, J and F are 1. Of assignments that are as good, the
-    challenge's code takes one by ids, and this one by the objects' first pixels.
+    The numbers are "J&F-mean", "J-mean", "J-recall", "J-decay" and the same of F. Each
+    is the mean over the objects of all sequences. A frame's score is the mean of J and
+    F over the objects of the sequence. Every id of the truth is an object, and every id
+    that is visible in any frame is a track; ids may have gaps. Where neither the object
+    nor its track is visible, J and F are 1. Among equally good assignments the
+    challenge's code decides by ids; here the objects' first pixels decide.
 
-    Args:
-        max_tracks: The challenge's limit. As there, more are an error: which would
-            count is the method's decision.
+    Attributes:
+        max_tracks: Limit of the tracks in a sequence. More are an error, as in the
+            challenge, because the method must choose which ones count.
+
+    Raises:
+        InputError: The limit is below 1; or, by `add`, there are more tracks.
     """
-    if max_tracks < 1:
-        raise InputError(f"`max_tracks` is {max_tracks}, expected at least 1.")
 
-    def sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
-        return _score_sequence(frames, max_tracks)
+    max_tracks: int = 20
 
-    def dataset(scores: Sequence[SequenceScore]) -> dict[str, float]:
-        objects: list[ObjectScore] = [part for score in scores for part in score.parts]
-        numbers = mean_statistics("J", [each.j for each in objects])
-        numbers |= mean_statistics("F", [each.f for each in objects])
+    def __post_init__(self):
+        """Checks the limit."""
+        if self.max_tracks < 1:
+            raise InputError(f"`max_tracks` is {self.max_tracks}, expected at least 1.")
+
+    def add(self, frames: Iterable[ComparedFrame], /) -> State:
+        """Returns the state of one sequence, whose part has a score for each object."""
+        pairs, tracks = self._compare_frames(frames)
+        objects = [*dict.fromkeys(i for frame in pairs for i in frame.objects)]
+        if not objects:
+            return State(((),), {})
+        # If there are fewer tracks than objects, tracks that are never visible fill up.
+        tracks += [-1] * (len(objects) - len(tracks))
+        rows, columns = linear_sum_assignment(-_quality(pairs, tracks, objects))
+        scores: list[tuple[Statistics, Statistics]] = []
+        by_frame: list[list[float]] = [[] for _ in pairs]
+        for row, column in zip(rows, columns, strict=True):
+            own = [score_pair(frame, tracks[row], objects[column]) for frame in pairs]
+            js, fs = zip(*own, strict=True)
+            scores.append((statistics_of(js), statistics_of(fs)))
+            for values, (j, f) in zip(by_frame, own, strict=True):
+                values.append((j + f) / 2)
+        means = {
+            frame.name: mean(values)
+            for frame, values in zip(pairs, by_frame, strict=True)
+        }
+        return State((tuple(scores),), means)
+
+    def _compare_frames(
+        self, frames: Iterable[ComparedFrame]
+    ) -> tuple[list[FramePairs], list[int]]:
+        """All frames, and the tracks in the order of their first pixels."""
+        pairs: list[FramePairs] = []
+        visible: dict[int, None] = {}
+        for frame in frames:
+            visible.update(dict.fromkeys(ids_by_first_pixel(frame.found)))
+            if len(visible) > self.max_tracks:
+                raise InputError(
+                    f"Up to frame {frame.name}, {len(visible)} tracks are visible, but "
+                    f"the DAVIS 2017 unsupervised protocol allows {self.max_tracks} a "
+                    "sequence (`max_tracks`): keep the best ones only."
+                )
+            pairs.append(_compare(frame))
+        return pairs, [*visible]
+
+    def compute(self, state: State) -> dict[str, float]:
+        """Returns the means over the objects of all sequences."""
+        objects = [score for part in state.parts for score in part]
+        numbers = mean_statistics("J", [j for j, _ in objects])
+        numbers |= mean_statistics("F", [f for _, f in objects])
         return {"J&F-mean": (numbers["J-mean"] + numbers["F-mean"]) / 2, **numbers}
-
-    return Measure(sequence, dataset)
-
-
-def _score_sequence(frames, max_tracks) -> SequenceScore:
-    kept: list[FramePairs] = []
-    visible: dict[int, None] = {}  # In the order of their first pixels.
-    for frame in frames:
-        visible.update(dict.fromkeys(ids_by_first_pixel(frame.found)))
-        if len(visible) > max_tracks:
-            raise InputError(
-                f"Up to frame {frame.name}, {len(visible)} tracks are visible, but the "
-                f"DAVIS 2017 unsupervised protocol allows {max_tracks} a sequence "
-                "(`max_tracks`): keep the best ones only."
-            )
-        kept.append(_compare(frame))
-    objects = [*dict.fromkeys(i for frame in kept for i in frame.objects)]
-    if not objects:
-        return SequenceScore((), {})
-    # Tracks that there are too few of are never visible.
-    tracks = [*visible, *[-1] * (len(objects) - len(visible))]
-    rows, columns = linear_sum_assignment(-_quality(kept, tracks, objects))
-    parts, means = [], [[] for _ in kept]
-    for row, column in zip(rows, columns, strict=True):
-        pairs = [score_pair(frame, tracks[row], objects[column]) for frame in kept]
-        js, fs = zip(*pairs, strict=True)
-        parts.append(ObjectScore(statistics_of(js), statistics_of(fs)))
-        for values, pair in zip(means, pairs, strict=True):
-            values.append(sum(pair) / 2)
-    scores = {
-        frame.name: mean(values) for frame, values in zip(kept, means, strict=True)
-    }
-    return SequenceScore(tuple(parts), scores)
 
 
 def _quality(
     frames: Sequence[FramePairs], tracks: Sequence[int], objects: Sequence[int]
 ) -> Float64[np.ndarray, "t o"]:
-    """The sum of J and F over all frames, of every track with every object.
+    """The sum of J and F over all frames, for every track with every object.
 
-    Looks at what is visible only, so that many short tracks take no more time than a
-    few long ones.
+    It visits only what is visible in each frame, so that many short tracks take no more
+    time than a few long ones.
     """
     row = {track: i for i, track in enumerate(tracks)}
     column = {o: i for i, o in enumerate(objects)}
@@ -147,7 +154,7 @@ def _quality(
 
 
 def score_pair(frame: FramePairs, track: int, o: int) -> tuple[float, float]:
-    """J and F of a track with an object, either of which may not be visible."""
+    """J and F of a track with an object, each visible or not."""
     if (track, o) in frame.scores:
         return frame.scores[track, o]
     outlined = frame.tracks.get(track, frame.objects.get(o))
@@ -155,15 +162,13 @@ def score_pair(frame: FramePairs, track: int, o: int) -> tuple[float, float]:
 
 
 def _score_alone(outlined: bool) -> tuple[float, float]:
-    """J and F of what is compared with nothing, which has no outline."""
+    """J and F of a region that is compared with an empty one."""
     return 0.0, float(not outlined)
 
 
 def _compare(frame: ComparedFrame) -> FramePairs:
     """J and F of every visible track with every visible object, without void pixels."""
-    found, truth = frame.found, frame.truth
-    if frame.void is not None:
-        found, truth = (np.where(frame.void, 0, ids) for ids in (found, truth))
+    truth, found = frame.without_void()
     tracks, objects = (
         {i: region_of(ids == i) for i in ids_by_first_pixel(ids)}
         for ids in (found, truth)
@@ -186,9 +191,9 @@ def compare_regions(
 
     Args:
         name: Name of the frame.
-        tracks: Tracks that are there, by their ids.
-        objects: Objects that are there, by their ids.
-        overlaps: Number of pixels that are in (track, object), where there are any.
+        tracks: Visible tracks by their ids.
+        objects: Visible objects by their ids.
+        overlaps: Number of pixels that (track, object) share, if it is not 0.
     """
     scores = {}
     for o, (area, outline) in objects.items():
@@ -209,9 +214,9 @@ def _outlined(regions: Mapping[int, Region]) -> dict[int, bool]:
 
 
 def ids_by_first_pixel(ids: Int32[np.ndarray, "h w"]) -> list[int]:
-    """The ids that are there, but 0, in the order of their first pixels.
+    """The ids in an image, except 0, in the order of their first pixels.
 
-    In this order no ids decide between assignments that are equally good.
+    With this order, ids do not decide between equally good assignments.
     """
     flat = ids.ravel()
     # Sorting where ids change is ten times as fast as sorting all pixels.

@@ -1,15 +1,16 @@
-"""Measures of tracks whose truth is known in a few frames: of FBMS-59, and later ones.
+"""Metrics of tracks whose truth is known in a few frames, as in FBMS-59.
 
-- `fbms_official.official`: of the data set's authors (Ochs, Malik, Brox, 2014).
-- `proposed`: of Dave, Tokmakov and Ramanan ("Towards Segmenting Anything That Moves",
+- `fbms_official.Official`: by the data set's authors (Ochs, Malik, Brox, 2014).
+- `Proposed`: by Dave, Tokmakov and Ramanan ("Towards Segmenting Anything That Moves",
   2019), which also counts what is found where no object is.
-- `three_d`: of Bideau and others (2018), for their labels of what moves in 3D.
+- `ThreeD`: by Bideau and others (2018), for their labels of what moves in 3D.
 
-Here a track is what is visible of it in the frames of the truth. All numbers are 0 to
-1, where the originals print percent, or counts. Where several ways to match tracks and
-objects are equally good, one is chosen by where the first pixels are, never by ids.
+Here a track is its visible part in the frames of the truth. Numbers are 0 to 1, where
+the originals print percent, or counts. Among equally good matchings of tracks and
+objects, the places of their first pixels decide, never ids.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
@@ -17,19 +18,19 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
+from movseg_jax.metrics.base import ComparedFrame, State, TrackMetric
 from movseg_jax.metrics.segments import Segments, fit, harmonic_mean, match
 
-_FOUND = 0.75  # F from which on `three_d` takes an object for found.
+_FOUND = 0.75  # F from which on `ThreeD` takes an object for found.
 
 
-class ProposedParts(NamedTuple):
-    """What `proposed` knows of a sequence, in pixels over all frames.
+class ProposedPart(NamedTuple):
+    """The data that `Proposed` keeps of a sequence, in pixels over all frames.
 
     Attributes:
-        correct: Of tracks on the objects that they are matched to.
-        found: Of all tracks.
-        true: Of all objects.
+        correct: Number of pixels of tracks on the objects that they are matched to.
+        found: Number of pixels of all tracks.
+        true: Number of pixels of all objects.
     """
 
     correct: int
@@ -37,16 +38,16 @@ class ProposedParts(NamedTuple):
     true: int
 
 
-class ThreeDParts(NamedTuple):
-    """What `three_d` knows of a sequence.
+class ThreeDPart(NamedTuple):
+    """The data that `ThreeD` keeps of a sequence.
 
     Attributes:
-        precision: Mean over the regions of the truth.
-        recall: The same.
-        f_measure: The same.
-        extracted: Regions with an F of at least 0.75.
-        regions: Of the truth, background included.
-        tracks: Found, background included.
+        precision: Mean precision over the regions of the truth.
+        recall: Mean recall over the regions of the truth.
+        f_measure: Mean F over the regions of the truth.
+        extracted: Number of regions with an F of at least 0.75.
+        regions: Number of regions of the truth, background included.
+        tracks: Number of tracks, background included.
     """
 
     precision: float
@@ -57,55 +58,73 @@ class ThreeDParts(NamedTuple):
     tracks: int
 
 
-# The paper's own -------------------------------------------------------------------
+# The paper's own metric ------------------------------------------------------------
 
 
-def proposed(background: int | Literal["infer"] = 0) -> Measure:
-    """The measure that "Towards Segmenting Anything That Moves" proposes (section 4).
+@dataclasses.dataclass(frozen=True)
+class Proposed(TrackMetric):
+    """The metric that "Towards Segmenting Anything That Moves" proposes (section 4).
 
-    Tracks and objects are matched so that the sum of F over the pairs is largest, where
-    precision, recall and F of a pair are those of all their pixels over all frames. Of
-    a sequence, precision is the share of all tracks' pixels, recall of all objects',
-    that are of a matched pair. Over a data set all three are means over its sequences:
-    F is the mean F, not the F of the means.
+    Tracks and objects are matched such that the sum of F over the pairs is largest. The
+    precision, recall and F of a pair are those of all its pixels over all frames. The
+    precision of a sequence is the share of all tracks' pixels, and its recall the share
+    of all objects' pixels, that are shared by a matched pair. Over a data set all three
+    are means over its sequences: F is the mean F, not the F of the means.
 
-    The authors' code stops with an error where the truth has no background or nothing
+    The authors' code stops with an error if the truth has no background or if nothing
     of the background is found; here these are sequences like all others. As there,
     precision is 0 if nothing is found, recall is 0 if there are no objects, and F is 0
-    if both are 0. Void pixels are background, weights do not count.
+    if both are 0. Void pixels are background, and weights do not count.
 
-    Args:
-        background: What of the tracks is background: 0, the pixels without a track; or
-            another id, and then those without a track are a track of their own; or
-            "infer", the largest of both kinds, as for methods that do not say.
+    Attributes:
+        background: Background of the prediction. 0 means the pixels without a track;
+            another id means that track, and the pixels without a track are a track of
+            their own; "infer" means the largest of both kinds, for methods that do not
+            say.
 
     Raises:
         InputError: `background` is none of these.
     """
-    valid = isinstance(background, int) and background >= 0
-    if not valid and background != "infer":
-        raise InputError(
-            f'background is {background!r}, expected "infer" or a track\'s id, 0 for '
-            "pixels without a track."
-        )
 
-    def sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
+    background: int | Literal["infer"] = 0
+
+    def __post_init__(self):
+        """Checks the background."""
+        valid = isinstance(self.background, int) and self.background >= 0
+        if not valid and self.background != "infer":
+            raise InputError(
+                f'background is {self.background!r}, expected "infer" or a track\'s '
+                "id, 0 for pixels without a track."
+            )
+
+    def add(self, frames: Iterable[ComparedFrame], /) -> State:
+        """Returns the state of one sequence."""
         segments = _count(frames)
         overlap = segments.overlap()
-        tracks = segments.tracks != _background(segments.tracks, overlap, background)
+        background = _background(segments.tracks, overlap, self.background)
+        tracks = segments.tracks != background
         objects = segments.regions != 0
         values = fit(overlap, overlap.sum(axis=1), overlap.sum(axis=0)).f_measure
         matched = match(values * objects[:, None] * tracks[None, :])
         pairs = np.flatnonzero(matched >= 0)
-        parts = ProposedParts(
+        part = ProposedPart(
             correct=int(overlap[pairs, matched[pairs]].sum()),
             found=int(overlap[:, tracks].sum()),
             true=int(overlap[objects].sum()),
         )
         scores = segments.frame_scores(matched, objects=objects, penalised=tracks)
-        return SequenceScore(parts, scores)
+        return State((part,), scores)
 
-    return Measure(sequence, _proposed_dataset)
+    def compute(self, state: State) -> dict[str, float]:
+        """Returns the means over sequences."""
+        rows = []
+        for correct, found, true in state.parts:
+            precision = correct / found if found else 0.0
+            recall = correct / true if true else 0.0
+            rows.append((precision, recall, harmonic_mean(precision, recall)))
+        names = ("precision", "recall", "f_measure")
+        columns = zip(*rows, strict=True)
+        return {name: mean_of_all(v) for name, v in zip(names, columns, strict=True)}
 
 
 def _background(tracks, overlap, background: int | Literal["infer"]) -> int:
@@ -113,41 +132,28 @@ def _background(tracks, overlap, background: int | Literal["infer"]) -> int:
     if background != "infer" or not len(tracks):
         return 0 if background == "infer" else background
     sizes = overlap.sum(axis=0)
-    # Of equally large ones that without a track, or the first seen.
+    # Among equally large ones, pixels without a track come first, then the first seen.
     best = max(range(len(tracks)), key=lambda i: (sizes[i], tracks[i] == 0, -i))
     return int(tracks[best])
 
 
-def _proposed_dataset(scores: Sequence[SequenceScore]) -> dict[str, float]:
-    rows = []
-    for score in scores:
-        correct, found, true = score.parts
-        precision = correct / found if found else 0.0
-        recall = correct / true if true else 0.0
-        rows.append((precision, recall, harmonic_mean(precision, recall)))
-    names = ("precision", "recall", "f_measure")
-    return {
-        name: mean(column)
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
-    }
+# 3D motion -------------------------------------------------------------------------
 
 
-# Of 3D motion ----------------------------------------------------------------------
+class ThreeD(TrackMetric):
+    """The metric of the 3D-motion labels of FBMS (Bideau et al., CVPR 2018).
 
-
-def three_d() -> Measure:
-    """The measure of the 3D-motion labels of FBMS (Bideau et al., CVPR 2018).
-
-    The background is a region like the objects, and what has no track is a track. They
-    are matched so that the sum of F over the pairs is largest; precision, recall and F
-    of a sequence are sums over the pairs, divided by the number of regions of the
-    truth. Over a data set they are means over its sequences, "extracted" is the number
-    of regions with an F of at least 0.75, backgrounds included, and "delta_objects" the
-    mean of how much the number of tracks is off, |tracks - regions|. Void pixels are
-    background, weights do not count.
+    The background is a region like the objects, and the pixels without a track are a
+    track. Regions and tracks are matched such that the sum of F over the pairs is
+    largest. Precision, recall and F of a sequence are sums over the pairs, divided by
+    the number of regions of the truth; over a data set they are means over its
+    sequences. "extracted" is the number of regions with an F of at least 0.75,
+    backgrounds included, and "delta_objects" is the mean of |tracks - regions|. Void
+    pixels are background, and weights do not count.
     """
 
-    def sequence(frames: Iterable[ComparedFrame]) -> SequenceScore:
+    def add(self, frames: Iterable[ComparedFrame], /) -> State:
+        """Returns the state of one sequence."""
         segments = _count(frames)
         overlap = segments.overlap()
         fits = fit(overlap, overlap.sum(axis=1), overlap.sum(axis=0))
@@ -155,7 +161,7 @@ def three_d() -> Measure:
         pairs = np.flatnonzero(matched >= 0)
         count = len(segments.regions)
         precision, recall, f_measure = (v[pairs, matched[pairs]] for v in fits)
-        parts = ThreeDParts(
+        part = ThreeDPart(
             precision=float(precision.sum()) / count if count else math.nan,
             recall=float(recall.sum()) / count if count else math.nan,
             f_measure=float(f_measure.sum()) / count if count else math.nan,
@@ -166,31 +172,31 @@ def three_d() -> Measure:
         everything = np.ones(count, bool)
         nothing = np.zeros(len(segments.tracks), bool)
         scores = segments.frame_scores(matched, objects=everything, penalised=nothing)
-        return SequenceScore(parts, scores)
+        return State((part,), scores)
 
-    return Measure(sequence, _three_d_dataset)
+    def compute(self, state: State) -> dict[str, float]:
+        """Returns the numbers of all sequences."""
+        parts: tuple[ThreeDPart, ...] = state.parts
+        return {
+            "precision": mean_of_all([p.precision for p in parts]),
+            "recall": mean_of_all([p.recall for p in parts]),
+            "f_measure": mean_of_all([p.f_measure for p in parts]),
+            "delta_objects": mean_of_all(
+                [float(abs(p.tracks - p.regions)) for p in parts]
+            ),
+            "extracted": float(sum(p.extracted for p in parts)),
+            "regions": float(sum(p.regions for p in parts)),
+        }
 
 
-def _three_d_dataset(scores: Sequence[SequenceScore]) -> dict[str, float]:
-    parts: list[ThreeDParts] = [score.parts for score in scores]
-    return {
-        "precision": mean([p.precision for p in parts]),
-        "recall": mean([p.recall for p in parts]),
-        "f_measure": mean([p.f_measure for p in parts]),
-        "delta_objects": mean([float(abs(p.tracks - p.regions)) for p in parts]),
-        "extracted": float(sum(p.extracted for p in parts)),
-        "regions": float(sum(p.regions for p in parts)),
-    }
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean, the same in whatever order the values are; NaN if there are none."""
+def mean_of_all(values: Sequence[float]) -> float:
+    """The exact mean; NaN without values and, unlike `base.mean`, if one is NaN."""
     return math.fsum(values) / len(values) if values else math.nan
 
 
 def _count(frames: Iterable[ComparedFrame]) -> Segments:
     segments = Segments()
     for frame in frames:
-        # A colour that FBMS does not list is background.
+        # Colours that FBMS does not list are background.
         segments.add(frame.name, np.maximum(frame.truth, 0), frame.found)
     return segments

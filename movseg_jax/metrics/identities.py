@@ -1,4 +1,4 @@
-"""How well tracks keep the identities of objects: HOTA, IDF1 and identity switches.
+"""Measures how well tracks keep identities: HOTA, IDF1 and identity switches.
 
 - HOTA, DetA and AssA: Luiten et al., "HOTA: A higher order metric for evaluating
   multi-object tracking", IJCV 2020.
@@ -7,9 +7,9 @@
 - Identity switches: Bernardin and Stiefelhagen, "Evaluating multiple object tracking
   performance: the CLEAR MOT metrics", 2008.
 
-The behaviour is that of TrackEval 1.3.0 (Luiten and Hoffhues, 2020), to which golden
-numbers are compared. Nothing here knows pixels: a frame is the similarity, 0 to 1, of
-every object that is visible in it to every track that is. For masks it is their IoU.
+The numbers are those of TrackEval 1.3.0 (Luiten and Hoffhues, 2020), with which tests
+compare them. This module does not know pixels: a frame is the similarity, 0 to 1, of
+every visible object to every visible track. For masks the similarity is their IoU.
 """
 
 import math
@@ -20,14 +20,15 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from scipy.optimize import linear_sum_assignment
 
-ALPHAS = np.arange(0.05, 0.99, 0.05)  # Thresholds of similarity that HOTA averages.
+ALPHAS = np.arange(0.05, 0.99, 0.05)  # The thresholds over which HOTA is a mean.
 THRESHOLD = 0.5  # Least similarity of a match in IDF1 and in identity switches.
 _EPSILON = float(np.finfo(float).eps)
-_KEEP = 1000  # What makes a match of the previous frame better than any other.
+# A bonus that makes matches of the previous frame better than all others.
+_KEEP = 1000
 
 
 class IdentityParts(NamedTuple):
-    """The sums of a sequence, from which the numbers are computed.
+    """The sums over a sequence, from which the numbers are computed.
 
     Attributes:
         objects: Number of visible objects, summed over the frames.
@@ -58,9 +59,8 @@ class _Frame(NamedTuple):
 class Identities:
     """Collects a sequence frame by frame.
 
-    Where two assignments are equally good, the objects and tracks that were added first
-    are preferred. So a caller whose order does not depend on ids gets numbers that do
-    not, either.
+    Between equally good assignments, the objects and tracks that were added first are
+    preferred. So the numbers do not depend on ids if the caller's order does not.
     """
 
     def __init__(self):
@@ -68,7 +68,7 @@ class Identities:
         self._columns: dict[int, int] = {}
         self._frames: list[_Frame] = []
         self._last: dict[int, int] = {}  # The last track of each object.
-        self._previous: dict[int, int] = {}  # The same, of the previous frame only.
+        self._previous: dict[int, int] = {}  # The same for the previous frame only.
         self._switches = 0
 
     def add(
@@ -80,9 +80,9 @@ class Identities:
         """Adds the next frame.
 
         Args:
-            objects: Ids of the objects that are visible, each once.
-            tracks: Ids of the tracks that are visible, each once.
-            similarity: The similarity of each object to each track, 0 to 1.
+            objects: Ids of the visible objects, each once.
+            tracks: Ids of the visible tracks, each once.
+            similarity: Similarity of each object to each track, 0 to 1.
         """
         rows = [self._rows.setdefault(i, len(self._rows)) for i in objects]
         columns = [self._columns.setdefault(i, len(self._columns)) for i in tracks]
@@ -92,7 +92,7 @@ class Identities:
             self._count_switches(frame)
 
     def _count_switches(self, frame: _Frame) -> None:
-        """Matches the frame as CLEAR does, which prefers the previous frame's pairs."""
+        """Matches the frame as CLEAR does, and prefers the previous frame's pairs."""
         rows, columns = frame.rows.tolist(), frame.columns.tolist()
         before = np.array([self._previous.get(row, -1) for row in rows])
         score = _KEEP * (frame.columns == before[:, None]) + frame.similarity
@@ -111,8 +111,10 @@ class Identities:
     def parts(self) -> IdentityParts:
         """The sums over the frames that were added."""
         shape = len(self._rows), len(self._columns)
-        object_frames, track_frames = np.zeros((shape[0], 1)), np.zeros((1, shape[1]))
-        potential, covered = np.zeros(shape), np.zeros(shape)
+        object_frames = np.zeros((shape[0], 1))
+        track_frames = np.zeros((1, shape[1]))
+        potential = np.zeros(shape)
+        covered = np.zeros(shape)
         for rows, columns, similarity in self._frames:
             object_frames[rows] += 1
             track_frames[0, columns] += 1
@@ -147,7 +149,9 @@ def identity_numbers(sequences: Sequence[IdentityParts]) -> dict[str, float]:
     if not objects + tracks:
         names = ("hota", "det_a", "ass_a", "idf1", "idp", "idr")
         return {**dict.fromkeys(names, math.nan), "id_switches": switches}
-    hota, detection, association = [], [], []
+    hota: list[float] = []
+    detection: list[float] = []
+    association: list[float] = []
     for i in range(len(ALPHAS)):
         matches = sum(part.matches[i] for part in sequences)
         found = matches / (objects + tracks - matches)
@@ -169,10 +173,10 @@ def identity_numbers(sequences: Sequence[IdentityParts]) -> dict[str, float]:
 def _normalised(
     similarity: Float64[np.ndarray, "n m"],
 ) -> Float64[np.ndarray, "n m"]:
-    """Each similarity over all similarities of its object or its track."""
-    whole = similarity.sum(0)[None] + similarity.sum(1)[:, None] - similarity
-    known = whole > _EPSILON
-    return np.where(known, similarity / np.where(known, whole, 1), 0)
+    """Each similarity divided by all similarities of its object or its track."""
+    total = similarity.sum(0)[None] + similarity.sum(1)[:, None] - similarity
+    known = total > _EPSILON
+    return np.where(known, similarity / np.where(known, total, 1), 0)
 
 
 def _matches_at_alphas(
@@ -184,17 +188,20 @@ def _matches_at_alphas(
 
     Args:
         frames: All frames.
-        alignment: How well an object and a track fit over the whole video, 0 to 1.
+        alignment: Agreement of an object and a track over the whole video, 0 to 1.
         total: Number of frames with the object plus number of frames with the track.
     """
-    pairs, similarities = [np.empty(0, int)], [np.empty(0)]
+    pairs = [np.empty(0, int)]
+    similarities = [np.empty(0)]
     for rows, columns, similarity in frames:
         score = alignment[np.ix_(rows, columns)] * similarity
         i, j = linear_sum_assignment(-score)
         pairs.append(rows[i] * alignment.shape[1] + columns[j])
         similarities.append(similarity[i, j])
-    pair, similar = np.concatenate(pairs), np.concatenate(similarities)
-    matches, association = [], []
+    pair = np.concatenate(pairs)
+    similar = np.concatenate(similarities)
+    matches = []
+    association = []
     for alpha in ALPHAS:
         chosen = pair[similar >= alpha - _EPSILON]
         distinct, counts = np.unique(chosen, return_counts=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,14 +16,14 @@ KINDS = ("box", "mask")
 
 @dataclasses.dataclass(frozen=True)
 class ImageDetections:
-    """What was found in an image; nothing is padded.
+    """The detections in an image, without padding.
 
     Attributes:
-        scores: float [n].
-        classes: int [n], from 0.
-        boxes: float [n, 4], `[x0, y0, x1, y1]` in pixels, continuous. Needed to
-            evaluate boxes.
-        masks: n of them. Needed to evaluate masks.
+        scores: Scores, float [n].
+        classes: Classes from 0, int [n].
+        boxes: Boxes `[x0, y0, x1, y1]` in pixels, continuous, float [n, 4]. They are
+            needed to evaluate boxes.
+        masks: Masks, n of them. They are needed to evaluate masks.
     """
 
     scores: np.ndarray
@@ -34,18 +34,18 @@ class ImageDetections:
 
 @dataclasses.dataclass(frozen=True)
 class ImageObjects:
-    """What is to be found in an image; nothing is padded.
+    """The objects in an image, without padding.
 
     Attributes:
-        classes: int [n], from 0.
-        ignore: bool [n], crowds and other regions where nothing is right or wrong. A
-            detection is in one if enough of its own area is.
-        boxes: As in `ImageDetections`.
-        masks: As in `ImageDetections`. Their areas are the objects' areas; without
-            masks, those of the boxes are.
-        void: Pixels where nothing is right or wrong, if there are any. To masks they
-            are one more object to ignore; but no box is drawn around them: a detection
-            lies there, of either kind, by the part of its mask that does.
+        classes: Classes from 0, int [n].
+        ignore: Whether each is a crowd or another region where nothing is right or
+            wrong, bool [n]. A detection is in one if enough of its own area is.
+        boxes: Boxes as in `ImageDetections`.
+        masks: Masks as in `ImageDetections`. Their areas are the objects' areas;
+            without masks, the areas of the boxes are.
+        void: Pixels where nothing is right or wrong, if there are any. For masks they
+            are one more object to ignore. They have no box: the part of a detection's
+            mask that lies there decides about its box, too.
     """
 
     classes: np.ndarray
@@ -55,11 +55,25 @@ class ImageObjects:
     void: Rle | None = None
 
 
+class ComparedImage(NamedTuple):
+    """An image's detections beside its objects.
+
+    Attributes:
+        name: Unique name; the order of equal scores may depend on it.
+        detections: Detections in any order.
+        objects: Objects in any order.
+    """
+
+    name: str
+    detections: ImageDetections
+    objects: ImageObjects
+
+
 Items = TypeVar("Items", ImageDetections, ImageObjects)
 
 
 def take(items: Items, rows: np.ndarray | slice) -> Items:
-    """The detections or objects in some rows only."""
+    """Selects the detections or objects in some rows."""
     taken: dict[str, Any] = {}
     for field in dataclasses.fields(items):
         values = getattr(items, field.name)
@@ -90,7 +104,7 @@ def object_areas(objects: ImageObjects) -> Float64[np.ndarray, " m"]:
 def pairwise_overlaps(
     kind: str, detections: ImageDetections, objects: ImageObjects
 ) -> Float64[np.ndarray, "n m"]:
-    """IoU with objects; with what is ignored, the part of the detection inside it."""
+    """IoU with objects; for ignored objects, the part of the detection inside them."""
     if kind == "mask":
         found, true = detections.masks or [], objects.masks or []
         return masks.iou(found, true, crowd=objects.ignore.tolist())
@@ -109,7 +123,7 @@ def pairwise_overlaps(
 def parts_in_void(
     detections: ImageDetections, objects: ImageObjects
 ) -> Float64[np.ndarray, " n"]:
-    """How much of each detection's mask is void, 0 to 1."""
+    """The share of each detection's mask that is void, 0 to 1."""
     if objects.void is None:
         return np.zeros(len(detections.scores))
     return masks.iou(detections.masks or [], [objects.void], crowd=[True])[:, 0]
@@ -123,19 +137,15 @@ def _box_areas(boxes):
 
 
 def check_image(
-    image_name: str,
-    detections: ImageDetections,
-    objects: ImageObjects,
-    *,
-    kinds: Sequence[str],
-    class_names: Sequence[str] | None,
+    image: ComparedImage, *, kinds: Sequence[str], class_names: Sequence[str] | None
 ) -> None:
-    """Checks what is handed in of an image; without names, any class will do.
+    """Checks the arrays of an image; without names of classes, any class is valid.
 
     Raises:
         InputError: Something that a kind needs is missing, malformed, or of another
             length or size than the rest.
     """
+    image_name, detections, objects = image
     for what, items in (("detections", detections), ("objects", objects)):
         where, n = f"{image_name}: {what}", items.classes.size
         _check_array(f"{where}.classes", items.classes, (n,), "integers")

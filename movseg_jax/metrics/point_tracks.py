@@ -1,4 +1,4 @@
-"""Point trajectories, as track files of FBMS-59 hold them.
+"""Reads point trajectories from track files of FBMS-59, which have this layout:
 
     number of frames
     number of tracks
@@ -7,8 +7,8 @@
     x y frame                 of each point, in consecutive frames
 
 Brox, Malik: "Object segmentation by long term analysis of point trajectories", ECCV
-2010. Pixels and frames count from 0. Only white space separates numbers, wherever lines
-end.
+2010. Pixels and frames count from 0. Any white space separates numbers, so lines may
+end anywhere.
 """
 
 import re
@@ -22,31 +22,32 @@ from jaxtyping import Float32, Int32, Int64
 
 from movseg_jax.errors import InputError
 
-MAX_BYTES = 2**30  # Of a file; one with every fourth pixel of 800 frames has 250 MB.
-MAX_TRACKS = 2**25  # 64 frames of FBMS, if each pixel is one.
+MAX_BYTES = 2**30  # A file of every fourth pixel of 800 frames has 250 MB.
+MAX_TRACKS = 2**25  # 64 frames of FBMS, if each pixel is a track.
 MAX_LABEL = 65535
-MAX_FRAMES = 1_000_000  # Of a video.
-MAX_COORDINATE = 1_000_000  # Of a point, in pixels or frames, on either side of 0.
-_CHUNK = 2**23  # Bytes that are parsed at a time.
-_PLAIN = b"0123456789 \n\r\t"  # Where there is nothing else, there are only numbers.
+MAX_FRAMES = 1_000_000
+MAX_COORDINATE = 1_000_000  # Largest distance of a point from 0, in pixels or frames.
+_CHUNK = 2**23  # Number of bytes that are parsed at a time.
+_PLAIN = b"0123456789 \n\r\t"  # A text of these bytes only needs no search for errors.
 _BAD = re.compile(
-    # What is no number, up to white space. No more digits than any number needs.
+    # Anything but a number, up to white space. The number of digits is limited.
     rb"(?<!\S)(?![-+]?(?:\d{1,20}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,3})?(?!\S))"
     rb"\S{1,60}"
 )
 
 
 class PointTracks(NamedTuple):
-    """Points that were followed, each over some frames in a row.
+    """Points that were followed, each over consecutive frames.
 
     Attributes:
-        source: Names the file in messages.
-        frame_count: That they were followed in: of the video, or less.
-        labels: Of the tracks, from 0: in which cluster each is.
-        first: Of the tracks, the number of the first frame.
-        start: Of the tracks, the first one's number in `points`; and in the end the
-            number of all points.
-        points: x and y, in pixels; they may be outside of the frame.
+        source: Name of the file for messages.
+        frame_count: Number of frames in which points were followed: all of the video,
+            or fewer.
+        labels: Label of each track, from 0: the number of its cluster.
+        first: Number of each track's first frame.
+        start: Number of each track's first point in `points`, and at the end the number
+            of all points.
+        points: Coordinates x and y in pixels; they may be outside of the frame.
     """
 
     source: str
@@ -59,15 +60,15 @@ class PointTracks(NamedTuple):
     def at(
         self, frame: int, size: tuple[int, int]
     ) -> tuple[Int64[np.ndarray, " p"], Int32[np.ndarray, " p"]]:
-        """The points in one frame, those outside left out.
+        """Returns the points inside of one frame.
 
         Args:
-            frame: Its number, from 0.
-            size: Of it, height and width.
+            frame: Number of the frame, from 0.
+            size: Height and width of the frame.
 
         Returns:
-            The pixels that the points are at, as numbers in the flattened frame; and
-            the labels of their tracks. Both in the order of the tracks.
+            The pixels of the points, as numbers in the flattened frame, and the labels
+            of their tracks. Both are in the order of the tracks.
         """
         place = frame - self.first
         (here,) = np.nonzero((place >= 0) & (place < np.diff(self.start)))
@@ -79,13 +80,14 @@ class PointTracks(NamedTuple):
 def read_point_tracks(path: Path) -> PointTracks:
     """Reads a track file.
 
-    Coordinates are rounded to pixels as the official evaluation does, and numbers of
-    frames that are not whole are cut off. That program takes the point of a frame by
-    its place in the track, without looking at the frame that stands beside it; so
-    tracks with gaps, of which it would take other points, are refused here.
+    Coordinates are rounded to pixels as in the official evaluation, and numbers of
+    frames are truncated to whole numbers. That program finds the point of a frame by
+    its place in the track and ignores the frame's number beside it. It would take wrong
+    points of tracks with gaps, so these are refused here.
 
     Raises:
-        InputError: It cannot be read, is malformed, or too large; names the line.
+        InputError: The file cannot be read, is malformed, or too large. The message
+            names the line.
     """
     numbers = _read_numbers(path)
     if len(numbers) < 2:
@@ -101,7 +103,7 @@ def read_point_tracks(path: Path) -> PointTracks:
     rows = numbers[is_point].reshape(-1, 3)
     start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     _check_points(path, rows, heads, start)
-    # As C++ does it: adding in 32 bits, and towards zero.
+    # C++ adds in 32 bits and rounds towards zero.
     points = np.trunc(rows[:, :2] + np.float32(0.5)).astype(np.int32)
     first = np.trunc(rows[start[:-1], 2]).astype(np.int32)
     return PointTracks(str(path), frame_count, labels, first, start, points)
@@ -110,9 +112,9 @@ def read_point_tracks(path: Path) -> PointTracks:
 def _find_tracks(
     path: Path, numbers: Float32[np.ndarray, " n"], count: int
 ) -> Int64[np.ndarray, " m"]:
-    """Where the tracks start in the numbers of a file."""
+    """The places in a file's numbers where the tracks start."""
     if len(numbers) == 2 + 5 * count and (numbers[3::5] == 1).all():
-        heads = np.arange(2, len(numbers), 5)  # A point each, as where they are pixels.
+        heads = np.arange(2, len(numbers), 5)  # Each track has one point.
     else:
         heads = np.array([*_walk_tracks(path, numbers, count)], np.int64)
     labels = numbers[heads]
@@ -168,7 +170,7 @@ def _check_points(path, rows, heads, start) -> None:
 
 
 def _whole(path, numbers, place, what, least: int, most: int, limit: str) -> int:
-    """A number of the file that has to be whole and within limits."""
+    """Checks that a number of the file is whole and within limits, and returns it."""
     value = float(numbers[place])
     if not (least <= value <= most and value == int(value)):
         raise InputError(
@@ -199,13 +201,13 @@ def _read_numbers(path: Path) -> Float32[np.ndarray, " n"]:
             )
         line += text.count(b"\n")
         values = np.fromstring(text, np.float64, sep=" ")
-        # In 32 bits, as the program reads them. The bounds are beyond all limits.
+        # The program reads numbers in 32 bits. The bounds are beyond all limits.
         chunks.append(np.clip(values, -1e30, 1e30).astype(np.float32))
     return np.concatenate(chunks)
 
 
 def _texts(path: Path) -> Iterator[bytes]:
-    """The text of a file, many numbers at a time."""
+    """Yields the text of a file in chunks of complete numbers."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # Reading a pipe may never end.
@@ -220,7 +222,7 @@ def _texts(path: Path) -> Iterator[bytes]:
             while data := file.read(_CHUNK):
                 data = rest + data
                 cut = max(data.rfind(space) for space in (b"\n", b" ", b"\t")) + 1
-                cut = cut or len(data)  # So long without space, it is no number.
+                cut = cut or len(data)  # A text so long without space is not a number.
                 yield data[:cut]
                 rest = data[cut:]
             yield rest

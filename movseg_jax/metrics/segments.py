@@ -1,9 +1,9 @@
-"""Regions of the truth and tracks, counted against each other over a sequence.
+"""Counts the pixels that regions of the truth and tracks share over a sequence.
 
-A region is what the truth gives one number, over all frames; the background may be one.
-Regions and tracks are in the order of their first pixels, frame by frame and row by
-row. So no number depends on how they are numbered, not even where several ways to
-match them are equally good.
+A region is all pixels with one number in the truth, over all frames; the background may
+be one. Regions and tracks are in the order of their first pixels, frame by frame and
+row by row. So no result depends on their ids, not even if several matchings are equally
+good.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy.optimize import linear_sum_assignment
 
-_SMALL = 2**16  # Ids below it are looked up in a table.
+_SMALL = 2**16  # Smaller ids are looked up in a table.
 
 
 class _FrameCounts(NamedTuple):
-    """Of one frame, the pairs of a region and a track that share pixels."""
+    """The pairs of a region and a track that share pixels in a frame."""
 
     name: str
     regions: Int64[np.ndarray, " k"]
@@ -25,7 +25,7 @@ class _FrameCounts(NamedTuple):
 
 
 class Segments:
-    """How many pixels each region shares with each track, frame by frame."""
+    """Counts the pixels that each region shares with each track, frame by frame."""
 
     def __init__(self):
         """Starts without frames."""
@@ -45,12 +45,12 @@ class Segments:
         """Counts the next frame.
 
         Args:
-            name: Of the frame.
-            regions: The region of every pixel, from 0.
-            tracks: The track of every pixel, or of every point, from 0.
-            weights: How much every pixel counts; 1 if None.
-            points: The pixels that points are at, as numbers in the flattened frame;
-                None if tracks are those of every pixel.
+            name: Name of the frame.
+            regions: Region of every pixel, from 0.
+            tracks: Track of every pixel, or of every point, from 0.
+            weights: Weight of every pixel; 1 if None.
+            points: Pixels of the points, as numbers in the flattened frame; None if
+                `tracks` has every pixel.
         """
         rows = _number(regions.ravel(), self._regions)
         values = None if weights is None else weights.ravel()
@@ -68,12 +68,12 @@ class Segments:
 
     @property
     def regions(self) -> Int64[np.ndarray, " n"]:
-        """Ids of the regions that have pixels, in the order of the rows."""
+        """The ids of the regions that have pixels, in the order of the rows."""
         return np.array([*self._regions], np.int64)
 
     @property
     def tracks(self) -> Int64[np.ndarray, " m"]:
-        """Ids of the tracks that have pixels, in the order of the columns."""
+        """The ids of the tracks that have pixels, in the order of the columns."""
         return np.array([*self._tracks], np.int64)
 
     def sizes(self) -> Float64[np.ndarray, " n"]:
@@ -97,16 +97,16 @@ class Segments:
         objects: Bool[np.ndarray, " n"],
         penalised: Bool[np.ndarray, " m"],
     ) -> dict[str, float]:
-        """Of every frame, the mean IoU of its objects and their tracks there.
+        """Returns the mean IoU of objects and their tracks in every frame.
 
         Args:
-            matched: The column of each region's track, -1 if it has none.
-            objects: Which regions count.
-            penalised: Which tracks count, with an IoU of 0, in frames without the
-                object that they are matched to, or if they are matched to none.
+            matched: Column of each region's track, -1 if it has none.
+            objects: Whether each region counts.
+            penalised: Whether each track counts, with an IoU of 0, in frames without
+                the object that it is matched to, or if it is matched to none.
 
         Returns:
-            By the frames' names; 1 where nothing counts.
+            The means by the frames' names; 1 where nothing counts.
         """
         scores = {}
         for frame in self._frames:
@@ -125,12 +125,12 @@ class Segments:
 
 
 class Fit(NamedTuple):
-    """How well each region fits each track.
+    """The agreement of each region with each track; 0 where nothing overlaps.
 
     Attributes:
-        precision: The share of the track that is in the region.
-        recall: The share of the region that is in the track.
-        f_measure: The harmonic mean of both. All are 0 where nothing overlaps.
+        precision: Share of the track that is in the region.
+        recall: Share of the region that is in the track.
+        f_measure: Harmonic mean of both.
     """
 
     precision: Float64[np.ndarray, "n m"]
@@ -143,10 +143,10 @@ def fit(
     region_sizes: Float64[np.ndarray, " n"],
     track_sizes: Float64[np.ndarray, " m"],
 ) -> Fit:
-    """Precision, recall and F of all pairs."""
+    """Computes precision, recall and F of all pairs."""
     rows, columns = region_sizes[:, None], track_sizes[None, :]
-    # F as Dice's coefficient, which is the same, and exact where counts are whole: so
-    # what is 0.75 is neither above nor below it.
+    # F is computed as Dice's coefficient, which equals it and is exact if counts are
+    # whole: an F of 0.75 is neither above nor below 0.75.
     return Fit(
         _ratio(overlap, np.broadcast_to(columns, overlap.shape)),
         _ratio(overlap, np.broadcast_to(rows, overlap.shape)),
@@ -157,7 +157,7 @@ def fit(
 def match(values: Float64[np.ndarray, "n m"]) -> Int64[np.ndarray, " n"]:
     """The column of each row in the matching of the largest sum; -1 if it has none.
 
-    Pairs of value 0 are left apart.
+    Pairs of value 0 are not matched.
     """
     matched = np.full(values.shape[0], -1, np.int64)
     rows, columns = linear_sum_assignment(values, maximize=True)
@@ -167,7 +167,7 @@ def match(values: Float64[np.ndarray, "n m"]) -> Int64[np.ndarray, " n"]:
 
 
 def harmonic_mean(precision: float, recall: float) -> float:
-    """F of a precision and a recall; 0 if both are 0."""
+    """Computes F of a precision and a recall; 0 if both are 0."""
     total = precision + recall
     return 2 * precision * recall / total if total else 0.0
 
@@ -177,12 +177,12 @@ def _ratio(part, whole):
 
 
 def _number(ids, known: dict[int, int]) -> Int64[np.ndarray, " k"]:
-    """The numbers of ids; those that are new get the next, the first seen first."""
+    """The numbers of ids; new ids get the next numbers in the order of first pixels."""
     top = int(ids.max(initial=0))
     if top >= _SMALL:
         present, places = np.unique(ids, return_inverse=True)
     else:
-        # Faster than sorting.
+        # A table is faster than sorting.
         present = np.flatnonzero(np.bincount(ids, minlength=1))
         table = np.zeros(top + 1, np.int64)
         table[present] = np.arange(len(present))

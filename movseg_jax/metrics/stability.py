@@ -1,14 +1,14 @@
-"""T: how much the outline of a mask changes from frame to frame (Perazzi et al., 2016).
+"""Measures T, the change of a mask's outline between frames (Perazzi et al., 2016).
 
 The longest outline of each of two masks is described point by point with shape
-contexts (Belongie et al., 2002), histograms of where the other points are; the points
-are matched in order, at the least cost, and T is the mean cost of the matched pairs.
-0 is perfectly stable. Position does not matter, rotation does.
+contexts (Belongie et al., 2002), which are histograms of the other points' positions.
+The points are matched in order at the least cost, and T is the mean cost of the matched
+pairs. 0 is perfectly stable. Position does not matter, rotation does.
 
 The "matlab" variant gives the numbers that DAVIS published for the truth of its 30
 training sequences: all 2019 pairs of frames agree to 6e-4, all but 14 to 1e-4, each
-sequence's T to 5e-5. What remains are ties: paths of equal cost, and points that only
-rounding errors put on one or the other side of an angle between two bins.
+sequence's T to 5e-5. The rest are ties: paths of equal cost, and points that rounding
+errors put on one or the other side of an angle between two bins.
 """
 
 from typing import Literal, get_args
@@ -21,32 +21,32 @@ from movseg_jax.errors import InputError
 from movseg_jax.metrics.contours import longest_contour
 
 Variant = Literal["python", "matlab"]
-Contexts = Float64[np.ndarray, "_ 60"]  # Of every point, of sum 1.
+Contexts = Float64[np.ndarray, "_ 60"]  # The context of every point, of sum 1.
 
-# The costs of two outlines are a matrix, of which there are three copies at a time.
+# The costs of two outlines are a matrix, which exists three times in memory.
 MAX_POINTS = 8192
 
-_SPACING = 3  # Pixels, at most, between two points of an outline.
+_SPACING = 3  # Largest distance of neighbouring points of an outline, in pixels.
 _ANGLES = 12
-# Of the rings of a shape context, relative to the mean distance of two points.
+# Radii of a shape context's rings, relative to the mean distance of two points.
 _RADII = np.logspace(np.log10(1 / 8), np.log10(2), 5)
 _EPSILON = 2.2204e-16
-_BLOCK = 64  # Points of one outline at a time, so that matrices stay in the cache.
+_BLOCK = 64  # Number of points at a time, so that matrices stay in the cache.
 
 
 def describe(mask: np.ndarray, variant: Variant = "python") -> Contexts | None:
-    """The shape contexts of a mask's outline, to compare it with another; None if none.
+    """Computes the shape contexts of a mask's outline; None if it has none.
 
     Args:
-        mask: Of one frame.
-        variant: Whose numbers to reproduce: those of DAVIS' Python code or of its
-            Matlab code. They differ in which of equally long outlines counts, in the
-            precision of points between corners, and in which of two angles an
-            angle exactly between them is; in most masks by nothing or very little.
+        mask: Mask in one frame.
+        variant: Code whose numbers are reproduced: DAVIS' Python or Matlab code. They
+            differ in the choice among equally long outlines, in the precision of points
+            between corners, and in the bin of an angle exactly between two bins. For
+            most masks the difference is small or zero.
 
     Raises:
-        InputError: It is no mask, its outline has more points than `MAX_POINTS`, or
-            there is no such variant.
+        InputError: It is not a mask, its outline has more points than `MAX_POINTS`, or
+            the variant does not exist.
     """
     check_variant(variant)
     if mask.dtype != bool or mask.ndim != 2:
@@ -70,7 +70,7 @@ def describe(mask: np.ndarray, variant: Variant = "python") -> Contexts | None:
 
 
 def check_variant(variant: str) -> None:
-    """Raises an `InputError` if it is no `Variant`."""
+    """Raises an `InputError` if the variant does not exist."""
     if variant not in get_args(Variant):
         raise InputError(
             f"stability is {variant!r}, expected one of {', '.join(get_args(Variant))}."
@@ -78,9 +78,9 @@ def check_variant(variant: str) -> None:
 
 
 def instability(before: Contexts, after: Contexts) -> float:
-    """T of two outlines: 0 if they are the same, at most 1."""
+    """Computes T of two outlines: 0 if they are the same, at most 1."""
     costs = _costs(before, after)
-    # First with the outlines as they start; then starting after the best match.
+    # The first path starts where the outlines start; the second after the best match.
     path = _cheapest_path(costs)
     on_path = costs[path[:-1, 0], path[:-1, 1]]
     shift = path[np.argmin(on_path)] + 1
@@ -95,10 +95,10 @@ def instability(before: Contexts, after: Contexts) -> float:
 
 
 def _resample(corners: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m 2"]:
-    """Corners and, where they are far apart, points between them.
+    """Adds points between corners that are far apart.
 
-    Points are summed up from the corner before, in the precision of the corners: to
-    which angle a point belongs may depend on it.
+    Points are summed up from the corner before, in the precision of the corners, as the
+    bin of a point's angle may depend on it.
     """
     steps = np.diff(corners, axis=0)
     lengths = np.sqrt((steps**2).sum(axis=1))
@@ -112,10 +112,10 @@ def _resample(corners: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "m 2"]:
 
 
 def _shape_contexts(points: Float64[np.ndarray, "n 2"]) -> Contexts:
-    """For every point, how many points are in each angle and ring around it.
+    """Counts the points in each angle and ring around every point.
 
-    The point itself counts; points farther than the last ring do not. Angles are
-    measured from the first coordinate.
+    The point itself counts, but points beyond the last ring do not. Angles are measured
+    from the first coordinate.
     """
     mean_distance = cdist(points, points).mean()
     bins = _ANGLES * len(_RADII)
@@ -123,7 +123,7 @@ def _shape_contexts(points: Float64[np.ndarray, "n 2"]) -> Contexts:
     for i in range(0, len(points), _BLOCK):
         block = points[i : i + _BLOCK]
         distances = cdist(block, points) / mean_distance
-        # The innermost ring is the last one, and 0 is none.
+        # The innermost ring has the highest number; 0 means beyond all rings.
         ring = sum((distances < radius).astype(np.int64) for radius in _RADII)
         first, second = points.T[:, None, :] - block.T[:, :, None]
         angles = np.arctan2(second, first) + 2 * np.pi
@@ -138,7 +138,7 @@ def _shape_contexts(points: Float64[np.ndarray, "n 2"]) -> Contexts:
 
 
 def _costs(a: Float64[np.ndarray, "n k"], b: Float64[np.ndarray, "m k"]):
-    """Chi-squared distances of histograms, float64 [n, m]."""
+    """The chi-squared distances of histograms, float64 [n, m]."""
     costs = np.zeros((len(a), len(b)))
     used = np.flatnonzero(a.any(axis=0) | b.any(axis=0))
     columns = np.ascontiguousarray(b.T[used])
@@ -162,16 +162,16 @@ def _costs(a: Float64[np.ndarray, "n k"], b: Float64[np.ndarray, "m k"]):
 def _cheapest_path(costs: Float64[np.ndarray, "n m"]) -> Int64[np.ndarray, "l 2"]:
     """The cheapest path from corner to corner, from its end to its start.
 
-    Steps are to the next row, column or both; the start costs nothing. Of equally cheap
-    ways to a node the one from the row and column before counts, then that from the row
-    before; in the original the heap of Dijkstra's algorithm decides.
+    Steps lead to the next row, column or both; the start costs nothing. Among equally
+    cheap ways to a node, the step of both is preferred, then that of the row; in the
+    original the heap of Dijkstra's algorithm decides.
     """
     n, m = costs.shape
-    total = np.full((n + 1, m + 1), np.inf)  # With a border above and to the left.
+    total = np.full((n + 1, m + 1), np.inf)  # It has a border above and to the left.
     total[1, 1] = 0
     flat_costs, flat = costs.ravel(), total.ravel()
-    # Along an antidiagonal, where no node depends on another, one row down and one
-    # column back is a constant step in memory.
+    # Nodes of an antidiagonal do not depend on each other, so they are computed at
+    # once; one row down and one column back is a constant step in memory.
     for k in range(1, n + m - 1):
         low, high = max(0, k - m + 1), min(k, n - 1)
         here = slice(
@@ -193,7 +193,7 @@ def _cheapest_path(costs: Float64[np.ndarray, "n m"]) -> Int64[np.ndarray, "l 2"
 
 
 def _cheapest_of_each(pairs, costs, side) -> Int64[np.ndarray, "l 2"]:
-    """Of the pairs of each point of a side the cheapest, the first of equals."""
+    """The cheapest pair of each point of a side, the first among equals."""
     order = np.lexsort([costs[pairs[:, 0], pairs[:, 1]], pairs[:, side]])
     _, first = np.unique(pairs[order, side], return_index=True)
     return pairs[order[first]]

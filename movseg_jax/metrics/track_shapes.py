@@ -1,8 +1,8 @@
-"""Faults of tracks that can be measured without a ground truth.
+"""Measures faults of tracks that show without a ground truth.
 
-The masks are those from before one was painted over another: two tracks of one thing
-overlap, and a part lies in its whole. In a file that has one track per pixel nothing
-can overlap, so the first two numbers mean nothing there.
+The masks are those from before one was painted over another, in which two tracks of one
+thing overlap, and a part lies in the complete thing. In a file that has one track per
+pixel nothing can overlap, so the first two numbers mean nothing there.
 """
 
 import math
@@ -23,7 +23,7 @@ INSIDE = 0.7  # Share of a track's pixels above which it lies in another track.
 
 
 class ShapeParts(NamedTuple):
-    """The sums of a sequence, from which the numbers are computed.
+    """The sums over a sequence, from which the numbers are computed.
 
     Attributes:
         frames: Number of frames.
@@ -32,7 +32,7 @@ class ShapeParts(NamedTuple):
             in another track.
         holes: Share of holes in the filled masks of each track, in pixels.
         lifetime: Number of frames from a track's first to its last, over all tracks.
-        missing: Number of these in which the track is not there.
+        missing: Number of these frames in which the track is absent.
     """
 
     frames: int
@@ -56,7 +56,7 @@ class TrackShapes:
 
     def add(self, frame: TrackedFrame) -> None:
         """Adds the next frame."""
-        found = whole_masks(frame)
+        found = complete_masks(frame)
         self._overlapping += has_overlap([*found.values()])
         self._contained += has_containment([*found.values()])
         dense = {i: masks.decode(mask) for i, mask in found.items()}
@@ -86,7 +86,7 @@ class TrackShapes:
 
 
 def measure_shapes(tracked: Iterable[TrackedFrame]) -> ShapeParts:
-    """`ShapeParts` of a video's tracks, for `shape_numbers`."""
+    """Returns the sums of a video's tracks, for `shape_numbers`."""
     shapes = TrackShapes()
     for frame in tracked:
         shapes.add(frame)
@@ -98,10 +98,10 @@ def shape_numbers(sequences: Sequence[ShapeParts]) -> dict[str, float]:
 
     - "overlapping", "contained": share of all frames in which two tracks have an IoU
       above `SAME`, or more than `INSIDE` of a track's pixels lie in another track.
-    - "holes": mean over all tracks of the pixels that a track encloses, but no track
-      covers, over those of the filled track.
+    - "holes": mean over all tracks of the number of pixels that a track encloses, but
+      no track covers, divided by the number of pixels of the filled track.
     - "gaps": share of the frames from a track's first to its last, over all tracks, in
-      which it is not there.
+      which it is absent.
     """
     frames = sum(part.frames for part in sequences)
     lifetime = sum(part.lifetime for part in sequences)
@@ -118,8 +118,8 @@ def _share(part: int | float, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-def whole_masks(frame: TrackedFrame) -> dict[int, Rle]:
-    """The mask of each track that has pixels in a frame, also where others cover it."""
+def complete_masks(frame: TrackedFrame) -> dict[int, Rle]:
+    """The complete mask of each track in a frame, also where other tracks cover it."""
     found: dict[int, Rle] = {}
     for sighting in frame.sightings:
         if masks.area(sighting.mask):
@@ -143,14 +143,14 @@ def has_containment(tracks: Sequence[Rle]) -> bool:
 
 
 def enclosed(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Pixels that are not in the mask, but cannot be left without crossing it.
+    """Pixels outside of the mask from which no path leads to the frame's edge.
 
-    Steps are to the four neighbours, and all that reaches the frame's edge is outside.
+    A path goes from a pixel to its four neighbours and does not cross the mask.
     """
     x0, y0, x1, y1 = masks.tight_box(mask).astype(int).tolist()
     result = np.zeros(mask.shape, bool)
     if x1 > x0:
-        # A margin of one pixel joins all that is outside of the mask's box.
+        # A margin of one pixel joins everything that is outside of the mask's box.
         outside = np.pad(mask[y0:y1, x0:x1], 1).astype(np.uint8)
         cv2.floodFill(outside, None, (0, 0), 1)
         result[y0:y1, x0:x1] = outside[1:-1, 1:-1] == 0

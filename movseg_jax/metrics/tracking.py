@@ -1,10 +1,11 @@
-"""Whether one thing is one track: what a user of tracks sees, in one table.
+"""Measures whether one thing is one track, as a user of tracks sees it.
 
-J of the union of all tracks hides that one thing is several tracks. Beside it stand
-here J and F of the best single track of each object, the number of tracks on each
-object, the identity measures of `identities`, and `track_shapes`' faults of the tracks.
+J of the union of all tracks hides that one thing is several tracks. So this adds J and
+F of the best single track of each object, the number of tracks on each object, the
+identity metrics of `identities`, and the faults of tracks in `track_shapes`.
 """
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,8 +16,8 @@ from jaxtyping import Bool, Int
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.metrics.base import ComparedFrame, Measure, SequenceScore
-from movseg_jax.metrics.davis import boundary_accuracy, mean, region_similarity
+from movseg_jax.metrics.base import ComparedFrame, State, TrackMetric, mean
+from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
 from movseg_jax.metrics.davis17 import (
     FramePairs,
     compare_regions,
@@ -33,12 +34,12 @@ from movseg_jax.metrics.identities import (
 from movseg_jax.metrics.track_shapes import (
     ShapeParts,
     TrackShapes,
+    complete_masks,
     shape_numbers,
-    whole_masks,
 )
 from movseg_jax.results import TrackedFrame
 
-ON_OBJECT = 0.5  # Share of a track's pixels above which it is a track of an object.
+ON_OBJECT = 0.5  # Share of a track's pixels above which it is a track on an object.
 
 
 class TrueFrame(NamedTuple):
@@ -55,8 +56,8 @@ class TrueFrame(NamedTuple):
     ignore: Bool[np.ndarray, "h w"] | None = None
 
 
-class TrackingParts(NamedTuple):
-    """The sums of a sequence, from which the numbers are computed.
+class TrackingPart(NamedTuple):
+    """The data that `Tracking` keeps of a sequence.
 
     Attributes:
         best: J and F of the best single track of each object.
@@ -65,7 +66,7 @@ class TrackingParts(NamedTuple):
         tracks: Number of tracks, without those that lie in void pixels.
         identities: Counts for HOTA, IDF1 and identity switches.
         shapes: Overlaps, holes and gaps of the tracks.
-        exclusive: Whether no two tracks can overlap in the file they are from.
+        exclusive: Whether the file of the tracks cannot hold tracks that overlap.
     """
 
     best: tuple[tuple[float, float], ...]
@@ -77,21 +78,23 @@ class TrackingParts(NamedTuple):
     exclusive: bool
 
 
-def tracking(*, exclusive: bool = False) -> Measure:
+@dataclasses.dataclass(frozen=True)
+class Tracking(TrackMetric):
     """Measures whether one thing is one track.
 
-    Its `dataset` gives the following. Void pixels are cut out of tracks and objects,
-    unless something else is said. A track's mask is whole, as it was before other
-    tracks were painted over it, unless it is said to be the visible one.
+    The numbers are the following. Void pixels are cut out of tracks and objects, and
+    the mask of a track is complete, as it was before other tracks were painted over it,
+    unless something else is said.
 
     - "best_j", "best_f": mean over all objects of J and F of the track whose J with the
-      object is best. J and F are means over all frames, 1 where neither is there, as in
-      `davis17`. But objects do not compete for tracks, and no track is a choice, too.
+      object is best. J and F are means over all frames, 1 where neither is visible, as
+      in `davis17`. But objects do not compete for tracks, and having no track is a
+      choice, too.
     - "union_j", "union_f": mean over sequences of J and F of all tracks together.
     - "tracks_per_object": mean over all objects of the number of tracks that have more
       than `ON_OBJECT` of their pixels, over all frames, in the object. Here void pixels
-      count, and what has most of its pixels there is no track in this and in the two
-      following.
+      count. A track that has most of its pixels there is left out of this number and
+      the two following.
     - "tracks_per_video": mean over sequences of the number of tracks.
     - "stray_tracks": mean over sequences of the number of tracks that are on no object.
     - "hota", "det_a", "ass_a", "idf1", "idp", "idr", "id_switches": see `identities`;
@@ -102,27 +105,78 @@ def tracking(*, exclusive: bool = False) -> Measure:
 
     The score of a frame is J of the union.
 
-    Args:
-        exclusive: Whether the tracks of `sequence` come from a file that cannot hold
-            tracks which overlap.
+    Attributes:
+        exclusive: Whether the tracks that are added come from a file that cannot hold
+            tracks that overlap.
     """
-    return Measure(lambda frames: _score_sequence(frames, exclusive), tracking_numbers)
+
+    exclusive: bool = False
+
+    def add(self, frames: Iterable[ComparedFrame], /) -> State:
+        """Returns the state of one sequence."""
+        pairs: list[FramePairs] = []
+        unions: list[tuple[float, float]] = []
+        places: Counter[tuple[int, int]] = Counter()
+        identities = Identities()
+        shapes = TrackShapes()
+        for frame in frames:
+            pair, place = _compare_complete(frame)
+            pairs.append(pair)
+            places.update(place)
+            unions.append(_score_union(frame))
+            _add_identities(identities, frame)
+            shapes.add(frame.tracks)
+        best = _best_tracks(pairs)
+        owners = _owners(places)
+        on = Counter(owners.values())
+        part = TrackingPart(
+            best=tuple(best.values()),
+            union=(mean(j for j, _ in unions), mean(f for _, f in unions)),
+            tracks_on=tuple(on[o] for o in best),
+            tracks=sum(owner != _VOID for owner in owners.values()),
+            identities=identities.parts(),
+            shapes=shapes.parts(),
+            exclusive=self.exclusive,
+        )
+        names = [pair.name for pair in pairs]
+        scores = {name: j for name, (j, _) in zip(names, unions, strict=True)}
+        return State((part,), scores)
+
+    def compute(self, state: State) -> dict[str, float]:
+        """Returns the numbers of all sequences."""
+        parts: tuple[TrackingPart, ...] = state.parts
+        numbers = {}
+        for i, letter in enumerate("jf"):
+            numbers[f"best_{letter}"] = mean(pair[i] for p in parts for pair in p.best)
+            numbers[f"union_{letter}"] = mean(part.union[i] for part in parts)
+        numbers["tracks_per_object"] = mean(n for part in parts for n in part.tracks_on)
+        numbers["tracks_per_video"] = mean(part.tracks for part in parts)
+        numbers["stray_tracks"] = mean(p.tracks - sum(p.tracks_on) for p in parts)
+        numbers |= identity_numbers([part.identities for part in parts])
+        numbers |= shape_numbers([part.shapes for part in parts])
+        # In exclusive files nothing can overlap, so these two would flatter them.
+        not_exclusive = [part.shapes for part in parts if not part.exclusive]
+        for name in ("overlapping", "contained"):
+            del numbers[name]
+            if not_exclusive:
+                numbers[name] = shape_numbers(not_exclusive)[name]
+        return numbers
 
 
 def measure_tracks(
     truth: Iterable[TrueFrame], tracked: Iterable[TrackedFrame]
-) -> SequenceScore:
-    """`tracking` of a video's tracks, for `tracking_numbers`.
+) -> State:
+    """Returns the `Tracking` state of a video's tracks.
 
     Args:
-        truth: The truth of each frame, in order.
-        tracked: The tracks in the same frames.
+        truth: Truth of each frame, in order.
+        tracked: Tracks in the same frames.
 
     Raises:
         InputError: There are not as many frames of one as of the other, or a frame is
             of another size than its truth.
     """
-    return _score_sequence(_compared(truth, tracked), exclusive=False)
+    return Tracking().add(_compared(truth, tracked))
 
 
 def _compared(
@@ -148,94 +202,42 @@ def _compared(
         yield ComparedFrame(frame.name, i, ids, frame, true.ignore)
 
 
-def tracking_numbers(scores: Sequence[SequenceScore]) -> dict[str, float]:
-    """The numbers of all sequences together; see `tracking`."""
-    parts: list[TrackingParts] = [score.parts for score in scores]
-    numbers = {}
-    for i, letter in enumerate("jf"):
-        numbers[f"best_{letter}"] = mean(pair[i] for p in parts for pair in p.best)
-        numbers[f"union_{letter}"] = mean(part.union[i] for part in parts)
-    numbers["tracks_per_object"] = mean(n for part in parts for n in part.tracks_on)
-    numbers["tracks_per_video"] = mean(part.tracks for part in parts)
-    numbers["stray_tracks"] = mean(part.tracks - sum(part.tracks_on) for part in parts)
-    numbers |= identity_numbers([part.identities for part in parts])
-    numbers |= shape_numbers([part.shapes for part in parts])
-    told = [part.shapes for part in parts if not part.exclusive]
-    for name in ("overlapping", "contained"):
-        del numbers[name]
-        if told:
-            numbers[name] = shape_numbers(told)[name]
-    return numbers
-
-
-def _score_sequence(frames: Iterable[ComparedFrame], exclusive: bool) -> SequenceScore:
-    pairs: list[FramePairs] = []
-    unions: list[tuple[float, float]] = []
-    places: Counter[tuple[int, int]] = Counter()
-    identities, shapes = Identities(), TrackShapes()
-    for frame in frames:
-        pair, place = _compare_whole(frame)
-        pairs.append(pair)
-        places.update(place)
-        unions.append(_score_union(frame))
-        _add_identities(identities, frame)
-        shapes.add(frame.tracks)
-    best = _best_tracks(pairs)
-    owners = _owners(places)
-    on = Counter(owners.values())
-    parts = TrackingParts(
-        best=tuple(best.values()),
-        union=(mean(j for j, _ in unions), mean(f for _, f in unions)),
-        tracks_on=tuple(on[o] for o in best),
-        tracks=sum(owner != _VOID for owner in owners.values()),
-        identities=identities.parts(),
-        shapes=shapes.parts(),
-        exclusive=exclusive,
-    )
-    names = [pair.name for pair in pairs]
-    scores = {name: j for name, (j, _) in zip(names, unions, strict=True)}
-    return SequenceScore(parts, scores)
-
-
 def _score_union(frame: ComparedFrame) -> tuple[float, float]:
     """J and F of all tracks together."""
-    found, truth = frame.found > 0, frame.truth > 0
-    if frame.void is not None:
-        found, truth = found & ~frame.void, truth & ~frame.void
+    truth, found = (ids > 0 for ids in frame.without_void())
     return region_similarity(found, truth), boundary_accuracy(found, truth)
 
 
 def _add_identities(identities: Identities, frame: ComparedFrame) -> None:
-    """Adds what is visible of objects and tracks."""
-    found, truth = frame.found, frame.truth
-    if frame.void is not None:
-        found, truth = (np.where(frame.void, 0, ids) for ids in (found, truth))
-    objects, tracks = ids_by_first_pixel(truth), ids_by_first_pixel(found)
+    """Adds the visible parts of objects and tracks."""
+    truth, found = frame.without_void()
+    objects = ids_by_first_pixel(truth)
+    tracks = ids_by_first_pixel(found)
     ious = pair_ious(pair_counts(truth, found, None))
     similarity = np.array([[ious.get((o, t), 0.0) for t in tracks] for o in objects])
     identities.add(objects, tracks, similarity.reshape(len(objects), len(tracks)))
 
 
-# Which object tracks are on --------------------------------------------------------
+# Objects that tracks are on --------------------------------------------------------
 
 _VOID = -1  # The id of void pixels among those of objects.
 
 
-def _compare_whole(
+def _compare_complete(
     frame: ComparedFrame,
 ) -> tuple[FramePairs, Counter[tuple[int, int]]]:
-    """Whole tracks beside objects.
+    """Compares complete tracks with objects.
 
     Returns:
-        How well every track fits every object; and the number of pixels of each track
-        in each object, in no object, 0, and in `_VOID`.
+        The J and F of every track with every object; and the number of pixels of each
+        track in each object, in no object (0), and in `_VOID`.
     """
     truth = frame.truth
     if frame.void is not None:
         truth = np.where(frame.void, np.int32(_VOID), truth)
     places: Counter[tuple[int, int]] = Counter()
     tracks = {}
-    for track, rle in whole_masks(frame.tracks).items():
+    for track, rle in complete_masks(frame.tracks).items():
         mask = masks.decode(rle)
         values, sizes = np.unique(truth[mask], return_counts=True)
         for value, size in zip(values.tolist(), sizes.tolist(), strict=True):
@@ -266,7 +268,7 @@ def _best_tracks(frames: Sequence[FramePairs]) -> dict[int, tuple[float, float]]
         for o in frame.objects:
             candidates.setdefault(o, {_NO_TRACK})
         for (track, o), (j, _) in frame.scores.items():
-            if j:  # What never overlaps is no better than none.
+            if j:  # A track that never overlaps is not better than none.
                 candidates[o].add(track)
     return {
         o: max(_mean_scores(frames, track, o) for track in tracks)
@@ -274,7 +276,7 @@ def _best_tracks(frames: Sequence[FramePairs]) -> dict[int, tuple[float, float]]
     }
 
 
-_NO_TRACK = 0  # A number that no track has.
+_NO_TRACK = 0  # An id that no track has.
 
 
 def _mean_scores(

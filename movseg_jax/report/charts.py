@@ -1,8 +1,8 @@
-"""Tracks over time as SVG.
+"""Draws tracks over time as SVG.
 
-All are stretched to the width of the page, so a unit of x is not as long as one of y.
-What moves is drawn in paths of the class "moving", what stands still in "still"; the
-track's colour is the group's `color`.
+All drawings are stretched to the width of the page, so a unit of x is not as long as
+one of y. Moving tracks are drawn in paths of the class "moving", stationary ones in
+"still". The track's colour is the group's `color`.
 """
 
 import bisect
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from movseg_jax.report.summary import Point, TrackSummary
 from movseg_jax.video.overlay import track_colour
 
-WIDTH, HEIGHT = 1000, 100  # Units of a chart.
+WIDTH, HEIGHT = 1000, 100  # Size of a chart, in units.
 LANE = 10  # Height of a lane.
 
 
@@ -27,12 +27,12 @@ def chart(
     top: float,
     shown: int,
 ) -> str:
-    """A value of every track as lines; a dot where a track is in one frame only.
+    """Draws a value of every track as lines, or as a dot for a single frame.
 
     Args:
-        tracks: One group each.
-        value: Of a point; where it is NaN, the line is interrupted.
-        top: The value at the upper edge; 0 is at the lower one.
+        tracks: Tracks, each of which becomes a group.
+        value: Function that returns a point's value; NaN interrupts the line.
+        top: Value at the upper edge; 0 is at the lower one.
         shown: Number of frames that are shown.
     """
     groups = []
@@ -45,7 +45,7 @@ def chart(
 
 
 def cut_lines(cuts: Sequence[int], chosen: Sequence[int]) -> str:
-    """Lines where shots start, over the whole height of a chart.
+    """Draws lines where shots start, over the full height of a chart.
 
     Args:
         cuts: Numbers of the frames with which a shot starts.
@@ -57,14 +57,14 @@ def cut_lines(cuts: Sequence[int], chosen: Sequence[int]) -> str:
 
 
 def lane(track: TrackSummary, shown: int) -> str:
-    """When a track is there, as a bar with gaps; it needs no group."""
+    """Draws the frames with a track as a bar with gaps; it needs no group."""
     paths = {True: "", False: ""}
     start = None
     for i, point in enumerate(track.points):
         start = point if start is None else start
         after = track.points[i + 1] if i + 1 < len(track.points) else None
-        goes_on = after is not None and after.place == point.place + 1
-        if after is None or not goes_on or after.moving != point.moving:
+        continues = after is not None and after.place == point.place + 1
+        if after is None or not continues or after.moving != point.moving:
             x0, x1 = (_edge(n, shown) for n in (start.place, point.place + 1))
             paths[point.moving] += f"M{x0} 0H{x1}V{LANE}H{x0}z"
             start = None
@@ -72,7 +72,7 @@ def lane(track: TrackSummary, shown: int) -> str:
 
 
 def nice_top(values: Sequence[float]) -> float:
-    """A round number that no finite value is above; 1 without values."""
+    """A round number that no finite value exceeds; 1 without values."""
     largest = max((v for v in values if math.isfinite(v)), default=0.0)
     if largest <= 0:
         return 1.0

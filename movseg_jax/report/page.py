@@ -1,18 +1,12 @@
-"""One HTML file that shows a segmented video.
+"""Writes one HTML file that shows a segmented video.
 
-What is said about the tracks is in the page itself; a script draws the frames and the
-masks. Each frame that is shown is a block of JSON with its picture, flow and masks as
-COCO's compressed run lengths, and is decoded when it is looked at. The file loads
-nothing and runs nothing but its own script, whose hash is in its security policy.
+The page itself has the tables and charts of the tracks; a script draws the frames and
+the masks. Each frame that is shown is a block of JSON with its picture, flow and masks
+as COCO's compressed run lengths. It is decoded when the reader looks at it.
 """
 
-import base64
-import hashlib
-import html
-import importlib.resources
 import json
 import math
-import re
 import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +16,9 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from movseg_jax import images, masks
+from movseg_jax import masks
 from movseg_jax.errors import InputError
+from movseg_jax.report import html
 from movseg_jax.report.charts import chart, cut_lines, hex_colour, lane, nice_top
 from movseg_jax.report.summary import TrackSummary, summarise
 from movseg_jax.results import Sighting, TrackedFrame
@@ -31,16 +26,18 @@ from movseg_jax.system.atomic import whole_file
 from movseg_jax.video.overlay import paired
 from movseg_jax.video.reading import Frame
 
-MAX_FRAMES = 300  # That are shown.
-MAX_TRACKS = 200  # That are listed and charted.
-MAX_BYTES = 30_000_000  # About, of the whole file.
-SIDES = (640, 320, 160, 80)  # Longer side of a picture, pixels; and for each of these
-QUALITIES = (85, 70, 55, 40)  # of JPEG: the first that is small enough is taken.
-FLOW_SIDE = 320  # Longer side of the flow, at most.
+MAX_FRAMES = 300  # Largest number of frames that are shown.
+MAX_TRACKS = 200  # Largest number of tracks that are listed and charted.
+MAX_BYTES = 30_000_000  # Approximate size of the file.
+# A picture has the first of these longer sides, in pixels, and of these JPEG qualities
+# for each side, with which it is small enough.
+SIDES = (640, 320, 160, 80)
+QUALITIES = (85, 70, 55, 40)
+FLOW_SIDE = 320  # Largest longer side of the flow.
 
 
 def chosen_frames(count: int) -> list[int]:
-    """The numbers of the frames that a report on so many shows: every n-th."""
+    """The numbers of the frames that a report shows: every n-th of `count`."""
     return [*range(0, count, _step(count))]
 
 
@@ -59,24 +56,24 @@ def write_report(
     fps: float,
     timing: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes the report; one frame is held at a time.
+    """Writes the report; it holds one frame at a time.
 
     Equal arguments give equal files.
 
     Args:
-        out: The file, "NAME.html".
-        tracks: One for each frame; gone through twice.
-        frames: The whole video, RGB.
-        flows: RGB pictures of flow by number of the frame; those of `chosen_frames`
-            are shown, as far as there are any.
-        title: Of the page, such as the video's name.
-        settings: What decided about the results, nested as it likes.
-        fps: Frames per second, where `TrackedFrame.time` is not known.
+        out: Path of the file, "NAME.html".
+        tracks: Tracks of every frame; they are read twice.
+        frames: All frames of the video, RGB.
+        flows: RGB pictures of flow by number of the frame. Those of `chosen_frames` are
+            shown, if there are any.
+        title: Title of the page, such as the video's name.
+        settings: Settings of the run, nested at will.
+        fps: Frames per second, used where `TrackedFrame.time` is not known.
         timing: Seconds by part, if they are to be shown.
 
     Raises:
-        InputError: There are no frames, not as many frames as tracks, or of other
-            sizes; or the file cannot be written.
+        InputError: There are no frames, or their number or size differs from that of
+            the tracks; or the file cannot be written.
     """
     if not len(tracks):
         raise InputError(f"{out}: a report needs at least one frame.")
@@ -93,20 +90,16 @@ def write_report(
 
 
 def _page(tracks, chosen, title, settings, fps, timing) -> tuple[str, str]:
-    """What comes before the frames' blocks, and what comes after them."""
+    """The parts of the page before and after the blocks of frames."""
     found, cuts = summarise(tracks, chosen)
     listed = sorted(found, key=lambda track: (-track.frames, track.id))[:MAX_TRACKS]
     listed.sort(key=lambda track: track.id)
     shown, count = len(chosen), len(tracks)
     top = nice_top([p.motion for track in listed for p in track.points])
-    style, script = _part("page.css"), _part("page.js")
-    text = string.Template(_part("page.html")).substitute(
-        policy=_policy(style, script),
-        style=style,
-        script=script,
-        title=_escape(title),
-        summary=_escape(_summary(found, cuts, tracks, fps)),
-        note=_escape(_note(len(found), len(listed), count)),
+    body = string.Template(html.read_part("report", "page.html")).substitute(
+        title=html.escape(title),
+        summary=html.escape(_summary(found, cuts, tracks, fps)),
+        note=html.escape(_note(len(found), len(listed), count)),
         rows="\n".join(_row(track, shown) for track in listed),
         no_tracks="" if found else "<p>No object was found.</p>",
         tracked="" if found else "hidden",
@@ -121,36 +114,30 @@ def _page(tracks, chosen, title, settings, fps, timing) -> tuple[str, str]:
         timed="" if timing else "hidden",
         video=_json({"chosen": chosen, "frames": count, "fps": fps}),
     )
-    before, after = text.split("<!-- frames -->")
-    return before, after
-
-
-def _policy(style: str, script: str) -> str:
-    """Allows this style and script and pictures within the page, nothing else."""
-    hashes = [
-        base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()
-        for part in (style, script)
-    ]
-    return (
-        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'"
+    text = html.page(
+        body,
+        title=title,
+        style=html.read_part("report", "page.css"),
+        script=html.read_part("report", "page.js"),
     )
+    before, after = text.split("<!-- frames -->\n")
+    return before, after
 
 
 def _summary(found: Sequence[TrackSummary], cuts, tracks, fps: float) -> str:
     height, width = tracks[0].size
-    objects = _number(len(found), "object") if found else "No objects"
+    objects = html.counted(len(found), "object") if found else "No objects"
     time = tracks[-1].time
     seconds = len(tracks) / fps if time is None else time
     return (
-        f"{objects} in {_number(len(tracks), 'frame')}, "
+        f"{objects} in {html.counted(len(tracks), 'frame')}, "
         f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {seconds:.1f} seconds"
-        + (f", {_number(len(cuts) + 1, 'shot')}." if cuts else ".")
+        + (f", {html.counted(len(cuts) + 1, 'shot')}." if cuts else ".")
     )
 
 
 def _note(found: int, listed: int, count: int) -> str:
-    """What of the video is not shown; "" if all is."""
+    """A remark on frames and tracks that are not shown; "" if all are."""
     notes = []
     if _step(count) > 1:
         notes.append(f"Every {_ordinal(_step(count))} frame is shown.")
@@ -178,14 +165,11 @@ def _row(track: TrackSummary, shown: int) -> str:
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(
-        f'<tr><th scope="row">{_escape(key)}</th><td>{_escape(value)}</td></tr>'
-        for key, value in rows
-    )
+    return "\n".join(html.row(key, [value]) for key, value in rows)
 
 
 def _flatten(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """The leaves of nested mappings, named by the way to them."""
+    """The leaves of nested mappings, named by the path to them."""
     if isinstance(settings, Mapping):
         for key, value in settings.items():
             yield from _flatten(value, f"{name}.{key}" if name else str(key))
@@ -200,12 +184,13 @@ def _flatten(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 def _frame_blocks(out, tracks, frames, flows, chosen, fps) -> Iterator[str]:
     """A block of JSON for each frame that is shown."""
-    wanted, most = frozenset(chosen), MAX_BYTES // len(chosen)
+    wanted = frozenset(chosen)
+    most = MAX_BYTES // len(chosen)
     for i, (image, frame) in enumerate(paired(frames, tracks, source=str(out))):
         if i in wanted:
             time = i / fps if frame.time is None else frame.time
             content = _frame_content(image, frame, flows.get(i), most)
-            content |= {"name": _clean(frame.name), "time": round(time, 3)}
+            content |= {"name": html.clean(frame.name), "time": round(time, 3)}
             yield (
                 f'<script type="application/json" id="frame-{i}">'
                 f"{_json(content)}</script>\n"
@@ -213,7 +198,7 @@ def _frame_blocks(out, tracks, frames, flows, chosen, fps) -> Iterator[str]:
 
 
 def _frame_content(image, frame: TrackedFrame, flow, most: int) -> dict[str, Any]:
-    """Picture, flow and masks; of about `most` bytes, if the masks leave any."""
+    """Picture, flow and masks, in about `most` bytes unless the masks need more."""
     picture = _shrink(image, SIDES[0])
     size = picture.shape[:2]
     sightings = [_sighting_content(sighting, size) for sighting in frame.sightings]
@@ -249,7 +234,7 @@ def _shrink_mask(mask: masks.Rle, size: tuple[int, int]) -> masks.Rle:
 
 
 def _shrink(picture: UInt8[np.ndarray, "h w 3"], side: int) -> np.ndarray:
-    """The picture with its longer side at most so many pixels."""
+    """Shrinks a picture whose longer side has more than `side` pixels."""
     height, width = picture.shape[:2]
     factor = side / max(height, width)
     if factor >= 1:
@@ -259,13 +244,12 @@ def _shrink(picture: UInt8[np.ndarray, "h w 3"], side: int) -> np.ndarray:
 
 
 def _jpeg(picture: UInt8[np.ndarray, "h w 3"], most: int) -> str:
-    """A JPEG in base64: the best that is not longer, else a very small one."""
+    """The best JPEG in base64 of at most so many bytes, or else the smallest one."""
     text = ""
     for side in SIDES:
         picture = _shrink(picture, side)
         for quality in QUALITIES:
-            data = images.encode_jpeg(picture, quality)
-            text = base64.b64encode(data).decode("ascii")
+            text = html.jpeg_text(picture, quality)
             if len(text) <= most:
                 return text
     return text
@@ -274,32 +258,10 @@ def _jpeg(picture: UInt8[np.ndarray, "h w 3"], most: int) -> str:
 # Text ------------------------------------------------------------------------------
 
 
-def _part(name: str) -> str:
-    """A file beside this one."""
-    file = importlib.resources.files("movseg_jax.report") / name
-    return file.read_text("utf-8")
-
-
-def _clean(text: str) -> str:
-    """Without what no HTML file can hold: surrogates, control characters."""
-    text = text.encode("utf-8", "replace").decode()
-    return re.sub(
-        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]", "\ufffd", text
-    )
-
-
-def _escape(text: str) -> str:
-    return html.escape(_clean(text))
-
-
 def _json(value: Any) -> str:
     """JSON that cannot end the element that it stands in."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _ordinal(n: int) -> str:

@@ -1,4 +1,4 @@
-"""What is said about each track: from one pass over the frames, in little memory."""
+"""Computes the numbers of each track in one pass over the frames."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ class Point(NamedTuple):
     """A track in one of the frames that are shown.
 
     Attributes:
-        place: The frame's place among those shown.
+        place: Number of the frame among those shown.
         score: The detector's confidence, 0 to 1.
         motion: Speed relative to the scene, in pixels a frame; NaN if it is not known.
         moving: False if it is known to stand still.
@@ -26,16 +26,16 @@ class Point(NamedTuple):
 
 @dataclasses.dataclass
 class TrackSummary:
-    """One track over the whole video.
+    """The numbers of a track over the whole video.
 
     Attributes:
-        id: Its number.
-        first: The first frame it is in.
-        last: The last one.
-        frames: How many it is in.
+        id: Number of the track.
+        first: Number of its first frame.
+        last: Number of its last frame.
+        frames: Number of frames in which it is.
         moving_frames: Number of them in which it was seen to move.
         known_frames: Number of them in which it is known whether it moves.
-        points: Where it is in the frames that are shown.
+        points: Values in the frames that are shown.
     """
 
     id: int
@@ -51,21 +51,21 @@ class TrackSummary:
 
     @property
     def score(self) -> float:
-        """Mean over its frames."""
+        """The mean score over its frames."""
         return self._score / self.frames
 
     @property
     def motion(self) -> float:
-        """Mean over the frames in which it is known, pixels a frame; else NaN."""
+        """The mean speed in pixels a frame, where it is known; else NaN."""
         return self._motion / self._motions if self._motions else math.nan
 
     @property
     def moving(self) -> float:
-        """Share of frames in which it was seen to move, where that is known."""
+        """The share of frames in which it was seen to move, where that is known."""
         return self.moving_frames / max(self.known_frames, 1)
 
     def add(self, index: int, place: int | None, sighting: Sighting) -> None:
-        """Adds a frame, with its place among those shown, if it is one of them."""
+        """Adds a frame, with its number among those shown if it is one of them."""
         self.last = index
         self.frames += 1
         self.moving_frames += sighting.moving
@@ -80,10 +80,10 @@ class TrackSummary:
 
 
 class VideoSummary(NamedTuple):
-    """A whole video.
+    """The tracks and shots of a video.
 
     Attributes:
-        tracks: The tracks by id.
+        tracks: Tracks, sorted by id.
         cuts: Numbers of the frames with which a new shot starts.
     """
 
@@ -95,8 +95,8 @@ def summarise(tracks: Iterable[TrackedFrame], chosen: Sequence[int]) -> VideoSum
     """Summarises a video in one pass.
 
     Args:
-        tracks: All frames.
-        chosen: Numbers of those that are shown, increasing.
+        tracks: Tracks of all frames.
+        chosen: Numbers of the frames that are shown, increasing.
     """
     places = {index: place for place, index in enumerate(chosen)}
     found: dict[int, TrackSummary] = {}

@@ -1,11 +1,10 @@
-"""The pinhole camera, and what a plane in space looks like through it.
+"""The pinhole camera, and how a plane in space appears in its image.
 
 The world is in metres: x to the right, y down, z away from the camera; the ground is
-y = 0. Pixels are counted from their centres: the centre of the first is at (0, 0).
-So are texels.
+y = 0. The centre of the first pixel is at (0, 0), and so is that of the first texel.
 
 A *surface* is a matrix [4, 3] that takes a texel (u, v, 1) to a homogeneous point of
-the world. Through a view it has a homography [3, 3] from texels to pixels.
+the world. Each view of it has a homography [3, 3] from texels to pixels.
 """
 
 import dataclasses
@@ -17,16 +16,17 @@ from jaxtyping import Float64
 
 from movseg_jax.scenes.motion import Path, Time
 
-NEAREST = 0.25  # Metres: what is nearer to the camera is not drawn.
+NEAREST = 0.25  # Metres. Anything nearer to the camera is not drawn.
 
 
 class View(NamedTuple):
     """A camera at one time.
 
     Attributes:
-        intrinsics: Pixels from directions; pixel centres are at whole numbers.
-        rotation: World to camera.
-        centre: Of the camera, in the world.
+        intrinsics: The matrix from directions to pixels, whose centres are at whole
+            numbers.
+        rotation: The rotation from the world to the camera.
+        centre: The position of the camera in the world.
     """
 
     intrinsics: Float64[np.ndarray, "3 3"]
@@ -35,15 +35,15 @@ class View(NamedTuple):
 
     @property
     def projection(self) -> Float64[np.ndarray, "3 4"]:
-        """World points to pixels, times their depth."""
+        """The matrix from world points to pixels, multiplied by their depth."""
         rotation = self.rotation
         moved = np.column_stack([rotation, -rotation @ self.centre])
         return self.intrinsics @ moved
 
     def project(self, points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
-        """Pixel (x, y) and depth of world points."""
+        """Returns the pixel (x, y) and the depth of world points."""
         seen = (points - self.centre) @ self.rotation.T
-        # Behind the camera there is no pixel; keep its numbers finite.
+        # A point behind the camera has no pixel; this keeps its numbers finite.
         depth = np.maximum(seen[:, 2:], 1e-6)
         pixels = (seen / depth) @ self.intrinsics.T
         return np.column_stack([pixels[:, :2], seen[:, 2]])
@@ -51,12 +51,12 @@ class View(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Shake:
-    """A hand that holds the camera: a sum of waves, so it is known at any time.
+    """The shake of a hand-held camera: a sum of waves, so it is known at any time.
 
     Attributes:
-        amplitudes: Radians of yaw, pitch and roll, for every wave.
-        frequencies: Radians per frame.
-        phases: Radians.
+        amplitudes: The amplitudes of yaw, pitch and roll for every wave, radians.
+        frequencies: The waves' frequencies, radians per frame.
+        phases: The waves' phases at time 0, radians.
     """
 
     amplitudes: Float64[np.ndarray, "3 n"]
@@ -64,29 +64,30 @@ class Shake:
     phases: Float64[np.ndarray, "3 n"]
 
     def angles(self, time: Time) -> Float64[np.ndarray, "3"]:
-        """Yaw, pitch and roll."""
+        """Returns yaw, pitch and roll at a time, radians."""
         waves = np.sin(self.frequencies * time + self.phases)
         return (self.amplitudes * waves).sum(axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """A camera and how it moves.
+    """A camera and its motion.
 
-    Its motion swings back after a while, so that long clips stay where the scene is.
+    The motion slows down and turns back after a while, so that the camera stays within
+    the scene in long clips.
 
     Attributes:
-        size: Height and width of frames, pixels.
-        focal: Pixels, at time 0.
-        position: At time 0.
-        angles: Yaw to the right, pitch downwards, roll clockwise; radians, at time 0.
-        velocity: Metres per frame.
-        turning: Radians per frame.
-        zooming: Of the focal length's logarithm, per frame.
-        swing: Frames in which the motion slows down and turns back.
-        shake: None on a tripod.
-        follow: An object's path to go along with.
-        travels: Whether it follows by going along; else by turning.
+        size: The height and width of frames, pixels.
+        focal: The focal length at time 0, pixels.
+        position: The position at time 0, metres.
+        angles: Yaw to the right, pitch downwards and roll clockwise at time 0, radians.
+        velocity: The velocity at time 0, metres per frame.
+        turning: The change of `angles` at time 0, radians per frame.
+        zooming: The change of the focal length's logarithm at time 0, per frame.
+        swing: The time scale on which the motion slows down and turns back, frames.
+        shake: The shake of the hand; None for a camera on a tripod.
+        follow: The path of an object that the camera follows, if any.
+        travels: Whether it follows by travelling along; otherwise it turns.
     """
 
     size: tuple[int, int]
@@ -102,7 +103,7 @@ class Camera:
     travels: bool = True
 
     def view(self, time: Time) -> View:
-        """The camera at a time, frames."""
+        """Returns the camera's view at a time, frames."""
         elapsed = self.swing * math.sin(time / self.swing)
         centre = self.position + self.velocity * elapsed
         angles = self.angles + self.turning * elapsed
@@ -125,7 +126,7 @@ class Camera:
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Float64[np.ndarray, "3 3"]:
-    """World to camera: turned to the right, then downwards, then clockwise."""
+    """Returns the rotation from world to camera: to the right, down, then clockwise."""
     cy, sy = math.cos(yaw), math.sin(yaw)
     cp, sp = math.cos(pitch), math.sin(pitch)
     cr, sr = math.cos(roll), math.sin(roll)
@@ -136,7 +137,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> Float64[np.ndarray, "3 3"
 
 
 def scaled(level: int) -> Float64[np.ndarray, "3 3"]:
-    """Texels of a texture to those of its level, each of which has half as many."""
+    """Returns the matrix from texels to those of a level; levels halve the size."""
     factor = 0.5**level
     shift = 0.5 * factor - 0.5
     return np.array([[factor, 0, shift], [0, factor, shift], [0, 0, 1]])

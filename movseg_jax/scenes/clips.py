@@ -1,10 +1,10 @@
-"""Writes rendered clips as a data set in folders, in DAVIS' layout and more.
+"""Writes rendered clips to a folder: DAVIS' layout, and further exact truth.
 
-JPEGImages/<clip>/00000.jpg    Annotations/<clip>/00000.png   palette, 0 background
+JPEGImages/<clip>/00000.jpg    Annotations/<clip>/00000.png   palette, 0: background
 Flow/<clip>/00000.flo          Occlusions/<clip>/00000.png    to the next frame
 Depth/<clip>/00000.npz         Truth/<clip>.json              written last
 synthetic.json                 config and seed
-ImageSets/train.txt, val.txt   the clips; every tenth is for validation
+ImageSets/train.txt, val.txt   names of clips; every tenth is for validation
 """
 
 import dataclasses
@@ -31,9 +31,9 @@ from movseg_jax.system.atomic import write_file
 from movseg_jax.system.workers import MAX_WORKERS, run
 
 MAX_CLIPS = 10_000_000
-FORMAT = 1  # Of the folder; raised when clips of a seed change.
+FORMAT = 1  # The folder's format; it is raised when the clips of a seed change.
 SETTINGS = "synthetic.json"
-VALIDATION = 10  # Every clip of this number is for validation.
+VALIDATION = 10  # One clip in this many is for validation.
 FOLDERS = ("JPEGImages", "Annotations", "Flow", "Occlusions", "Depth")
 
 
@@ -48,27 +48,28 @@ def write_clips(
     workers: int = 1,
     progress: Callable[[int, int], object] | None = None,
 ) -> int:
-    """Writes the first clips of a seed; those that are there already are kept.
+    """Writes the first clips of a seed, and keeps those that are complete already.
 
     The files' bytes do not depend on the number of workers.
 
     Args:
         out: The folder; it is made if it is missing.
-        clips: How many in all.
-        seed: Of the set.
-        config: What they look like.
-        library: Photographs and cut-outs to use.
-        overwrite: Replace clips of other settings, which are removed.
-        workers: Processes. With several, a script needs
-            `if __name__ == "__main__":`, as multiprocessing has it.
-        progress: Called with how many clips are done, and of how many.
+        clips: The number of clips in the complete set.
+        seed: The seed of the set.
+        config: The settings of how clips look.
+        library: The photographs and cut-outs to use.
+        overwrite: Whether to remove clips of other settings and write these instead.
+        workers: The number of processes. With several, a script needs
+            `if __name__ == "__main__":`, because multiprocessing imports it again.
+        progress: A function that is called with the number of clips that are done and
+            the number of all clips.
 
     Returns:
-        How many clips were written now.
+        The number of clips that this call wrote.
 
     Raises:
-        InputError: The folder holds clips of other settings or something else, or
-            cannot be written; a picture of the library cannot be read.
+        InputError: The folder holds clips of other settings or something else, or it
+            cannot be written; or a picture of the library cannot be read.
     """
     check_numbers(clips, seed)
     if not 0 < workers <= MAX_WORKERS:
@@ -87,7 +88,7 @@ def write_clips(
 
 
 def _write_lists(out):
-    """Divides the clips there are, the same ones always, whatever their number."""
+    """Lists the clips of each split; a clip's split does not depend on their number."""
     stems = [path.stem for path in sorted((out / "Truth").glob("clip*.json"))]
     names = [stem for stem in stems if re.fullmatch(r"clip\d+", stem)]
     validation = [n for n in names if int(n[4:]) % VALIDATION == VALIDATION - 1]
@@ -103,7 +104,7 @@ def _write_lists(out):
 
 
 def _written(missing, workers, arguments) -> Iterator[None]:
-    """Writes clips, and says so of each."""
+    """Writes clips, and yields once after each."""
     for done in run(functools.partial(_write_clip, arguments), missing, workers):
         if done.problem is not None:
             raise InputError(done.problem)
@@ -111,7 +112,7 @@ def _written(missing, workers, arguments) -> Iterator[None]:
 
 
 def _settings(seed, config, library) -> dict[str, Any]:
-    """What decides about the clips' bytes."""
+    """Returns everything that the clips' bytes depend on, as JSON."""
     names = hashlib.sha256()
     for path in library.backgrounds if library else ():
         names.update(path.name.encode() + b"\0")
@@ -128,7 +129,8 @@ def _settings(seed, config, library) -> dict[str, Any]:
 
 def _prepare(out, settings, overwrite):
     """Makes the folder, or checks that it holds clips of these settings."""
-    file, foreign = out / SETTINGS, True
+    file = out / SETTINGS
+    foreign = True
     try:
         out.mkdir(parents=True, exist_ok=True)
         foreign = any(not path.name.startswith(".") for path in out.iterdir())
@@ -155,13 +157,14 @@ def _prepare(out, settings, overwrite):
 def _remove_clips(out):
     """Removes what `write_clips` wrote, and nothing else."""
     for truth in sorted((out / "Truth").glob("clip*.json")):
-        truth.unlink()  # First: from now on no clip is complete.
+        truth.unlink()  # A clip is complete only with its truth, so this goes first.
     for name in FOLDERS:
         for folder in sorted((out / name).glob("clip*")):
             _remove_frames(folder)
 
 
 def _remove_frames(folder):
+    """Removes the frames in a clip's folder, and the folder if that empties it."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if re.fullmatch(r"\d{5}\.(jpg|png|flo|npz)|\..*\.tmp", path.name):
             path.unlink()
@@ -174,12 +177,13 @@ def _truth_file(out, index) -> Path:
 
 
 def _write_clip(arguments, index):
+    """Writes a clip; its truth comes last and marks it as complete."""
     out, seed, config, library = arguments
     scene = make_scene(config, seed, index, library)
     clip = clip_name(index)
     try:
         for name in FOLDERS:
-            _remove_frames(out / name / clip)  # Of a run that was interrupted.
+            _remove_frames(out / name / clip)  # An interrupted run left them.
             (out / name / clip).mkdir(parents=True, exist_ok=True)
         (out / "Truth").mkdir(exist_ok=True)
     except OSError as error:
@@ -196,7 +200,7 @@ def _write_clip(arguments, index):
 
 
 def _files(rendered: Rendered, last: bool) -> dict[str, bytes]:
-    """The files of a frame; the last has no next one to flow to."""
+    """Returns the files of a frame; the last frame has no flow to a next one."""
     depth = io.BytesIO()
     np.savez_compressed(depth, depth=rendered.depth)
     files = {
@@ -211,7 +215,7 @@ def _files(rendered: Rendered, last: bool) -> dict[str, bytes]:
 
 
 def describe(scene: Scene) -> dict[str, Any]:
-    """What is known of a clip: its objects, what moves when, the camera's poses."""
+    """Returns a clip's truth as JSON: objects, when they move, the camera's poses."""
     truth = scene.truth
     views = [scene.camera.view(t) for t in range(scene.config.frames)]
     return {
@@ -242,12 +246,12 @@ def describe(scene: Scene) -> dict[str, Any]:
 
 
 def clip_name(index: int) -> str:
-    """The name of a clip, by its number."""
+    """Returns the name of the clip with a number."""
     return f"clip{index:06d}"
 
 
 def check_numbers(clips: int, seed: int) -> None:
-    """Raises InputError unless there can be so many clips, and the seed is one."""
+    """Raises InputError if the number of clips or the seed is out of range."""
     if not 0 < clips <= MAX_CLIPS:
         raise InputError(
             f"clips is {clips}, expected 1 to {MAX_CLIPS} (clips.MAX_CLIPS)."

@@ -1,6 +1,6 @@
-"""Sprites: shapes drawn with smooth edges, shaded as if they were round.
+"""Draws sprites: shapes with smooth edges, shaded as if they were round.
 
-Shapes are given in metres, x to the right and y down.
+Shapes are given in metres, with x to the right and y down.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ from movseg_jax.scenes.textures import Colour, Number, Texture, make_texture, no
 
 Point = tuple[Number, Number]
 
-FINER = 2  # Shapes are drawn with so many times the texels, for smooth edges.
-MARGIN = 2  # Transparent texels around a sprite.
-_FRACTION = 4  # Bits of a texel in OpenCV's coordinates.
+FINER = 2  # Shapes are drawn at this multiple of the size, for smooth edges.
+MARGIN = 2  # The width of the transparent border around a sprite, texels.
+_FRACTION = 4  # The number of fractional bits in OpenCV's coordinates.
 
 
 @dataclasses.dataclass(frozen=True)
 class Sprite:
-    """A texture and where its texels are: from (u, v, 1) to metres (x, y, 1)."""
+    """A texture, and the matrix from its texels (u, v, 1) to metres (x, y, 1)."""
 
     texture: Texture
     to_metres: Float64[np.ndarray, "3 3"]
@@ -32,7 +32,13 @@ class Sketch:
     """A sheet to draw a sprite on."""
 
     def __init__(self, low: Point, high: Point, scale: Number):
-        """A sheet from the upper left to the lower right corner; texels per metre."""
+        """Makes an empty sheet.
+
+        Args:
+            low: The upper left corner, metres.
+            high: The lower right corner, metres.
+            scale: The number of texels per metre.
+        """
         self._scale = scale
         self._low = low
         width = max(2, round((high[0] - low[0]) * scale)) + 2 * MARGIN
@@ -57,7 +63,7 @@ class Sketch:
         self.polygon(np.stack(points, axis=1), colour)
 
     def capsule(self, start: Point, end: Point, radii: Point, colour: Colour) -> None:
-        """Fills what two circles and the tangents between them enclose."""
+        """Fills the area that two circles and their outer tangents enclose."""
         a, b = np.array(start), np.array(end)
         length = float(np.hypot(*(b - a))) or 1e-9
         along = (b - a) / length
@@ -69,7 +75,7 @@ class Sketch:
         self.ellipse(end, (radii[1], radii[1]), colour)
 
     def outline(self, points: Sequence[Point], radius: Number, colour: Colour) -> None:
-        """A line through points, with a width."""
+        """Draws a line of a given radius through points."""
         for start, end in itertools.pairwise(points):
             self.capsule(start, end, (radius, radius), colour)
 
@@ -82,19 +88,20 @@ class Sketch:
         grain: Number = 8.0,
         pattern: Number = 0.0,
     ) -> Sprite:
-        """The sprite.
+        """Returns the sprite that has been drawn.
 
         Args:
-            rng: Of its grain.
-            light: Where from, -1 (left) to 1 (right); always from above, too.
-            roundness: Strength of the shading, 0 to 1.
-            grain: Strength of fine irregularities, grey levels.
-            pattern: Strength of coarse ones: cloth, fur, rust.
+            rng: The random generator for grain and pattern.
+            light: The light's side, -1 (left) to 1 (right); it also comes from above.
+            roundness: The strength of the shading, 0 to 1.
+            grain: The strength of fine irregularities, grey levels.
+            pattern: The strength of coarse irregularities (cloth, fur, rust), grey
+                levels.
         """
         height, width = self._mask.shape[0] // FINER, self._mask.shape[1] // FINER
         rgb = cv2.resize(self._rgb, (width, height), interpolation=cv2.INTER_AREA)
         alpha = cv2.resize(self._mask, (width, height), interpolation=cv2.INTER_AREA)
-        # Colours beyond the edge were black: bring them to full strength.
+        # Resizing mixed in the black beyond the edge; this restores full colours.
         share = np.maximum(alpha, 1)[..., None] / np.float32(255)
         full = np.minimum(rgb / share, 255)
         full *= relief(alpha, light, roundness)[..., None]
@@ -111,7 +118,7 @@ class Sketch:
         return Sprite(texture, to_metres)
 
     def _fixed(self, points):
-        """Points as OpenCV takes them: of pixel centres, in fractions of a pixel."""
+        """Converts metres to the fixed-point pixel coordinates that OpenCV expects."""
         texels = ((points - self._low) * self._scale + MARGIN) * FINER - 0.5
         return np.round(texels * 2**_FRACTION).astype(np.int32)
 
@@ -119,14 +126,14 @@ class Sketch:
 def relief(
     alpha: UInt8[np.ndarray, "h w"], light: Number, roundness: float
 ) -> np.ndarray:
-    """How bright a cushion of this outline is, lit from above and one side."""
+    """Returns the brightness of a cushion of this shape, lit from above and a side."""
     inside = cv2.distanceTransform((alpha > 127).astype(np.uint8), cv2.DIST_L2, 3)
     radius = max(float(inside.max()), 1.0)
     height = np.sqrt(np.clip(inside / radius, 0, 1))
     height = cv2.GaussianBlur(height, (0, 0), 0.6 + radius / 5)
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=radius / 8)
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=radius / 8)
-    # Facing up is towards negative y, where height grows with y.
+    # A surface faces up where its height grows with y, because y points down.
     lit = (-light * slope_x + 0.8 * slope_y) * roundness
     return np.clip(1 + 0.9 * lit, 0.45, 1.4).astype(np.float32)
 
@@ -134,7 +141,7 @@ def relief(
 def blob(
     rng: np.random.Generator, radius: Number, roughness: Number = 0.2, lobes: int = 5
 ) -> Float64[np.ndarray, "n 2"]:
-    """The outline of something round and irregular about (0, 0)."""
+    """Returns the outline of a round, irregular shape about (0, 0)."""
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     wave = np.zeros_like(angle)
     for k in range(2, lobes + 2):

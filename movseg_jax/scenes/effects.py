@@ -1,4 +1,4 @@
-"""What a camera adds to the light: grading, exposure, noise, compression."""
+"""The camera's effects on a picture: grading, exposure, noise and compression."""
 
 import dataclasses
 import math
@@ -10,19 +10,21 @@ from jaxtyping import Float32, Float64, UInt8
 
 @dataclasses.dataclass(frozen=True)
 class Effects:
-    """The camera's habits in a clip; 0 and None are none.
+    """The settings of the camera's effects in a clip; 0 or None switches one off.
 
     Attributes:
-        gains: Of red, green and blue.
-        contrast: About middle grey; 1 leaves it.
-        shutter: Time that it is open, frames: the length of motion blur.
-        defocus: Strongest blur, standard deviation in pixels.
-        focus: Distance that is sharp, metres.
-        noise: Standard deviation, grey levels of 255.
-        exposure: Strongest change of brightness, a share.
-        exposure_phase: Radians per frame, and at frame 0.
-        quality: Of JPEG, 1 to 100.
-        seed: Of the noise.
+        gains: The factors of red, green and blue.
+        contrast: The contrast about middle grey; 1 leaves it as it is.
+        shutter: The time for which the shutter is open, frames; it sets the length of
+            motion blur.
+        defocus: The strongest blur, its standard deviation in pixels.
+        focus: The distance that is sharp, metres.
+        noise: The noise's standard deviation, grey levels of 255.
+        exposure: The strongest change of brightness, as a share.
+        exposure_phase: The brightness wave's radians per frame, and its phase at frame
+            0.
+        quality: The quality of JPEG compression, 1 to 100; None for no compression.
+        seed: The seed of the noise.
     """
 
     gains: Float64[np.ndarray, "3"]
@@ -40,7 +42,7 @@ class Effects:
 def finish(
     effects: Effects, frame: int, image: UInt8[np.ndarray, "h w 3"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A frame as the camera writes it."""
+    """Returns a frame as the camera records it."""
     image = cv2.LUT(image, _curve(effects, frame))
     if effects.noise:
         rng = np.random.default_rng((*effects.seed, frame))
@@ -56,10 +58,11 @@ def finish(
 
 
 def _curve(effects, frame) -> UInt8[np.ndarray, "1 256 3"]:
+    """Returns the lookup table from recorded to graded levels, per channel."""
     speed, phase = effects.exposure_phase
     exposure = 1 + effects.exposure * math.sin(speed * frame + phase)
     levels = np.arange(256)[:, None] / 255 * effects.gains * exposure
     curved: Float32[np.ndarray, "256 3"] = 0.5 + (levels - 0.5) * effects.contrast
-    # A shoulder, so that highlights do not clip hard.
+    # A soft shoulder keeps highlights from clipping hard.
     curved = np.where(curved > 0.8, 0.8 + 0.2 * np.tanh((curved - 0.8) / 0.2), curved)
     return np.clip(curved * 255, 0, 255).round().astype(np.uint8)[None]

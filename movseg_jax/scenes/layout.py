@@ -1,6 +1,6 @@
-"""Where every piece of a scene is in the image at one time, and in which order.
+"""The layout of a scene: the place and drawing order of every piece at one time.
 
-A scene's pieces are numbered: its planes first, then every thing's bones.
+The pieces of a scene are numbered: first its planes, then the bones of every thing.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,20 +14,21 @@ from movseg_jax.scenes.motion import Time
 if TYPE_CHECKING:
     from movseg_jax.scenes.scene import Scene, Thing
 
-HIDDEN = -1  # Rank of what is not drawn: behind the camera, or facing away.
+HIDDEN = -1  # The rank of a piece behind the camera, or facing away from it.
 
 
 class Layout(NamedTuple):
-    """All pieces of a scene at a time.
+    """All pieces of a scene at one time.
 
     Attributes:
-        view: The camera.
-        homographies: From texels to pixels.
-        inverses: From pixels to texels; their third number is positive in front.
-        nearness: Inverse depth of pixel (x, y, 1) is the product with these.
-        corners: Pixel (x, y) of every piece's texture's corners; of planes NaN.
-        order: Pieces to draw, the farthest first.
-        rank: Of every piece in that order; `HIDDEN` if it is not drawn.
+        view: The camera's view.
+        homographies: The homographies from texels to pixels.
+        inverses: The homographies from pixels to texels; their third number is positive
+            in front of the camera.
+        nearness: The vectors whose product with (x, y, 1) is the pixel's inverse depth.
+        corners: The pixels (x, y) of the corners of every texture; NaN for planes.
+        order: The numbers of the pieces to draw, the farthest first.
+        rank: The place of every piece in that order; `HIDDEN` if it is not drawn.
     """
 
     view: View
@@ -40,7 +41,7 @@ class Layout(NamedTuple):
 
 
 def make_layout(scene: "Scene", time: Time) -> Layout:
-    """The layout at a time, frames."""
+    """Returns the layout of a scene at a time, frames."""
     view = scene.camera.view(time)
     surfaces = all_surfaces(scene, time)
     homographies = view.projection @ surfaces
@@ -56,7 +57,7 @@ def make_layout(scene: "Scene", time: Time) -> Layout:
               for thing in scene.things]  # fmt: skip
     for number in np.argsort(-np.array(depths), kind="stable"):
         start, stop = scene.spans[number]
-        # A thing is drawn as a whole or not at all; but for faces turned away.
+        # A thing is drawn completely or not at all, except for faces turned away.
         if depths[number] > NEAREST:
             order += [i for i in range(start, stop) if shown[i]]
     rank = np.full(len(surfaces), HIDDEN, np.int32)
@@ -66,16 +67,16 @@ def make_layout(scene: "Scene", time: Time) -> Layout:
 
 
 def all_surfaces(scene: "Scene", time: Time) -> Float64[np.ndarray, "n 4 3"]:
-    """Every piece's surface in the world."""
+    """Returns the surface of every piece in the world."""
     fixed = np.array([plane.surface for plane in scene.planes])
     return np.concatenate([fixed, *(place(thing, time) for thing in scene.things)])
 
 
 def place(thing: "Thing", time: Time) -> Float64[np.ndarray, "n 4 3"]:
-    """The surfaces of a thing's bones in the world."""
+    """Returns the surfaces of a thing's bones in the world."""
     path = thing.path
     own = thing.rig.surfaces(path.distance(time), path.active(time))
-    if any(path.spin):  # About its middle, not its foot.
+    if any(path.spin):  # It spins about its middle, not about its foot.
         middle = thing.rig.height / 2
         own = own.copy()
         own[:, 1] += middle * own[:, 3]
@@ -83,13 +84,14 @@ def place(thing: "Thing", time: Time) -> Float64[np.ndarray, "n 4 3"]:
 
 
 def _outline(scene, homographies):
-    """Corners of every bone's texture in pixels, and whether the bone can be drawn."""
+    """Returns the corners of every bone in pixels, and whether it can be drawn."""
     sizes = np.array([bone.sprite.texture.size for thing in scene.things
                       for bone in thing.rig.bones], float)  # fmt: skip
     sided = np.array([bone.one_sided for thing in scene.things
                       for bone in thing.rig.bones], bool)  # fmt: skip
-    height, width = sizes[:, 0], sizes[:, 1]
-    low, high = -0.5 + 0 * width, width - 0.5
+    height, width = sizes.T
+    low = np.full_like(width, -0.5)
+    high = width - 0.5
     texels = np.stack(
         [
             np.stack([low, high, high, low], axis=1),

@@ -1,8 +1,7 @@
-"""Photographs and cut-outs of things, from folders, to make clips of."""
+"""Reads photographs and cut-outs of things, from which clips are made."""
 
 import dataclasses
 import functools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,38 +13,39 @@ from jaxtyping import UInt8
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.images import read_rgb
+from movseg_jax.system.bounded import read_json
 from movseg_jax.system.paths import inside, list_images
 
-MAX_JSON = 2**30  # Bytes of a file of annotations.
 MAX_CUTOUTS = 2_000_000
-MAX_SIDE = 1024  # Pixels, of a photograph as it is used; larger ones are shrunk.
-KEPT = 16  # Photographs and cut-outs in memory, of each.
-SMALLEST = 32  # Pixels: sides of the smallest useful cut-out's box.
-ATTEMPTS = 20  # Cut-outs to look at until one is useful.
+MAX_SIDE = 1024  # Pixels; photographs with a longer side are shrunk.
+MAX_CUTOUT_SIDE = 420  # Pixels; cut-outs with a longer side are shrunk.
+KEPT = 16  # The number of photographs, and of shrunk ones, that stay in memory.
+SMALLEST = 32  # Pixels; a cut-out whose box has a shorter side is not used.
+ATTEMPTS = 20  # The number of cut-outs that are tried until one is useful.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Library:
-    """Pictures to make clips of; they are read when they are needed.
+    """Pictures from which clips are made; each is read when it is needed.
 
     Attributes:
-        backgrounds: Files of photographs.
-        cutouts: What can be cut out of photographs.
+        backgrounds: The files of photographs.
+        cutouts: The things that can be cut out of photographs.
     """
 
     backgrounds: Sequence[Path] = ()
     cutouts: Sequence["Cutout"] = ()
 
     def photograph(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 3"]:
-        """One of the photographs.
+        """Reads a randomly chosen photograph.
 
         Raises:
-            InputError: It cannot be read.
+            InputError: The photograph cannot be read.
         """
         return _photograph(self.backgrounds[int(rng.integers(len(self.backgrounds)))])
 
     def cutout(self, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 4"] | None:
-        """RGBA of a thing that is whole and large enough; None if none was found.
+        """Returns the RGBA of a complete, large enough thing; None if none was found.
 
         Raises:
             InputError: Its photograph or its mask cannot be read.
@@ -64,9 +64,9 @@ class Cutout:
     """A thing in a photograph.
 
     Attributes:
-        image: The photograph's file.
-        segmentation: As COCO has it.
-        source: Names it in messages.
+        image: The file of the photograph.
+        segmentation: The mask in COCO's format: polygons or RLE.
+        source: The name of the annotation in messages.
     """
 
     image: Path
@@ -77,13 +77,14 @@ class Cutout:
 def read_library(
     backgrounds: Path | None = None, cutouts: Path | None = None
 ) -> Library:
-    """A library of a folder of photographs, and of a file of annotations.
+    """Reads a library from a folder of photographs and a file of annotations.
 
     Args:
-        backgrounds: A folder of images.
-        cutouts: Annotations in COCO's format. The images are in the folder that the
-            file's name ends with ("instances_train2017.json": "train2017"), or in
-            "images", beside the file or beside its folder; or in its own folder.
+        backgrounds: A folder of photographs.
+        cutouts: A file of annotations in COCO's format. Its images are expected in the
+            folder that its name ends with ("train2017" for
+            "instances_train2017.json") or in "images", beside the file or beside its
+            folder, or else in the file's own folder.
 
     Raises:
         InputError: A folder or a file is missing, empty or malformed.
@@ -98,7 +99,7 @@ def read_library(
 
 
 def _read_cutouts(file: Path) -> list[Cutout]:
-    data = _read_json(file)
+    data = read_json(file)
     names = _names_of_images(data, file)
     annotations = data.get("annotations")
     if not isinstance(annotations, list) or len(annotations) > MAX_CUTOUTS:
@@ -114,7 +115,7 @@ def _read_cutouts(file: Path) -> list[Cutout]:
             raise InputError(f'{source} has no "segmentation".')
         image = annotation.get("image_id")
         if not isinstance(image, int | str) or image not in names:
-            raise InputError(f'{source}: its "image_id" is that of no image.')
+            raise InputError(f'{source}: no image has its "image_id".')
         if annotation.get("iscrowd") or not annotation["segmentation"]:
             continue
         path = inside(folder, names[image], source=str(file))
@@ -124,26 +125,8 @@ def _read_cutouts(file: Path) -> list[Cutout]:
     return cutouts
 
 
-def _read_json(file):
-    try:
-        size = file.stat().st_size
-        if size > MAX_JSON:
-            raise InputError(
-                f"{file}: has {size} bytes, expected at most {MAX_JSON} "
-                "(library.MAX_JSON)."
-            )
-        data = json.loads(file.read_bytes())
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error}.") from None
-    except (ValueError, RecursionError) as error:
-        reason = str(error) or type(error).__name__
-        raise InputError(f"{file}: is not JSON: {reason:.200}.") from None
-    if not isinstance(data, dict):
-        raise InputError(f"{file}: expected a JSON object with images and annotations.")
-    return data
-
-
 def _names_of_images(data, file):
+    """Returns the images' file names by id."""
     images = data.get("images")
     if not isinstance(images, list) or not images:
         raise InputError(f'{file}: expected a list of images in "images".')
@@ -161,7 +144,7 @@ def _names_of_images(data, file):
 
 
 def _folder_of_images(file, names):
-    """The first of the usual places that holds the first image."""
+    """Returns the first of the usual folders that holds the first image."""
     first = next(iter(names.values()))
     split = file.stem.removeprefix("instances_")
     beside, above = file.parent, file.parent.parent
@@ -188,17 +171,18 @@ def _photograph(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return picture
 
 
+# Cut-outs need their photographs in full size, so that masks fit them.
 @functools.lru_cache(KEPT)
 def _photograph_of(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return read_rgb(path)
 
 
 def _cut(cutout, picture) -> UInt8[np.ndarray, "h w 4"] | None:
-    """The thing's own pixels, with soft edges; None if it is cut off or too small."""
+    """Cuts a thing out, with soft edges; None if it is incomplete or too small."""
     height, width = picture.shape[:2]
     parts = cutout.segmentation
     if isinstance(parts, list) and len(parts) > 1:
-        return None  # Something stands in front of it.
+        return None  # Something in front divides it.
     rle = masks.from_json(parts, (height, width), source=cutout.source)
     mask = masks.decode(rle)
     x0, y0, x1, y1 = masks.tight_box(mask).astype(int)
@@ -207,11 +191,12 @@ def _cut(cutout, picture) -> UInt8[np.ndarray, "h w 4"] | None:
     if min(x1 - x0, y1 - y0) < SMALLEST or mask.sum() < 0.25 * (x1 - x0) * (y1 - y0):
         return None
     window = slice(y0 - 1, y1 + 1), slice(x0 - 1, x1 + 1)
-    # Outlines lie a little outside; shrink them, lest the background shines through.
+    # Annotated outlines lie a little outside the thing, so they are shrunk to keep the
+    # background from shining through.
     alpha = cv2.erode(mask[window].astype(np.uint8) * 255, np.ones((2, 2), np.uint8))
     alpha = cv2.GaussianBlur(alpha, (0, 0), 0.7)
     rgba = np.dstack([picture[window], alpha])
-    shrink = 420 / max(rgba.shape[:2])
+    shrink = MAX_CUTOUT_SIDE / max(rgba.shape[:2])
     if shrink < 1:
         rgba = cv2.resize(
             rgba, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA

@@ -1,7 +1,7 @@
-"""What is built: cars, vans, bicycles' kin, crates, furniture, houses; boxes in space.
+"""Makes built things: cars, vans, bicycles, crates, furniture and houses.
 
-The faces of a box are seen from outside only, so a box shows those that face the
-camera, and turns like a solid.
+Most of them are boxes. The faces of a box are seen from outside only, so a box shows
+those that face the camera and looks solid as it turns.
 """
 
 import math
@@ -19,7 +19,7 @@ TYRE = [34, 34, 36]
 
 
 def _face(origin, across, down):
-    """A plane whose metres (x, y) go across and down from a corner."""
+    """Returns the plane whose metres (x, y) go across and down from a corner."""
     plane = np.zeros((4, 3))
     plane[:3, 0], plane[:3, 1], plane[:3, 2] = across, down, origin
     plane[3, 2] = 1
@@ -27,11 +27,12 @@ def _face(origin, across, down):
 
 
 def box_planes(low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
-    """The faces of a box, each with its corner at the upper left as one looks at it."""
-    (x0, y0, z0), (x1, y1, z1) = low, high  # y0 is the top.
+    """Returns the faces of a box, each with its origin at the upper left as seen."""
+    x0, y0, z0 = low  # Because y points down, y0 is the top.
+    x1, y1, z1 = high
     x, y, z = np.eye(3)
     return {
-        "right": _face((x1, y0, z1), -x, y),  # Seen from +z; the front is left.
+        "right": _face((x1, y0, z1), -x, y),  # Seen from +z, the front is left.
         "left": _face((x0, y0, z0), x, y),
         "front": _face((x1, y0, z0), z, y),
         "back": _face((x0, y0, z1), -z, y),
@@ -41,7 +42,11 @@ def box_planes(low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _panel(rng, width, height, scale, colour, draw=None, shade=1.0, grain=4.0):
-    """A rectangular face in one colour, with what `draw` adds, in metres."""
+    """Draws a rectangular face in one colour; `draw` adds rectangles to it.
+
+    `draw` gets a function that paints a rectangle, whose corners are shares of the
+    width and the height.
+    """
     rows, columns = max(4, round(height * scale)), max(4, round(width * scale))
     rgb = np.full(
         (rows, columns, 3), np.clip(np.array(colour) * shade, 0, 255), np.uint8
@@ -65,7 +70,7 @@ def _panel(rng, width, height, scale, colour, draw=None, shade=1.0, grain=4.0):
 
 
 def _box(rng, scale, low, high, colour, draws, light, prefix=""):
-    """Bones of a box's faces; the sun comes from one side."""
+    """Makes the bones of a box's faces, shaded for a sun from one side."""
     size = np.array(high) - np.array(low)
     shades = {"right": 0.95, "left": 0.95, "front": 1 + 0.15 * light,
               "back": 1 - 0.15 * light, "top": 1.15,
@@ -94,11 +99,11 @@ def _wheel(rng, scale, radius, light):
 
 
 def _with_wheels(rng, bones, scale, places, radius, half, light):
-    """Adds wheels to both sides, seen from outside only."""
+    """Adds wheels on both sides, each seen from outside only."""
     wheel = _wheel(rng, scale, radius, light)
     for i, x in enumerate(places):
         for side, z in (("l", -half), ("r", half)):
-            # Seen from the right, forwards is to the left: turned, not mirrored.
+            # Seen from the right, forwards is left: the wheel is turned, not mirrored.
             across = (1, 0, 0) if side == "l" else (-1, 0, 0)
             plane = _face((x, -radius, z * 1.01), across, (0, 1, 0))
             roll = radius if side == "l" else -radius
@@ -107,7 +112,7 @@ def _with_wheels(rng, bones, scale, places, radius, half, light):
 
 
 def car(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A car: a body, and a cabin with windows on it."""
+    """Makes a car: a body with a cabin on it."""
     paint = cloth(rng) if rng.random() < 0.6 else rng.uniform(25, 225) * np.ones(3)
     long, half = rng.uniform(3.6, 4.7), rng.uniform(0.8, 0.92)
     floor, waist, roof = -0.28, -rng.uniform(0.85, 0.98), -rng.uniform(1.38, 1.6)
@@ -153,7 +158,7 @@ def car(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def van(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A van, lorry or bus."""
+    """Makes a van, a lorry or a bus."""
     paint = cloth(rng)
     bus = rng.random() < 0.4
     long, half = rng.uniform(5.0, 6.5), rng.uniform(0.95, 1.15)
@@ -189,7 +194,7 @@ def van(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def crate(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A crate, a parcel, a chest of drawers, a robot of that shape."""
+    """Makes a crate, a parcel or a chest of drawers."""
     x, y, z = rng.uniform(0.25, 0.65, 3)
     y = y * rng.uniform(1.2, 2.4)
     colour = cloth(rng) if rng.random() < 0.6 else np.array([164, 124, 82])
@@ -210,7 +215,7 @@ def crate(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def house(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A building with windows, far enough away to have no roof of note."""
+    """Makes a building with windows; its roof is flat, because it is seen from afar."""
     x, z = rng.uniform(3, 7), rng.uniform(3, 6)
     floors = int(rng.integers(1, 5))
     y = 2.9 * floors + 0.6
@@ -236,7 +241,7 @@ def house(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def table(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A bench or a table from the side."""
+    """Makes a bench or a table, seen from the side."""
     w, h = rng.uniform(0.5, 1.0), rng.uniform(0.45, 0.8)
     wood = np.array([138, 98, 64]) * rng.uniform(0.6, 1.3)
     sketch = Sketch((-w, -h - 0.5), (w, 0.02), scale)
@@ -250,7 +255,7 @@ def table(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def scooter(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """Somebody on a bicycle, pedalling."""
+    """Makes a pedalling cyclist, seen from the side."""
     r, skin = 0.33, [198, 148, 112]
     shirt, legs, frame = cloth(rng), cloth(rng), cloth(rng)
     tyre = Sketch((-r, -r), (r, r), scale)

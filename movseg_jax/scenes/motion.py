@@ -1,4 +1,4 @@
-"""How objects move: paths on which they start, stop, turn, bounce and tumble."""
+"""The paths of objects, on which they start, stop, turn, bounce and tumble."""
 
 import dataclasses
 import math
@@ -6,32 +6,34 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
-Time = float | int  # Frames; the first is 0.
+Time = float | int  # In frames; the first frame is at 0.
 
-LONG = 1e6  # Frames: later than any clip.
+LONG = 1e6  # A time later than the end of any clip, frames.
 
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """A path through the world, known at every time.
+    """A thing's path through the world, known at every time.
 
-    Times are frames, lengths metres, angles radians.
+    Times are in frames, lengths in metres and angles in radians.
 
     Attributes:
-        origin: Where it is at `time`; its lowest point, for what stands on the ground.
-        heading: Where to, at `time`: 0 is along x, a quarter turn along z.
-        speed: Metres per frame, where it is neither starting nor stopping.
-        time: At which it is at the origin.
-        starts: When it sets off; before that it is at rest; what is static, at `LONG`.
-        stops: When it begins to stop.
-        ramp: Frames that starting and stopping take.
-        curvature: Of the path on the ground, per metre.
-        hop: Height of its jumps.
-        stride: Metres from one jump to the next.
-        climb: Metres up per metre of way.
-        spin: Turning about its own x, y and z axis, radians per frame in motion.
-        turn_limit: How far its front may turn from the image plane; flat things do
-            not show their edge.
+        origin: The thing's position at `time`; for a thing on the ground, its lowest
+            point.
+        heading: The direction at `time`: 0 is along x, a quarter turn is along z.
+        speed: The speed between starting and stopping, metres per frame.
+        time: The time at which the thing is at the origin.
+        starts: The time at which it sets off; it is stationary before, and a static
+            thing starts at `LONG`.
+        stops: The time at which it begins to stop.
+        ramp: The duration of starting and of stopping.
+        curvature: The curvature of the path on the ground, per metre.
+        hop: The height of its jumps.
+        stride: The distance from one jump to the next.
+        climb: The height that it gains per metre travelled.
+        spin: The rotation about its own x, y and z axes, radians per frame in motion.
+        turn_limit: The largest angle between its front and the image plane; it keeps
+            flat things from showing their edge.
     """
 
     origin: Float64[np.ndarray, "3"]
@@ -49,17 +51,17 @@ class Path:
     turn_limit: float = math.pi
 
     def active(self, time: Time) -> float:
-        """Frames that it has been in motion since `self.time`, as if at full speed."""
+        """Returns the frames in motion since `self.time`, counted at full speed."""
         return self._started(time) - self._started(self.time)
 
     def distance(self, time: Time) -> float:
-        """Metres gone since `self.time`."""
+        """Returns the distance travelled since `self.time`."""
         return self.speed * self.active(time)
 
     def position(self, time: Time) -> Float64[np.ndarray, "3"]:
-        """Where it is."""
+        """Returns the position at a time."""
         gone = self.distance(time)
-        # A chord of the circle; without a curvature, the way itself.
+        # The chord of the circular arc; without curvature, the distance itself.
         bend = self.curvature * gone / 2
         chord = gone * float(np.sinc(bend / math.pi))
         angle = self.heading + bend
@@ -74,7 +76,7 @@ class Path:
         )
 
     def pose(self, time: Time) -> Float64[np.ndarray, "4 4"]:
-        """Its own axes to the world: x forwards, y down, z to its right."""
+        """Returns the matrix from its axes (x front, y down, z right) to the world."""
         facing = self.heading + self.curvature * self.distance(time)
         facing = _limited(facing, self.turn_limit)
         c, s = math.cos(facing), math.sin(facing)
@@ -88,10 +90,11 @@ class Path:
         return pose
 
     def _started(self, time):
+        """Returns the frames in motion up to a time, counted at full speed."""
         return self._eased(time - self.starts) - self._eased(time - self.stops)
 
     def _eased(self, since):
-        """The integral of a ramp from 0 to 1."""
+        """Returns the integral of a speed that ramps from 0 to 1."""
         if since <= 0:
             return 0.0
         if since < self.ramp:
@@ -100,7 +103,7 @@ class Path:
 
 
 def _limited(facing, limit):
-    """The angle, no farther than the limit from the x axis, forwards or backwards."""
+    """Limits the angle between a heading and the x axis, forwards or backwards."""
     facing = math.remainder(facing, math.tau)
     if abs(facing) <= math.pi / 2:
         return max(-limit, min(limit, facing))
@@ -109,7 +112,7 @@ def _limited(facing, limit):
 
 
 def _turned(spin, active):
-    """The rotation about an axis (Rodrigues' formula)."""
+    """Returns the rotation about an axis (Rodrigues' formula)."""
     angle = float(np.linalg.norm(spin)) * active
     x, y, z = spin / np.linalg.norm(spin)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

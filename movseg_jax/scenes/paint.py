@@ -1,4 +1,4 @@
-"""The picture of a scene: planes, shadows on the ground, things, haze and blur."""
+"""Paints a scene: planes, shadows on the ground, things, haze and blur."""
 
 import math
 
@@ -18,7 +18,7 @@ from movseg_jax.scenes.raster import (
 from movseg_jax.scenes.scene import Scene
 from movseg_jax.scenes.textures import Texture
 
-COARSER = 2  # Shadows are drawn at so many times fewer pixels; they are soft.
+COARSER = 2  # Shadows are soft, so they are drawn at this fraction of the size.
 
 
 def paint(
@@ -27,13 +27,13 @@ def paint(
     layout: Layout,
     motions: Float64[np.ndarray, "n 3 3"],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The light that reaches the camera; grading, noise and such come after.
+    """Returns the light that reaches the camera, without the camera's own effects.
 
     Args:
         scene: The scene.
-        frame: Its number.
-        layout: At that time.
-        motions: Of each piece, from its pixels to those of the next frame.
+        frame: The number of the frame.
+        layout: The scene's layout at that time.
+        motions: The homographies from each piece's pixels to those of the next frame.
     """
     size = scene.config.size
     image = np.zeros((*size, 3), np.float32)
@@ -76,7 +76,7 @@ def _paint_plane(scene, image, layout, number, motion, shadow):
 
 
 def _shadow_map(scene, frame, layout) -> Float32[np.ndarray, "h w"]:
-    """How much of the sun is hidden at each pixel if the ground is seen there."""
+    """Returns the share of the sun that is hidden from the ground at each pixel."""
     height, width = scene.config.size
     coarse = -(-height // COARSER), -(-width // COARSER)
     dark = np.zeros(coarse, np.uint8)
@@ -93,10 +93,11 @@ def _shadow_map(scene, frame, layout) -> Float32[np.ndarray, "h w"]:
 
 
 def _darken(dark, texture: Texture, homography):
+    """Draws the shadow of one bone into a shadow map."""
     height, width = texture.size
     texels = np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])
     seen = homography @ texels
-    if seen[2].min() < 0.3:  # Metres; partly behind the camera.
+    if seen[2].min() < 0.3:  # In metres; it is partly behind the camera.
         return
     corners = (seen[:2] / seen[2]).T
     window = bounding_window(corners, dark.shape)
@@ -104,7 +105,7 @@ def _darken(dark, texture: Texture, homography):
         return
     level = best_level(texture, corners)
     alpha = texture.alphas[level]
-    # One level's texels in those of the first.
+    # This is the matrix from the level's texels to those of the first level.
     grow = np.diag([2.0**level, 2.0**level, 1])
     matrix = homography @ grow
     rows, columns = window
@@ -116,7 +117,7 @@ def _darken(dark, texture: Texture, homography):
 
 
 def _along(sun) -> Float64[np.ndarray, "4 4"]:
-    """World points to where the sun's rays through them meet the ground."""
+    """Returns the matrix from world points to their shadows on the ground."""
     x, y, z = sun
     return np.array(
         [[1, -x / y, 0, 0], [0, 0, 0, 0], [0, -z / y, 1, 0], [0, 0, 0, 1.0]]
@@ -161,7 +162,7 @@ def _paint_bone(scene, pixels, layout, number, motion):
 
 
 def _defocus(scene, nearness):
-    """Standard deviation of the blur, pixels, at an inverse depth."""
+    """Returns the standard deviation of the blur, pixels, at an inverse depth."""
     if not scene.effects.defocus:
         return 0.0 * nearness
     away = np.abs(nearness * scene.effects.focus - 1)
@@ -169,7 +170,7 @@ def _defocus(scene, nearness):
 
 
 def _streak(motion, window, shutter):
-    """The kernel of motion blur in the middle of a window; None if there is none."""
+    """Returns the motion blur's kernel in the middle of a window; None without blur."""
     if not shutter:
         return None
     rows, columns = window
@@ -181,7 +182,7 @@ def _streak(motion, window, shutter):
     length = float(np.hypot(*way))
     if length < 1:
         return None
-    way *= min(1.0, 25 / length)
+    way *= min(1.0, 25 / length)  # This bounds the kernel's size.
     reach = max(1, math.ceil(np.abs(way).max() / 2))
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     steps = np.linspace(-0.5, 0.5, 8 * reach + 1)[:, None] * way + reach

@@ -1,6 +1,6 @@
-"""Pixels of one piece: where it covers the image, and its texture warped there.
+"""Rasterizes one piece: where it covers the image, and its texture warped there.
 
-The painter and the truth both use these, so that a mask is where the picture is.
+The painter and the truth both use these functions, so masks match the picture.
 """
 
 import math
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 Window = tuple[slice, slice]  # Rows and columns of the image.
 
-OPAQUE = 128  # From this alpha on, of 255, a pixel belongs to a piece.
-PIECE_BLUR = -0.25  # Levels above the one at which texels are as large as pixels.
-SLANT_BLUR = 0.45  # Of planes at a slant: of the way to no texel smaller than a pixel.
-MAX_SLANT = 12  # More slanted planes are blurred no more.
+OPAQUE = 128  # The least alpha, of 255, with which a pixel belongs to a piece.
+# Levels above the one at which texels are as large as pixels.
+PIECE_BLUR = -0.25
+# The share of the blur at which no texel of a slanted plane is smaller than a pixel.
+SLANT_BLUR = 0.45
+MAX_SLANT = 12  # The slant from which on the blur does not increase.
 
 
 def line_values(line: np.ndarray, window: Window) -> Float32[np.ndarray, "h w"]:
-    """The product of a line with (x, y, 1) at every pixel of a window."""
+    """Returns the product of a line with (x, y, 1) at every pixel of a window."""
     rows, columns = window
     x = np.arange(columns.start, columns.stop) * line[0]
     y = np.arange(rows.start, rows.stop) * line[1] + line[2]
@@ -36,7 +38,7 @@ def line_values(line: np.ndarray, window: Window) -> Float32[np.ndarray, "h w"]:
 def plane_cover(
     plane: "Plane", layout: Layout, number: int, size: tuple[int, int]
 ) -> tuple[Window, Float32[np.ndarray, "h w"]] | None:
-    """Where in the image a plane is, and how much of each pixel it covers."""
+    """Returns the window that a plane is in, and its cover of each pixel, 0 to 1."""
     whole = slice(0, size[0]), slice(0, size[1])
     front = layout.nearness[number]
     bounds = plane.bounds @ plane.surface @ layout.inverses[number]
@@ -44,7 +46,7 @@ def plane_cover(
     for line in [front, *bounds]:
         slope = math.hypot(line[0], line[1])
         middle = line @ [size[1] / 2, size[0] / 2, 1]
-        if slope * sum(size) < abs(middle) * 1e-6:  # Parallel to the image.
+        if slope * sum(size) < abs(middle) * 1e-6:  # It is parallel to the image.
             if middle <= 0:
                 return None
             continue
@@ -71,22 +73,22 @@ def plane_colours(
     window: Window,
     blur: Float32[np.ndarray, "h w"] | float = 0.0,
 ) -> Float32[np.ndarray, "h w 3"]:
-    """A plane's colours; the texture is continued by its mirror image.
+    """Returns a plane's colours; its texture is continued by its mirror image.
 
     Args:
-        texture: Of the plane.
-        layout: Of the scene.
-        number: Of the plane.
-        window: Of the image.
-        blur: Levels by which it is to be blurred.
+        texture: The plane's texture.
+        layout: The scene's layout.
+        number: The plane's number.
+        window: The part of the image to draw.
+        blur: The number of levels by which to blur it.
     """
     inverse, homography = layout.inverses[number], layout.homographies[number]
-    # Texels per pixel: the root of how a homography scales areas.
+    # The number of texels per pixel is the root of the homography's scale of areas.
     scale = np.maximum(line_values(inverse[2], window), 1e-9)
     area = abs(np.linalg.det(inverse))
     level = np.float32(0.5 * math.log2(area)) - np.float32(1.5) * np.log2(scale)
-    # A texel at a slant is smaller than a pixel in one direction: the more the smaller
-    # the cosine between ray and normal.
+    # A slanted texel is smaller than a pixel in one direction, and the more so the
+    # smaller the cosine between the ray and the normal is.
     nearness = layout.nearness[number]
     cosine = line_values(nearness, window)
     cosine /= np.float32(np.linalg.norm(nearness @ layout.view.intrinsics))
@@ -113,7 +115,7 @@ def piece_layer(
     size: tuple[int, int],
     margin: int = 0,
 ) -> tuple[Window, UInt8[np.ndarray, "h w 4"]] | None:
-    """Where in the image a bone is, and its colours there, times alpha."""
+    """Returns the window that a bone is in, and its colours times alpha there."""
     window = bounding_window(layout.corners[number], size, margin)
     if window is None:
         return None
@@ -123,14 +125,14 @@ def piece_layer(
 
 
 def belongs(layer: UInt8[np.ndarray, "h w 4"]) -> Bool[np.ndarray, "h w"]:
-    """Which pixels of a layer are the piece's: its alpha is at least a half."""
+    """Returns where a layer shows the piece: where its alpha is at least a half."""
     return layer[..., 3] >= OPAQUE
 
 
 def bounding_window(
     corners: np.ndarray, size: tuple[int, int], margin: int = 0
 ) -> Window | None:
-    """The part of the image within which a quadrangle is; None if outside."""
+    """Returns the part of the image that a quadrangle is in; None if it is outside."""
     low, high = corners.min(axis=0), corners.max(axis=0)
     x0 = max(0, math.floor(low[0]) - margin)
     y0 = max(0, math.floor(low[1]) - margin)
@@ -140,7 +142,7 @@ def bounding_window(
 
 
 def best_level(texture: Texture, corners: np.ndarray) -> int:
-    """The level whose texels are about as large as pixels."""
+    """Returns the level whose texels are about as large as pixels."""
     (ax, ay), (bx, by) = corners[2] - corners[0], corners[3] - corners[1]
     area = max(abs(ax * by - ay * bx) / 2, 1e-3)
     level = 0.5 * math.log2(texture.size[0] * texture.size[1] / area)
@@ -148,7 +150,7 @@ def best_level(texture: Texture, corners: np.ndarray) -> int:
 
 
 def _warp(texture, homography, level, window, border):
-    """A level of a texture, seen in a window of the image."""
+    """Warps a level of a texture into a window of the image."""
     rows, columns = window
     matrix = homography @ np.linalg.inv(scaled(level)) if level else homography.copy()
     matrix[0] -= columns.start * matrix[2]

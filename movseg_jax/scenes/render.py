@@ -1,4 +1,4 @@
-"""Frames of a scene with exact truth: what is where, its flow, depth and occlusion."""
+"""Renders frames of a scene with exact masks, flow, depth and occlusions."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,17 +14,19 @@ from movseg_jax.scenes.scene import Scene
 
 
 class Rendered(NamedTuple):
-    """A frame.
+    """A rendered frame.
 
     Attributes:
-        image: RGB.
-        ids: Number of the object, from 1; 0 is background, static things included.
-        flow: Pixels, (x, y), to where the same point of the surface is one frame
-            later; exact, defined everywhere, also where that is hidden or outside.
-        camera_flow: What the flow would be if nothing but the camera moved.
-        occluded: Where that point is outside the next frame or behind something.
-        depth: Metres along the optical axis.
-        pieces: Number of the scene's piece at each pixel: what the flow is of.
+        image: The RGB image.
+        ids: The number of the object at each pixel, from 1; 0 is the background, which
+            includes static things.
+        flow: The displacement (x, y), in pixels, to the same point of the surface one
+            frame later. It is exact and defined everywhere, even if that point is
+            hidden or outside the image.
+        camera_flow: The flow that there would be if only the camera moved.
+        occluded: Whether that point is outside the next frame or behind something.
+        depth: The depth along the optical axis, metres.
+        pieces: The number of the piece seen at each pixel, to which the flow belongs.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -37,14 +39,14 @@ class Rendered(NamedTuple):
 
 
 def render_frame(scene: Scene, frame: int) -> Rendered:
-    """One frame, from 0; any, without those before it."""
+    """Renders a frame, counted from 0; it does not need the frames before it."""
     now, later = make_layout(scene, frame), make_layout(scene, frame + 1)
     return _rendered(scene, frame, now, later, _pieces(scene, now),
                      _pieces(scene, later))  # fmt: skip
 
 
 def render_clip(scene: Scene) -> Iterator[Rendered]:
-    """All frames in order: the same as `render_frame`, sooner."""
+    """Renders all frames in order, as `render_frame` does but faster."""
     now = make_layout(scene, 0)
     pieces = _pieces(scene, now)
     for frame in range(scene.config.frames):
@@ -72,7 +74,7 @@ def _rendered(scene, frame, now: Layout, later: Layout, pieces, pieces_later):
 
 
 def _pieces(scene, layout: Layout) -> Int16[np.ndarray, "h w"]:
-    """Number of the piece that is seen at each pixel."""
+    """Returns the number of the piece that is seen at each pixel."""
     size = scene.config.size
     pieces = np.zeros(size, np.int16)
     for number in layout.order.tolist():
@@ -89,7 +91,7 @@ def _pieces(scene, layout: Layout) -> Int16[np.ndarray, "h w"]:
 
 
 def _grid(size):
-    """Pixels x and y about the middle, where single precision is the finest."""
+    """Returns x and y about the middle, where single precision is the finest."""
     height, width = size
     x = np.arange(width, dtype=np.float32) - np.float32((width - 1) / 2)
     y = np.arange(height, dtype=np.float32) - np.float32((height - 1) / 2)
@@ -97,23 +99,25 @@ def _grid(size):
 
 
 def _product(lines, pieces, x, y) -> Float32[np.ndarray, "h w"]:
-    """Each pixel (x, y, 1) times the line of its piece."""
+    """Returns the product of each pixel (x, y, 1) with the line of its piece."""
     a, b, c = (np.ascontiguousarray(k)[pieces] for k in lines.astype(np.float32).T)
     return a * x + b * y + c
 
 
 def _displacement(motions, pieces, x, y) -> Float32[np.ndarray, "h w 2"]:
-    """From each pixel to where the motion of its piece takes it."""
+    """Returns the displacement of each pixel by the motion of its piece."""
     scale = _product(motions[:, 2], pieces, x, y)
-    scale = np.maximum(scale, np.float32(1e-3))  # What passes the camera is hidden.
-    # The difference is taken before the division, where it loses no digits.
+    scale = np.maximum(
+        scale, np.float32(1e-3)
+    )  # A point that passes the camera is hidden.
+    # The difference is taken before the division, because it loses no digits there.
     moved_x = _product(motions[:, 0], pieces, x, y) - x * scale
     moved_y = _product(motions[:, 1], pieces, x, y) - y * scale
     return np.stack([moved_x / scale, moved_y / scale], axis=2)
 
 
 def _camera_flow(now, later, depth, x, y) -> Float32[np.ndarray, "h w 2"]:
-    """From each pixel to where it would go if what is seen there stood still."""
+    """Returns the displacement of each pixel if the point seen there were static."""
     size = x.shape
     middle = np.array([[1, 0, (size[1] - 1) / 2], [0, 1, (size[0] - 1) / 2], [0, 0, 1]])
     unmiddle = np.linalg.inv(middle)
@@ -130,7 +134,7 @@ def _camera_flow(now, later, depth, x, y) -> Float32[np.ndarray, "h w 2"]:
 
 
 def _occluded(flow, pieces, pieces_later, rank_later) -> Bool[np.ndarray, "h w"]:
-    """Whether each pixel's point is outside the next frame, or behind another piece."""
+    """Returns where a pixel's point is outside the next frame or behind a piece."""
     height, width = pieces.shape
     columns = np.arange(width, dtype=np.float32) + flow[..., 0]
     rows = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
@@ -139,5 +143,6 @@ def _occluded(flow, pieces, pieces_later, rank_later) -> Bool[np.ndarray, "h w"]
     column = np.clip(np.rint(columns), 0, width - 1).astype(np.intp)
     row = np.clip(np.rint(rows), 0, height - 1).astype(np.intp)
     there = pieces_later[row, column]
-    # Where it meets its own edge it may find what is behind it: that hides nothing.
+    # At the edge of its own piece a point may land on a piece behind, which hides
+    # nothing; so only pieces in front count.
     return ~inside | (rank_later[there] > rank_later[pieces])

@@ -1,7 +1,7 @@
-"""Things made of flat pieces on joints that swing, roll and stretch as they move.
+"""Rigs: things made of flat pieces that swing, roll and stretch as they move.
 
-A thing's own axes are metres: x forwards, y down, z to its right. A piece hangs on
-its parent by a joint about which it turns in their common plane.
+A thing's own axes are in metres: x forwards, y down, z to its right. A piece hangs on
+its parent by a joint, about which it turns in their common plane.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ from jaxtyping import Float64
 from movseg_jax.scenes.drawing import Sprite
 from movseg_jax.scenes.textures import Number
 
-MAX_TURN = 0.25  # Of a wheel, radians per frame.
-MAX_CYCLE = 0.1  # Of a gait, rounds per frame.
+MAX_TURN = 0.25  # The fastest rotation of a wheel, radians per frame.
+MAX_CYCLE = 0.1  # The fastest gait, cycles per frame.
 FLAT = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]])  # The x-y plane.
 
 
@@ -22,19 +22,20 @@ FLAT = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]])  # The x-y plane
 class Bone:
     """A piece of a thing.
 
-    Angles are radians, clockwise; the phase goes round once in the rig's cycle.
+    Angles are in radians, clockwise. The phase goes round once in the rig's cycle.
 
     Attributes:
-        sprite: Drawn about the joint.
-        parent: Number of the piece that it hangs on; -1 is the thing.
-        joint: Where, in the parent's metres.
-        angle: At rest.
-        swing: How far it swings.
-        lead: By how much of the phase it is ahead.
-        harmonic: How many times it swings in a cycle.
-        wheel: Radius with which it rolls along; 0 for what does not.
-        stretch: How much longer and shorter it becomes in x and y, a share.
-        plane: From metres in the plane to the thing's axes; of those without parent.
+        sprite: The picture, drawn about the joint.
+        parent: The number of the piece that it hangs on; -1 is the thing itself.
+        joint: The position of the joint in the parent's metres.
+        angle: The angle in the neutral pose.
+        swing: The amplitude of the swing.
+        lead: The phase by which its swing is ahead of the cycle.
+        harmonic: The number of swings in a cycle.
+        wheel: The radius with which it rolls; 0 if it does not roll.
+        stretch: The amplitude of its stretching in x and y, as a share.
+        plane: The matrix from metres in the plane to the thing's axes; used without a
+            parent only.
         one_sided: Whether it is seen from one side only, like the faces of a box.
     """
 
@@ -56,13 +57,13 @@ class Rig:
     """A thing's pieces, in the order in which they are painted.
 
     Attributes:
-        bones: Parents come before what hangs on them in `hangs`.
-        hangs: An order of the bones in which parents come first.
-        stride: Metres in which the phase goes round once.
-        beat: Rounds of the phase per frame in motion, besides.
-        bob: Metres by which it goes up and down, twice in a cycle.
-        height: From the ground to its top, metres.
-        length: From back to front.
+        bones: The pieces, in the order in which they are painted.
+        hangs: The numbers of the bones in an order in which parents come first.
+        height: The height above the ground, metres.
+        length: The length from back to front, metres.
+        stride: The distance in which the phase goes round once, metres.
+        beat: The cycles per frame in motion, in addition to those of the stride.
+        bob: The amplitude of going up and down, twice in a cycle, metres.
     """
 
     bones: tuple[Bone, ...]
@@ -76,11 +77,11 @@ class Rig:
     def surfaces(
         self, distance: Number, active: Number
     ) -> Float64[np.ndarray, "n 4 3"]:
-        """Every piece's surface in the thing's axes.
+        """Returns the surface of every piece in the thing's axes.
 
         Args:
-            distance: Metres gone.
-            active: Frames in motion.
+            distance: The distance travelled, metres.
+            active: The number of frames in motion.
         """
         phase = 2 * math.pi * (distance / self.stride + self.beat * active)
         turned: dict[int, np.ndarray] = {}
@@ -103,13 +104,13 @@ class Rig:
         )
 
     def slowed(self, speed: Number) -> "Rig":
-        """The rig, whose legs and wheels can be followed from frame to frame.
+        """Returns the rig with legs and wheels slow enough to be followed by eye.
 
-        At its true pace a fast wheel turns by more than half a spoke, and its flow
-        would be what no eye sees.
+        At its true pace a fast wheel turns by more than half a spoke per frame, and its
+        exact flow would contradict the motion that is seen.
 
         Args:
-            speed: At which it goes, metres per frame.
+            speed: The speed at which the thing moves, metres per frame.
         """
         bones = []
         for bone in self.bones:
@@ -122,7 +123,13 @@ class Rig:
 
 
 def make_rig(bones: dict[str, Bone], order: str, **options) -> Rig:
-    """A rig of named bones, parents first, painted in an order of names."""
+    """Makes a rig of named bones.
+
+    Args:
+        bones: The bones by name, parents first; `parent` counts in this order.
+        order: The names in the order in which they are painted, with spaces between.
+        **options: The other attributes of `Rig`.
+    """
     names = list(bones)
     painted = order.split()
     place = {name: painted.index(name) for name in names}
@@ -137,7 +144,7 @@ def make_rig(bones: dict[str, Bone], order: str, **options) -> Rig:
 
 
 def _turn(bone, phase, distance):
-    """From the bone's metres to its parent's."""
+    """Returns the matrix from the bone's metres to its parent's."""
     wave = math.sin(bone.harmonic * phase + bone.lead)
     angle = bone.angle + bone.swing * wave
     if bone.wheel:

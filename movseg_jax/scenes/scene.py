@@ -1,4 +1,4 @@
-"""A scene: planes, things, a camera, light; and the truth about what moves in it."""
+"""A scene: its planes, things, camera and light, and the truth about its motion."""
 
 import dataclasses
 import functools
@@ -16,18 +16,20 @@ from movseg_jax.scenes.rigs import Rig
 from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.scenes.textures import Texture
 
-SAMPLES = 6  # Points along each side of a piece at which its motion is measured.
+# Motion is measured on a grid of so many points a side, without its outer ones.
+SAMPLES = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Plane:
-    """A part of the background without end, but for its bounds.
+    """A part of the background; it is infinite except for its bounds.
 
     Attributes:
-        texture: Continued by its mirror image.
-        surface: From texels to homogeneous points of the world.
-        bounds: The plane is where their product with a point (x, y, z, 1) is positive.
-        shadowed: Whether shadows fall on it; it is the ground.
+        texture: The texture, which is continued by its mirror image.
+        surface: The matrix from texels to homogeneous points of the world.
+        bounds: The vectors whose products with a point (x, y, z, 1) are positive within
+            the bounds.
+        shadowed: Whether it is the ground, on which shadows fall.
     """
 
     texture: Texture
@@ -43,11 +45,11 @@ class Thing:
     """An object, or something static.
 
     Attributes:
-        family: What it is.
-        rig: Its pieces.
-        path: Its motion.
-        number: Of the object, from 1; 0 is static and background: see
-            `SceneConfig.label_static`.
+        family: The name of its kind.
+        rig: The pieces that it is made of.
+        path: The path on which it moves.
+        number: The number of the object, from 1; 0 for a static thing, which counts as
+            background (see `SceneConfig.label_static`).
     """
 
     family: str
@@ -58,15 +60,16 @@ class Thing:
 
 @dataclasses.dataclass(frozen=True)
 class Light:
-    """Sun and air.
+    """The sun and the air of a scene.
 
     Attributes:
-        sun: Direction of its rays; y is positive.
-        shadow: Share of the light that a shadow takes away.
-        softness: Of shadows, pixels at half the frame's size.
-        haze: Most of it, a share of the colour.
-        haze_range: Distance at which there is two thirds of it, metres.
-        haze_colour: RGB.
+        sun: The direction of the sun's rays; y is positive.
+        shadow: The share of the light that a shadow takes away.
+        softness: The blur of shadows, a standard deviation in pixels of the shadow map,
+            which has half the frame's size.
+        haze: The most haze, as a share of the colour.
+        haze_range: The distance with two thirds of the most haze, metres.
+        haze_colour: The haze's RGB colour.
     """
 
     sun: tuple[float, float, float]
@@ -78,14 +81,14 @@ class Light:
 
 
 class Truth(NamedTuple):
-    """What moves, and by how much.
+    """The objects' own motion in every frame.
 
     Attributes:
-        moving: Of each object and frame: `motion` is above the config's threshold.
-        motion: Pixels by which the object's own motion from this frame to the next
-            moves its surface in the image, besides what the camera does: of the points
-            of its surface (seen or not), the distance between where a point goes and
-            where it would go if the object stood still, the 90th percentile.
+        moving: Whether `motion` is above the config's threshold.
+        motion: The object's own motion to the next frame, in pixels. For each point of
+            its surface, seen or not, this is the distance between the point's next
+            place in the image and the one that it would have if the object stood
+            still; the motion is the 90th percentile over the points.
     """
 
     moving: Bool[np.ndarray, "objects frames"]
@@ -94,18 +97,18 @@ class Truth(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """A clip, before it is rendered.
+    """A clip before it is rendered.
 
     Attributes:
-        config: What it was drawn from.
-        seed: Of the set of clips.
-        index: Number of the clip.
-        kind: Of place: "meadow", "street", "room", "photograph" and others.
+        config: The settings from which it was drawn.
+        seed: The seed of the set of clips.
+        index: The number of the clip.
+        kind: The kind of place: "meadow", "street", "room" or "photograph".
         camera: The camera.
-        planes: In the order in which they are painted.
-        things: Objects and static things.
-        light: Sun and air.
-        effects: The camera's habits.
+        planes: The background's planes, in the order in which they are painted.
+        things: The objects and the static things.
+        light: The sun and the air.
+        effects: The camera's effects.
     """
 
     config: SceneConfig
@@ -120,24 +123,24 @@ class Scene:
 
     @functools.cached_property
     def objects(self) -> tuple[Thing, ...]:
-        """What moves in some frame, by number; behind it what is labelled besides."""
+        """The numbered things in order: moving objects, then labelled static things."""
         numbered = (thing for thing in self.things if thing.number)
         return tuple(sorted(numbered, key=lambda thing: thing.number))
 
     @functools.cached_property
     def truth(self) -> Truth:
-        """What moves in every frame."""
+        """The motion of every object in every frame."""
         frames = range(self.config.frames)
         motion = [[self.motion(o, t) for t in frames] for o in self.objects]
         motions = np.array(motion).reshape(len(self.objects), len(frames))
         return Truth(motions > self.config.moving_threshold, motions)
 
     def moving(self, thing: Thing, frame: int) -> bool:
-        """Whether a thing moves by itself until the next frame; see `Truth`."""
+        """Returns whether a thing moves by itself until the next frame; see `Truth`."""
         return self.motion(thing, frame) > self.config.moving_threshold
 
     def motion(self, thing: Thing, frame: int) -> float:
-        """Pixels by which a thing moves by itself until the next frame; see `Truth`."""
+        """Returns a thing's own motion to the next frame, pixels; see `Truth`."""
         now, later = self.camera.view(frame), self.camera.view(frame + 1)
         points, number = _surface_points(thing.rig)
         here, there = place(thing, frame), place(thing, frame + 1)
@@ -148,24 +151,24 @@ class Scene:
         way = later.project(moved)[:, :2] - later.project(world)[:, :2]
         return float(np.percentile(np.hypot(way[:, 0], way[:, 1]), 90))
 
-    # Pieces: planes first, then each thing's bones --------------------------------
+    # Pieces are the planes, then each thing's bones -------------------------------
 
     @functools.cached_property
     def spans(self) -> list[tuple[int, int]]:
-        """The first piece of every thing, and the one after its last."""
+        """The first piece of every thing, and the piece after its last."""
         counts = [len(thing.rig.bones) for thing in self.things]
         ends = np.cumsum([len(self.planes), *counts]).tolist()
         return [*itertools.pairwise(ends)]
 
     @functools.cached_property
     def object_of_piece(self) -> UInt8[np.ndarray, " n"]:
-        """Number of every piece's object, 0 of the background's."""
+        """The number of every piece's object; 0 for pieces of the background."""
         counts = [len(self.planes), *(len(thing.rig.bones) for thing in self.things)]
         numbers = [0, *(thing.number for thing in self.things)]
         return np.repeat(np.array(numbers, np.uint8), counts)
 
     def texture_of_piece(self, piece: int) -> Texture:
-        """The piece's texture."""
+        """Returns the texture of a piece."""
         return self._textures[piece]
 
     @functools.cached_property
@@ -175,7 +178,7 @@ class Scene:
 
 
 def _surface_points(rig) -> tuple[Float64[np.ndarray, "n 3"], Int32[np.ndarray, " n"]]:
-    """Texels (u, v, 1) that are spread over all pieces, and the pieces' numbers."""
+    """Returns texels (u, v, 1) spread over all pieces, and their pieces' numbers."""
     points, numbers = [], []
     for number, bone in enumerate(rig.bones):
         texture = bone.sprite.texture
@@ -184,8 +187,10 @@ def _surface_points(rig) -> tuple[Float64[np.ndarray, "n 3"], Int32[np.ndarray, 
         columns = np.linspace(0, width - 1, SAMPLES)[1:-1].astype(int)
         row, column = np.meshgrid(rows, columns, indexing="ij")
         solid = texture.alphas[0][row, column] >= 128
-        if not solid.any():  # A thin piece: its middle.
-            row, column, solid = np.array([height // 2]), np.array([width // 2]), [True]
+        if not solid.any():  # The piece is too thin, so its middle stands for it.
+            row = np.array([height // 2])
+            column = np.array([width // 2])
+            solid = [True]
         points.append(np.stack([column[solid], row[solid]], axis=1))
         numbers.append(np.full(len(points[-1]), number))
     texels = np.concatenate(points)

@@ -1,59 +1,64 @@
-"""What a set of rendered clips looks like; one frozen dataclass."""
+"""The settings of how rendered clips look."""
 
 import dataclasses
 import math
 
 from movseg_jax.errors import InputError
 
-MAX_PIXELS = 2**22  # Of a rendered frame.
-MAX_FRAMES = 10_000  # Of a clip.
+MAX_PIXELS = 2**22  # The most pixels of a rendered frame.
+MAX_FRAMES = 10_000  # The most frames of a clip.
 
 
 @dataclasses.dataclass(frozen=True)
 class SceneConfig:
-    """How clips are drawn; probabilities are of a clip unless said otherwise.
+    """The distribution from which clips are drawn.
 
-    Equal configs, seeds and numbers of a clip give equal clips. Folders of photographs
-    are no part of a config: they are handed in as a `Library`.
+    Probabilities are per clip unless the comment says otherwise. Equal configs, seeds
+    and clip numbers give equal clips. Photographs are not part of a config; they are
+    passed as a `Library`.
     """
 
     size: tuple[int, int] = (256, 448)  # Height and width of frames, pixels.
-    frames: int = 24  # Of a clip.
+    frames: int = 24  # The number of frames in a clip.
 
-    # What moves.
-    movers: tuple[int, int] = (1, 5)  # Fewest and most moving objects, if there are.
+    # Motion.
+    movers: tuple[int, int] = (
+        1,
+        5,
+    )  # Fewest and most moving objects, if there are any.
     nothing_moves: float = 0.08  # Probability that only the camera moves.
     distractors: tuple[int, int] = (2, 12)  # Fewest and most static things.
-    speed: tuple[float, float] = (0.6, 20.0)  # Of objects: pixels per frame, log-even.
-    pauses: float = 0.25  # Probability, of an object, that it starts or stops.
+    # The range of objects' speeds, pixels per frame; their logarithm is uniform.
+    speed: tuple[float, float] = (0.6, 20.0)
+    pauses: float = 0.25  # Probability, per object, that it starts or stops.
     moving_threshold: float = 0.3  # Pixels per frame; see `Scene.truth`.
-    label_static: bool = False  # Static things are objects too, which always rest.
-    visible_pixels: int = 24  # Slivers of objects with fewer are to be ignored.
+    label_static: bool = False  # Whether static things are labelled as objects, too.
+    visible_pixels: int = 24  # Objects with fewer pixels in a frame are ignored.
 
     # The camera.
     static_camera: float = 0.2  # Probability that it stands on a tripod.
-    following_camera: float = 0.15  # Probability that it goes or turns with an object.
+    following_camera: float = 0.15  # Probability that it follows an object.
     handheld: float = 0.6  # Probability of shake, if it is not on a tripod.
-    shake: float = 1.2  # Most shake: pixels, root mean square.
+    shake: float = 1.2  # The strongest shake, root mean square in pixels.
     camera_speed: tuple[float, float] = (0.3, 12.0)  # Image motion, pixels per frame.
     zoom: float = 0.15  # Probability of zooming.
 
-    # Where.
-    outdoors: float = 0.7  # Probability of landscapes and streets; else rooms.
-    photographs: float = 0.7  # Probability of a photograph, if a library has some.
-    cutouts: float = 0.6  # Probability, of a thing, of a cut-out, likewise.
+    # Places.
+    outdoors: float = 0.7  # Probability of a landscape or street instead of a room.
+    photographs: float = 0.7  # Probability of a photograph, if the library has some.
+    cutouts: float = 0.6  # Probability, per thing, of a cut-out, if there are some.
     shadows: float = 0.45  # Most of the light that a shadow takes away.
     haze: float = 0.6  # Most haze at the farthest thing, as a share of its colour.
 
-    # What a camera adds; all strengths 0 give frames that a warp reproduces.
+    # Effects of the camera. If all are 0, a warp along the flow reproduces frames.
     motion_blur: float = 0.5  # Longest shutter time, frames.
     defocus: float = 1.5  # Strongest blur, standard deviation in pixels.
-    noise: float = 5.0  # Strongest, standard deviation in grey levels of 255.
+    noise: float = 5.0  # Strongest noise, standard deviation in grey levels of 255.
     exposure: float = 0.06  # Strongest change of brightness within a clip, a share.
     compression: float = 0.5  # Probability of JPEG artefacts, quality 30 to 90.
 
     def __post_init__(self):
-        """Raises InputError where a value cannot be drawn from."""
+        """Raises InputError if a value is out of range."""
         height, width = self.size
         _check(min(height, width) >= 16, "size", self.size, "at least 16 x 16 pixels")
         _check(height * width <= MAX_PIXELS, "size", self.size, _at_most("MAX_PIXELS"))
@@ -84,7 +89,7 @@ class SceneConfig:
 
 
 def _at_most(limit):
-    return f"at most {globals()[limit]} (synthetic.config.{limit})"
+    return f"at most {globals()[limit]} (scene_config.{limit})"
 
 
 def _check(valid, name, value, expected):

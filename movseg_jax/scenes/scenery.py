@@ -1,4 +1,4 @@
-"""Places: landscapes, streets, rooms and photographs, as planes; and their light."""
+"""Makes places out of planes: landscapes, streets, rooms and photographs."""
 
 import dataclasses
 import math
@@ -22,14 +22,14 @@ from movseg_jax.scenes.textures import (
 
 @dataclasses.dataclass(frozen=True)
 class Mood:
-    """Weather and time of day.
+    """The weather and time of day.
 
     Attributes:
-        top: Of the sky, RGB.
-        low: Of the sky above the horizon, and of haze.
-        gains: What the light does to red, green and blue.
-        shadow: Strength of shadows, relative to the strongest.
-        clouds: How much of the sky they cover, about.
+        top: The RGB colour of the top of the sky.
+        low: The RGB colour of the sky above the horizon, and of haze.
+        gains: The light's factors of red, green and blue.
+        shadow: The strength of shadows, relative to the strongest.
+        clouds: The approximate share of the sky that clouds cover.
     """
 
     top: Colour
@@ -50,13 +50,13 @@ MOODS = (
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where things can be.
+    """A place in which things can be.
 
     Attributes:
-        kind: Of place.
-        planes: In the order in which they are painted.
-        far: Distance of the farthest plane, metres.
-        half_width: How far things may be to the left and right.
+        kind: The kind of place; see `Scene.kind`.
+        planes: The planes, in the order in which they are painted.
+        far: The distance of the farthest plane, metres.
+        half_width: The largest distance of things to the left and right, metres.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Place:
 
 
 def landscape(rng: np.random.Generator, camera: Camera, mood: Mood, kind: str) -> Place:
-    """Ground up to a backdrop of sky, hills, woods or houses."""
+    """Makes ground that ends at a backdrop of sky, hills, woods or houses."""
     far = rng.uniform(60, 110)
     kinds = {
         "meadow": ["grass", "grass", "dirt", "sand", "snow"],
@@ -75,7 +75,10 @@ def landscape(rng: np.random.Generator, camera: Camera, mood: Mood, kind: str) -
     floor = str(rng.choice(kinds))
     long, wide = 1024, 1024
     scale = _ground_scale(camera)
-    if floor in ("road", "crossroad"):  # One road, not its mirrored copies.
+    if floor in (
+        "road",
+        "crossroad",
+    ):  # A large texture shows one road, without mirrored copies.
         long, wide = (768, 1536) if floor == "road" else (1536, 768)
         scale = min(scale, 48)
     texture = make_texture(ground(rng, floor, (long, wide), scale))
@@ -87,13 +90,14 @@ def landscape(rng: np.random.Generator, camera: Camera, mood: Mood, kind: str) -
 
 
 def _ground_scale(camera):
-    """Texels per metre: about one per pixel at the frame's lower edge."""
+    """Returns the texels per metre that give about one per pixel at the lower edge."""
     down = camera.angles[1] + math.atan(camera.size[0] / 2 / camera.focal)
     near = -camera.position[1] / max(math.sin(down), 0.1)
     return float(np.clip(camera.focal / near * 0.7, 12, 110))
 
 
 def _upright(origin, across, down) -> Float64[np.ndarray, "4 3"]:
+    """Returns the surface whose texels go across and down from an origin."""
     surface = np.zeros((4, 3))
     surface[:3] = np.array([across, down, origin]).T
     surface[3, 2] = 1
@@ -101,11 +105,11 @@ def _upright(origin, across, down) -> Float64[np.ndarray, "4 3"]:
 
 
 def _backdrop(rng, camera, mood, far, kind) -> Plane:
-    """A picture at the end of the world, with some room around the frame."""
+    """Makes the picture at the far end, with some margin around the frame."""
     height, width = camera.size
     scale = 1.1 * camera.focal / far  # Texels per metre.
     rows, columns = int(1.9 * height), int(2.4 * width)
-    # The row of the ground, from where the camera looks.
+    # The row of the horizon follows from the camera's pitch.
     level = int(np.clip(1.25 * height - camera.focal * math.tan(camera.angles[1]),
                         0.35 * rows, 0.97 * rows))  # fmt: skip
     picture = _sky(rng, (rows, columns), level, mood)
@@ -155,7 +159,7 @@ def _hills(rng, picture, level, mood):
 
 
 def _woods(rng, picture, level, scale, mood):
-    """The edge of a wood."""
+    """Paints the edge of a wood."""
     rows, columns = picture.shape[:2]
     tall = rng.uniform(3, 9) * scale
     outline = noise(rng, (1, columns), (1.0, 6 * scale), 5, 0.75)[0]
@@ -167,12 +171,12 @@ def _woods(rng, picture, level, scale, mood):
     leaves = noise(rng, (rows, columns), 3.2 * scale + 2, 4, 0.8)
     colour = 0.78 * green + 0.22 * np.asarray(mood.low, np.float32)
     _fill(picture, top, colour * (1 + 0.3 * leaves)[..., None])
-    # What lies below the ground's end is seen only between the planes.
+    # Rows below the ground's end are seen only in the gap between the planes.
     picture[level:] = picture[max(level - 2, 0)]
 
 
 def _skyline(rng, picture, level, scale, mood):
-    """Rows of houses, the farther ones first."""
+    """Paints rows of houses, the farther ones first."""
     columns = picture.shape[1]
     for k in range(2):
         x = 0
@@ -198,7 +202,7 @@ def _skyline(rng, picture, level, scale, mood):
 
 
 def _fill(picture, top, colours):
-    """Colours below a line; its edge is smooth."""
+    """Paints colours below a line with a smooth edge."""
     rows = np.arange(picture.shape[0], dtype=np.float32)[:, None]
     share = np.clip(rows - np.asarray(top, np.float32)[None] + 0.5, 0, 1)[..., None]
     picture += share * (colours - picture)
@@ -208,7 +212,7 @@ def _fill(picture, top, colours):
 
 
 def room(rng: np.random.Generator, camera: Camera) -> Place:
-    """Floor, ceiling and three walls."""
+    """Makes a room: a floor, a ceiling and three walls."""
     far, half, tall = rng.uniform(7, 13), rng.uniform(4.0, 7.5), rng.uniform(2.7, 3.8)
     x = float(camera.position[0])
     scale = float(np.clip(camera.focal / 5.0, 30, 130))
@@ -230,7 +234,7 @@ def room(rng: np.random.Generator, camera: Camera) -> Place:
             shadowed=True,
         ),
     ]  # fmt: skip
-    # Both side walls, between floor and ceiling.
+    # Both side walls end at the floor and the ceiling.
     bounds = np.array([[0.0, 0, -1, far], [0, -1, 0, 0], [0, 1, 0, tall]])
     for side in (-1, 1):
         texture = _decorated(rng, scale, 1.2 * far, tall, kind)
@@ -240,12 +244,12 @@ def room(rng: np.random.Generator, camera: Camera) -> Place:
 
 
 def _decorated(rng, scale, wide, tall, kind):
-    """A wall with a skirting board, pictures, a window or a door."""
+    """Makes a wall with a skirting board, pictures, windows and doors."""
     size = int(tall * scale), int(min(wide, 14) * scale)
     rgb = wall(rng, size, scale, kind)
 
     def rectangle(x0, y0, x1, y1, colour):
-        """From the left and from the floor, metres."""
+        """Paints a rectangle; x is from the left and y from the floor, metres."""
         a, b = (round(x0 * scale), round((tall - y1) * scale))
         c, d = (round(x1 * scale), round((tall - y0) * scale))
         cv2.rectangle(rgb, (a, b), (c, d), tuple(map(float, colour)), -1)
@@ -281,14 +285,14 @@ def _decorated(rng, scale, wide, tall, kind):
 def photograph(
     rng: np.random.Generator, camera: Camera, picture: UInt8[np.ndarray, "h w 3"]
 ) -> Place:
-    """A photograph thrown onto a backdrop, and onto the ground below the horizon.
+    """Projects a photograph onto a backdrop, and mostly onto a ground plane as well.
 
-    At time 0 it looks like itself; the camera then sees the two planes move as planes
-    do (Horry et al., 1997, "Tour into the picture").
+    At time 0 the photograph looks unchanged. As the camera moves, the two planes move
+    by homographies (Horry et al., 1997, "Tour into the picture").
     """
     height, width = camera.size
     rows, columns = picture.shape[:2]
-    # Some of it is outside the frame, for the camera to turn to.
+    # Some of it stays outside the frame, so that the camera has room to turn.
     zoom = 1.3 * max(height / rows, width / columns)
     to_frame = np.array(
         [

@@ -1,4 +1,4 @@
-"""What lives and what grows: persons, animals, birds, plants, stones, toys."""
+"""Makes natural things and toys: persons, animals, birds, plants, stones, balls."""
 
 import math
 
@@ -13,15 +13,15 @@ FUR = ([120, 84, 52], [72, 56, 46], [196, 170, 132], [150, 148, 146], [58, 54, 5
 
 
 def cloth(rng: np.random.Generator) -> np.ndarray:
-    """A colour as clothes and paint have: some grey, few garish."""
+    """Returns a colour of clothes or paint: often greyish, rarely garish."""
     grey = rng.uniform(45, 205)
     return np.clip(grey + rng.normal(0, rng.choice([8, 30, 55]), 3), 22, 232)
 
 
 def person(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """Somebody, from the side, walking or running."""
+    """Makes a walking or running person, seen from the side."""
     h = rng.uniform(1.5, 1.9)
-    w = rng.uniform(0.85, 1.2)  # Of build.
+    w = rng.uniform(0.85, 1.2)  # The breadth of the build.
     runs = rng.random() < 0.3
     skin, shirt, trousers = SKIN[rng.integers(4)], cloth(rng), cloth(rng)
     hair, shoe = FUR[rng.integers(len(FUR))], cloth(rng) * 0.6
@@ -97,8 +97,8 @@ def _head(rng, scale, light, h, skin, hair):
 
 
 def animal(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """Something on four legs: a dog, a horse, a cow, a cat, a deer."""
-    h = float(np.exp(rng.uniform(np.log(0.45), np.log(1.7))))  # To its back.
+    """Makes an animal on four legs, from the size of a dog to that of a horse."""
+    h = float(np.exp(rng.uniform(np.log(0.45), np.log(1.7))))  # The height of its back.
     long = h * rng.uniform(1.0, 1.45)
     thick, leg = h * rng.uniform(0.17, 0.26), h * rng.uniform(0.42, 0.58)
     fur = np.array(FUR[rng.integers(len(FUR))]) * rng.uniform(0.85, 1.15)
@@ -167,7 +167,7 @@ def _muzzle(rng, scale, light, h, fur, second):
 
 
 def bird(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A bird from the side, flapping."""
+    """Makes a flapping bird, seen from the side."""
     n = rng.uniform(0.35, 0.8)
     feather = np.array(FUR[rng.integers(len(FUR))], float)
     belly = feather if rng.random() < 0.4 else np.array([214, 210, 202])
@@ -186,14 +186,12 @@ def bird(rng: np.random.Generator, scale: float, light: float) -> Rig:
     sketch.polygon([(-0.1 * n, -0.6 * n), (-0.18 * n, -0.8 * n), (-0.26 * n, -0.4 * n),
                     (-0.2 * n, 0.0)], feather * 0.65)  # fmt: skip
     wing = sketch.finish(rng, light=light, roundness=0.3, grain=8, pattern=8)
-    # A wing that is stretched by less than -1 points downwards.
-    flap = Bone(wing, -1, (0.02 * n, -0.03 * n), 0, 0.12, stretch=(0, 0.0))
     bones = {
         "body": Bone(body, swing=0.03),
         "far": Bone(
             wing, -1, (0.05 * n, -0.05 * n), 0.1, -0.55, 0.3, stretch=(0, 0.35)
         ),
-        "near": Bone(flap.sprite, -1, flap.joint, -0.15, 0.6, stretch=(0, 0.4)),
+        "near": Bone(wing, -1, (0.02 * n, -0.03 * n), -0.15, 0.6, stretch=(0, 0.4)),
     }
     return make_rig(bones, "far body near", height=n, length=1.3 * n,
                     beat=rng.uniform(0.03, 0.09), stride=1e6,
@@ -201,7 +199,7 @@ def bird(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def ball(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A ball that rolls."""
+    """Makes a rolling ball."""
     r = rng.uniform(0.14, 0.45)
     colour, other = cloth(rng), cloth(rng)
     sketch = Sketch((-r, -r), (r, r), scale)
@@ -217,7 +215,7 @@ def ball(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def creature(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """Something soft that breathes as it goes: a balloon, a fish, a jelly."""
+    """Makes a soft thing that pulsates as it moves, like a jellyfish or a balloon."""
     r = rng.uniform(0.25, 0.7)
     colour = np.clip(cloth(rng) + rng.normal(0, 35, 3), 25, 235)
     sketch = Sketch((-1.6 * r, -1.6 * r), (1.6 * r, 1.6 * r), scale)
@@ -233,11 +231,11 @@ def creature(rng: np.random.Generator, scale: float, light: float) -> Rig:
                     beat=rng.uniform(0.02, 0.07))  # fmt: skip
 
 
-# What stands ----------------------------------------------------------------------
+# Static things --------------------------------------------------------------------
 
 
 def tree(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A tree with leaves, or a fir."""
+    """Makes a broad-leaved tree or a fir."""
     h = rng.uniform(3.0, 7.5)
     w = h * rng.uniform(0.22, 0.36)
     sketch = Sketch((-1.5 * w, -1.15 * h), (1.5 * w, 0.02), scale)
@@ -260,7 +258,7 @@ def tree(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def bush(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A bush."""
+    """Makes a green bush."""
     h = rng.uniform(0.5, 1.6)
     w = h * rng.uniform(0.6, 1.1)
     sketch = Sketch((-1.6 * w, -1.2 * h), (1.6 * w, 0.03), scale)
@@ -273,7 +271,7 @@ def bush(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def rock(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A boulder."""
+    """Makes a grey boulder."""
     r = rng.uniform(0.25, 1.0)
     grey = rng.uniform(88, 160) + rng.uniform(-12, 12, 3)
     sketch = Sketch((-1.6 * r, -1.5 * r), (1.6 * r, 0.02), scale)
@@ -284,7 +282,7 @@ def rock(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def post(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A lamp post, a traffic sign, a bollard."""
+    """Makes a lamp post, a traffic sign or a bollard."""
     kind = rng.integers(3)
     h = (3.6, 2.4, 0.9)[kind]
     metal = rng.uniform(70, 150) + rng.uniform(-8, 8, 3)
@@ -300,7 +298,7 @@ def post(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def plant(rng: np.random.Generator, scale: float, light: float) -> Rig:
-    """A plant in a pot."""
+    """Makes a plant in a pot."""
     h = rng.uniform(0.6, 1.5)
     sketch = Sketch((-0.6 * h, -1.1 * h), (0.6 * h, 0.02), scale)
     pot, green = cloth(rng), np.array([58, 100, 52]) * rng.uniform(0.7, 1.3)
@@ -315,4 +313,5 @@ def plant(rng: np.random.Generator, scale: float, light: float) -> Rig:
 
 
 def _standing(sprite: Sprite, height: float, half_width: float) -> Rig:
+    """Makes a rig of a single sprite, whose foot is at the origin."""
     return make_rig({"it": Bone(sprite)}, "it", height=height, length=2 * half_width)

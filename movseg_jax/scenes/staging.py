@@ -1,7 +1,10 @@
-"""Makes scenes: chooses a place, a camera, what is there and how it moves.
+"""Makes scenes: chooses the place, the camera, the things and their motion.
 
-Sizes and speeds are chosen as they appear in the image, then put into the world, so
-that every clip has something to see.
+Sizes and speeds are chosen as they appear in the image and then converted to metres,
+so that every clip shows something.
+
+The random generator is drawn from in a fixed order: a choice that is added, removed or
+moved changes all clips of all seeds.
 """
 
 import dataclasses
@@ -27,10 +30,10 @@ class Family:
     """A kind of thing.
 
     Attributes:
-        make: Draws one, at texels per metre, lit from a side.
-        height: About, metres.
-        seen: Its smallest and largest height in the image, a share of the frame's.
-        turns: How far it may turn out of the image plane, radians.
+        make: The function that draws one, given texels per metre and the light's side.
+        height: The approximate height, metres.
+        seen: The smallest and largest height in the image, as a share of the frame's.
+        turns: The largest angle to the image plane, radians.
         flies: Whether it is in the air.
     """
 
@@ -78,13 +81,13 @@ STATICS = {
 def make_scene(
     config: SceneConfig, seed: int, index: int, library: Library | None = None
 ) -> Scene:
-    """The clip of a number; equal arguments give equal scenes.
+    """Makes the clip with a number; equal arguments give equal scenes.
 
     Args:
-        config: What clips look like.
-        seed: Of the set of clips.
-        index: Number of the clip.
-        library: Photographs and cut-outs to use.
+        config: The settings of how clips look.
+        seed: The seed of the set of clips.
+        index: The number of the clip.
+        library: The photographs and cut-outs to use.
 
     Raises:
         InputError: A picture of the library cannot be read.
@@ -94,10 +97,12 @@ def make_scene(
 
 
 class _Stage:
-    """What the choices for one scene share."""
+    """The state that the choices for one scene share."""
 
     def __init__(self, config: SceneConfig, rng: np.random.Generator, library: Library):
-        self.config, self.rng, self.library = config, rng, library
+        self.config = config
+        self.rng = rng
+        self.library = library
         self.light_side = float(rng.choice([-1, 1]) * rng.uniform(0.3, 0.9))
         self.mood = scenery.MOODS[rng.integers(len(scenery.MOODS))]
 
@@ -114,7 +119,8 @@ class _Stage:
             place = scenery.landscape(rng, camera, self.mood, kind)
         else:
             place = scenery.room(rng, camera)
-        statics, movers = self._statics(camera, place), self._movers(camera, place)
+        statics = self._statics(camera, place)
+        movers = self._movers(camera, place)
         camera = self._moving(camera, movers)
         if config.label_static:
             statics = [
@@ -133,7 +139,7 @@ class _Stage:
             effects=self._effects(),
         )
 
-    # What is there ------------------------------------------------------------------
+    # Things -------------------------------------------------------------------------
 
     def _statics(self, camera, place) -> list[Thing]:
         low, high = self.config.distractors
@@ -144,9 +150,9 @@ class _Stage:
             rig, far, flies = self._rig(name, camera)
             origin = self._spot(camera, place, rig, far, flies, 0.0, wide=1.5)
             heading = self.rng.uniform(-math.pi, math.pi)
-            if FAMILIES.get(name, FAMILIES["rock"]).turns == math.pi:
-                heading = float(self.rng.choice([0, math.pi / 2, heading]))
             turns = FAMILIES[name].turns
+            if turns == math.pi:
+                heading = float(self.rng.choice([0, math.pi / 2, heading]))
             path = Path(origin, heading, starts=LONG, turn_limit=turns)
             things.append(Thing(name, rig, path))
         return things
@@ -169,7 +175,7 @@ class _Stage:
         origin = self._spot(camera, place, rig, far, flies, time)
         low, high = np.log(config.speed)
         pixels = math.exp(rng.uniform(low, high))
-        if name in ("person", "animal"):  # The fastest would look like film cuts.
+        if name in ("person", "animal"):  # Faster ones would look like cuts.
             pixels = min(pixels, 0.45 * rig.length * camera.focal / far)
         path = self._path(name, origin, pixels * far / camera.focal, time, far)
         path = dataclasses.replace(path, turn_limit=family.turns)
@@ -183,7 +189,7 @@ class _Stage:
         if family.turns == math.pi:
             heading = float(rng.choice([heading, rng.uniform(-math.pi, math.pi)]))
             options["curvature"] = float(rng.normal(0, 0.03))
-        # Nothing runs into the camera: what would comes from there instead.
+        # A thing that would run into the camera moves away from it instead.
         nearing = -math.sin(heading) * speed * config.frames
         if nearing > 0.5 * far:
             heading = -heading
@@ -197,12 +203,12 @@ class _Stage:
         if rng.random() < config.pauses:
             moment = float(rng.uniform(0.2, 0.8) * config.frames)
             options |= {str(rng.choice(["starts", "stops"])): moment}
-            # It is to be seen both in motion and at rest.
+            # Placed at this moment, it is seen both moving and stationary.
             time = moment
         return Path(origin, heading, speed, time, **options)
 
     def _rig(self, name, camera) -> tuple[Rig, float, bool]:
-        """Something of a family, its distance, and whether it is in the air."""
+        """Makes a thing of a family; returns also its distance and whether it flies."""
         rng, family = self.rng, FAMILIES[name]
         low, high = np.log(family.seen)
         pixels = math.exp(rng.uniform(low, high)) * camera.size[0]
@@ -216,7 +222,7 @@ class _Stage:
         return rig, camera.focal * rig.height / pixels, family.flies
 
     def _spot(self, camera, place, rig, far, flies, time, wide=1.0):
-        """Where a thing has the distance and is in the frame, or near it."""
+        """Returns a position at a distance, in the frame or near it."""
         rng = self.rng
         height, width = camera.size
         far = float(np.clip(far, 1.5, 0.92 * place.far))
@@ -228,11 +234,11 @@ class _Stage:
             spot = view.centre + far * to_world @ [column, row, 1]
             spot[1] = min(spot[1], -0.1)
         else:
-            # The row in which the ground has this depth.
+            # This is the row in which the ground has this depth.
             drop = -view.centre[1] / far - to_world[1, 0] * column - to_world[1, 2]
             row = drop / to_world[1, 1]
             lowest = 1.2 * height
-            if row > lowest:  # Its foot would be below the frame: put it farther away.
+            if row > lowest:  # Its foot would be below the frame, so it moves away.
                 row = rng.uniform(0.8, 1.1) * height
                 ray = to_world @ [column, row, 1]
                 far = min(-view.centre[1] / max(ray[1], 1e-3), 0.92 * place.far)
@@ -248,11 +254,11 @@ class _Stage:
     # Camera and light ---------------------------------------------------------------
 
     def _camera(self, indoors) -> Camera:
-        """A camera that stands still."""
+        """Makes a stationary camera."""
         rng, size = self.rng, self.config.size
         focal = size[1] * rng.uniform(0.75, 1.25)
         height, pitch = rng.uniform(1.1, 2.1), rng.uniform(-0.02, 0.14)
-        if not indoors and rng.random() < 0.22:  # From a window, or a drone.
+        if not indoors and rng.random() < 0.22:  # It looks from a window or a drone.
             height, pitch = rng.uniform(4, 10), rng.uniform(0.22, 0.5)
         roll = rng.normal(0, 0.015)
         still = np.zeros(3)
@@ -261,11 +267,12 @@ class _Stage:
                       0.0, swing=1e6)  # fmt: skip
 
     def _moving(self, camera, objects) -> Camera:
+        """Returns the camera with a motion, unless it stands on a tripod."""
         config, rng = self.config, self.rng
         if rng.random() < config.static_camera:
             return camera
         focal = camera.focal
-        far = float(rng.uniform(5, 14))  # Where the image is to move so fast.
+        far = float(rng.uniform(5, 14))  # The depth at which the speed is as chosen.
         low, high = np.log(config.camera_speed)
 
         def pixels(share=1.0):
@@ -284,7 +291,7 @@ class _Stage:
             velocity[2] = pixels(0.5) * far / focal
         if kind in ("turn", "mixed"):
             turning[:2] = pixels(0.7) / focal, pixels(0.2) / focal
-        if kind == "arc":  # Around what is in the middle.
+        if kind == "arc":  # It moves around the middle.
             turning[0] = -velocity[0] / far
         if rng.random() < config.zoom:
             zooming = float(rng.normal(0, 0.006))
@@ -333,7 +340,7 @@ class _Stage:
 
 
 def _shake(rng, radians) -> Shake:
-    """Waves of which the slower ones are the stronger."""
+    """Makes a shake whose slower waves are stronger."""
     frequencies = rng.uniform(0.12, 1.1, 5)
     strengths = np.array([1.0, 1.0, 0.7])[:, None] / (1 + 3 * frequencies)
     strengths *= radians * math.sqrt(2) / np.sqrt((strengths**2).sum(axis=1))[:, None]
@@ -341,7 +348,7 @@ def _shake(rng, radians) -> Shake:
 
 
 def _cardboard(rng, rgba) -> Rig:
-    """A cut-out, one metre high, that sways and breathes as it goes."""
+    """Makes a cut-out, one metre high, that sways and stretches as it moves."""
     height, width = rgba.shape[:2]
     texture = make_texture(np.ascontiguousarray(rgba[..., :3]),
                            np.ascontiguousarray(rgba[..., 3]))  # fmt: skip

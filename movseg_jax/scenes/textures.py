@@ -1,7 +1,7 @@
-"""Textures with their smaller copies, and the noise and materials to make them of.
+"""Textures with smaller copies (mipmaps), and the noise and materials they show.
 
 Colours are RGB, 0 to 255. A texture's colours are multiplied by its alpha, so that it
-can be interpolated, averaged and laid over an image without dark seams.
+can be interpolated, averaged and composited without dark seams.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from jaxtyping import Float32, Real, UInt8
 Number = float | int
 Colour = Sequence[Number] | Real[np.ndarray, "3"]
 
-MAX_LEVELS = 5  # A texture and its copies at 1/2, 1/4, 1/8 and 1/16.
+MAX_LEVELS = 5  # The texture, and copies at 1/2, 1/4, 1/8 and 1/16 of its size.
 
 
 @dataclasses.dataclass(frozen=True)
 class Texture:
-    """A picture and its copies of half the size each.
+    """A picture and its copies, each of half the size of the one before.
 
     Attributes:
-        size: Height and width of what is drawn; the first level may be padded.
-        levels: RGBA, the largest first.
+        size: The height and width of the picture; the first level may be padded.
+        levels: The RGBA images, the largest first.
     """
 
     size: tuple[int, int]
@@ -32,14 +32,14 @@ class Texture:
 
     @functools.cached_property
     def alphas(self) -> tuple[UInt8[np.ndarray, "_ _"], ...]:
-        """The alpha of every level."""
+        """The alpha channel of every level."""
         return tuple(cv2.extractChannel(level, 3) for level in self.levels)
 
 
 def make_texture(
     rgb: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"] | None = None
 ) -> Texture:
-    """A texture of an image; opaque if there is no alpha."""
+    """Makes a texture of an image, which is opaque if there is no alpha."""
     size = rgb.shape[0], rgb.shape[1]
     if alpha is None:
         first = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
@@ -47,7 +47,7 @@ def make_texture(
         shared = cv2.merge([alpha, alpha, alpha])
         first = cv2.merge([*cv2.split(cv2.multiply(rgb, shared, scale=1 / 255)), alpha])
     count = min(MAX_LEVELS, max(1, min(size).bit_length() - 3))
-    # A level's texels are averages of whole texels of the one before.
+    # Sizes are padded so that each texel averages exactly 2 x 2 of the level before.
     multiple = 2 ** (count - 1)
     bottom, right = -size[0] % multiple, -size[1] % multiple
     if bottom or right:
@@ -71,14 +71,15 @@ def noise(
     octaves: int = 4,
     fade: float = 0.5,
 ) -> Float32[np.ndarray, "h w"]:
-    """Smooth noise, about within -1 and 1: layers of ever finer random grids.
+    """Returns smooth noise, mostly within -1 and 1: a sum of ever finer random grids.
 
     Args:
-        rng: Where it comes from.
-        size: Height and width.
-        cell: Texels of the coarsest grid's cells; of their height and width.
-        octaves: How many grids, each of half the cells of the one before.
-        fade: Strength of a grid, relative to the one before.
+        rng: The random generator.
+        size: The height and width.
+        cell: The size of the coarsest grid's cells, or their height and width, texels.
+        octaves: The number of grids; the cells of each have half the size of those
+            before.
+        fade: The strength of each grid relative to the one before.
     """
     height, width = size
     tall, wide = cell if isinstance(cell, tuple) else (cell, cell)
@@ -98,13 +99,13 @@ def noise(
 def mixed(
     first: Colour, second: Colour, share: Float32[np.ndarray, "h w"]
 ) -> Float32[np.ndarray, "h w 3"]:
-    """One colour with a share of another, 0 to 1, at every texel."""
+    """Mixes two colours; `share` is the second one's, 0 to 1, at every texel."""
     a, b = np.asarray(first, np.float32), np.asarray(second, np.float32)
     return a + np.clip(share, 0, 1)[..., None] * (b - a)
 
 
 def to_bytes(rgb: Float32[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
-    """Rounded, between 0 and 255."""
+    """Returns values rounded and clipped to 0 to 255."""
     return cv2.convertScaleAbs(np.maximum(rgb, 0))
 
 
@@ -114,19 +115,19 @@ def to_bytes(rgb: Float32[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
 def ground(
     rng: np.random.Generator, kind: str, size: tuple[int, int], scale: Number
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A piece of ground, seen from above.
+    """Draws a piece of ground, seen from above.
 
     Args:
-        rng: Of its details.
-        kind: A key of `GROUNDS`.
-        size: Height (away from the camera) and width, texels.
-        scale: Texels per metre.
+        rng: The random generator.
+        kind: The kind of ground, a key of `GROUNDS`.
+        size: The height (away from the camera) and width, texels.
+        scale: The number of texels per metre.
     """
     return to_bytes(GROUNDS[kind](rng, size, scale).astype(np.float32))
 
 
 def _speckled(rng, size, scale, dark, light, patch=3.0, grain=14.0, streak=1.0):
-    """Two colours in patches some metres wide, with fine grain."""
+    """Draws two colours in patches that are `patch` metres wide, with fine grain."""
     broad = noise(rng, size, patch * scale, 3, 0.6)
     fine = noise(rng, size, (0.16 * scale * streak, 0.16 * scale), 3, 0.8)
     rgb = mixed(dark, light, 0.5 + 0.4 * broad + 0.15 * fine)
@@ -167,8 +168,9 @@ def _asphalt(rng, size, scale):
 
 
 def _road(rng, size, scale):
-    """A road away from the camera, with kerbs and grass."""
-    rgb, height, width = _asphalt(rng, size, scale), *size
+    """Draws a road that leads away from the camera, with kerbs and verges."""
+    rgb = _asphalt(rng, size, scale)
+    height, width = size
     across = (np.arange(width) - width / 2) / scale
     along = (np.arange(height) / scale) % 4.0
     half = rng.uniform(3.2, 4.5)
@@ -184,12 +186,12 @@ def _road(rng, size, scale):
 
 
 def _crossroad(rng, size, scale):
-    """A road from left to right."""
+    """Draws a road from left to right."""
     return _road(rng, size[::-1], scale).transpose(1, 0, 2)
 
 
 def _slabs(rng, size, scale, tall, wide, colours, shift=0.0, joint=0.02, spread=14.0):
-    """Rectangles of various shades in rows, with joints between them."""
+    """Draws rows of rectangles in various shades, with joints between them."""
     height, width = size
     v, u = np.arange(height) / (tall * scale), np.arange(width) / (wide * scale)
     row = np.floor(v).astype(int)
@@ -256,7 +258,14 @@ GROUNDS = {
 def wall(
     rng: np.random.Generator, size: tuple[int, int], scale: Number, kind: str = ""
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """A piece of wall: of brick, plaster, panels, paper; texels per metre by scale."""
+    """Draws a piece of wall.
+
+    Args:
+        rng: The random generator.
+        size: The height and width, texels.
+        scale: The number of texels per metre.
+        kind: "brick", "plaster", "panels", "paper" or "concrete"; "" chooses one.
+    """
     kind = kind or str(rng.choice(["brick", "plaster", "panels", "paper", "concrete"]))
     base = rng.uniform(120, 205) + rng.uniform(-26, 26, 3)
     if kind == "brick":

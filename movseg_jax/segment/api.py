@@ -1,61 +1,61 @@
-"""A whole video at once, in memory: for scripts and notebooks."""
+"""Segmenting a complete video in memory: for scripts and notebooks."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from movseg_jax.config import MIN_FRAMES, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import TrainedDetector, load_detector
 from movseg_jax.segment.detecting import FlowSource, detect_frames
-from movseg_jax.segment.settings import link_moving
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.track.links import TrackedFrames
+from movseg_jax.track.moving import link_moving
 from movseg_jax.video.reading import Frame, read_frames
 
 
 def segment_video(
     video: str | Path | int | Iterable[Frame],
     detector: TrainedDetector | None = None,
+    config: SegmentConfig | None = None,
     *,
-    flow: FlowSource = "dis",
-    find_cuts: bool = True,
-    track: TrackConfig | None = None,
-    min_motion: float | None = None,
-    min_frames: int = MIN_FRAMES,
-    max_frames: int | None = None,
-    batch_size: int = 1,
+    flow: FlowSource | None = None,
+    **changes: Any,
 ) -> TrackedFrames:
     """Finds, segments and tracks what moves in a video.
 
-    The frames are read one after the other and forgotten; what stays in memory is their
-    masks' run lengths, some kilobytes a frame. `movseg segment` keeps these on disk.
+    The frames are read one after the other and forgotten; what stays in memory is the
+    run lengths of their masks, a few kilobytes per frame. `movseg segment` keeps these
+    on disk.
+
+        segment_video("video.mp4", min_frames=3, track=TrackConfig(max_gap=20))
 
     Args:
-        video: What `read_frames` takes, or frames.
-        detector: From `load_detector`; None loads the one that comes with the package.
-        flow: See `detect_frames`.
-        find_cuts: Whether shots are told apart: no track continues across a cut.
-        track: How detections are linked; the defaults of `TrackConfig` if None.
-        min_motion: Tracks are kept that move faster than this relative to the scene, in
-            pixels a frame; None is 0.2 for models that see motion, else 0.
-        min_frames: Number of frames in which they must at least: see
-            `track.moving.drop_resting`.
-        max_frames: How many to read at most; of frames that are handed in, all are.
-        batch_size: See `detect_frames`.
+        video: A video that `read_frames` reads, or its frames.
+        detector: A detector from `load_detector`. Default: the model that comes with
+            the package.
+        config: The settings; the defaults if None. `save`, `why` and `fps` concern
+            files and have no effect here.
+        flow: The source of optical flow, if it is not `config.flow`; it may also be a
+            function, see `detect_frames`.
+        **changes: Single settings that replace those of `config`.
 
     Raises:
-        InputError: The video has no frames or is damaged; see `read_frames`.
+        InputError: The video has no frames or is damaged, or a setting is not valid;
+            see `read_frames` and `SegmentConfig`.
     """
+    config = dataclasses.replace(config or SegmentConfig(), **changes)
     if isinstance(video, str | Path | int):
-        video = read_frames(video, max_frames=max_frames)
-    track, detector = track or TrackConfig(), detector or load_detector()
+        video = read_frames(video, max_frames=config.max_frames, white=config.white)
+    detector = detector or load_detector()
     detections, names, times, size = [], [], [], (0, 0)
     for frame, _, found in detect_frames(
         video,
         detector,
-        flow=flow,
-        batch_size=batch_size,
-        min_score=track.continue_score,
-        find_cuts=find_cuts,
+        flow=config.flow if flow is None else flow,
+        batch_size=config.batch_size,
+        min_score=config.track.continue_score,
+        find_cuts=config.find_cuts,
     ):
         detections.append(found)
         names.append(frame.name)
@@ -63,7 +63,12 @@ def segment_video(
         size = frame.image.shape[:2]
     if not detections:
         raise InputError("The video has no frames.")
-    links = link_moving(detections, detector.config, track, min_motion, min_frames)
+    links = link_moving(
+        detections,
+        config.track,
+        min_motion=config.least_motion(detector.config),
+        min_frames=config.min_frames,
+    )
     return TrackedFrames(
-        detections, links, names=names, size=size, times=times, config=track
+        detections, links, names=names, size=size, times=times, config=config.track
     )

@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from movseg_jax.errors import InputError
 from movseg_jax.masks import Size
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.video.reading import Frame
-from movseg_jax.video.writing import VideoWriter
-
-LEAST_INTERVAL = 1e-4  # Seconds between frames of a video that is written.
+from movseg_jax.video.writing import LEAST_INTERVAL, VideoWriter
 
 
 class Stopped(Exception):
@@ -17,7 +16,7 @@ class Stopped(Exception):
 
 
 class Watched(Sequence):
-    """A sequence of which iterating raises `Stopped` after a request to stop."""
+    """A sequence whose iteration raises `Stopped` after a request to stop."""
 
     def __init__(self, items: Sequence, stop: StopRequest):
         self._items, self._stop = items, stop
@@ -25,58 +24,62 @@ class Watched(Sequence):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self._items[index]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         for index in range(len(self)):
             if self._stop.requested:
                 raise Stopped
             yield self._items[index]
 
 
-def until_damage(
-    frames: Iterator[Frame],
-    damage: list[str],
-    *,
-    size: Size,
-    any_before: bool,
-) -> Iterator[Frame]:
-    """Gives the frames before an error, and adds its message to a list.
+class ReadableFrames(Iterator[Frame]):
+    """The frames of a video before the first that cannot be read.
 
-    A damaged video's error follows all frames that can be read.
-
-    Args:
-        frames: Of the video.
-        damage: The list.
-        size: Of the video; other frames are an error.
-        any_before: Whether earlier frames were read already; otherwise an error
-            before any frame is raised.
+    Attributes:
+        damage: The error that ended the video; "" if there was none so far.
     """
-    count = 0
-    try:
-        for frame in frames:
-            # `frames` compare with the first they read, which is another one if
-            # the run goes on.
-            if frame.image.shape[:2] != size:
-                height, width = frame.image.shape[:2]
-                raise InputError(
-                    f"frame {frame.name!r} has {width}x{height} pixels, those "
-                    f"before {size[1]}x{size[0]}; a video's frames must have one "
-                    "size."
-                )
-            count += 1
-            yield frame
-    except InputError as error:
-        if not count and not any_before:
-            raise
-        damage.append(str(error))
+
+    def __init__(self, frames: Iterator[Frame], size: Size, *, any_before: bool):
+        """Wraps the frames.
+
+        Args:
+            frames: The frames; an error follows all frames that can be read.
+            size: The video's size; frames of another size are an error.
+            any_before: Whether earlier frames were read already. Otherwise an error
+                before the first frame is raised: then nothing can be segmented.
+        """
+        self._frames, self._size = frames, size
+        self._any = any_before
+        self.damage = ""
+
+    def __next__(self) -> Frame:
+        try:
+            frame = next(self._frames)
+            self._check_size(frame)
+        except InputError as error:
+            if not self._any:
+                raise
+            self.damage = str(error)
+            raise StopIteration from None
+        self._any = True
+        return frame
+
+    def _check_size(self, frame: Frame) -> None:
+        """Refuses another size, which the reader does not see if it starts there."""
+        if frame.image.shape[:2] != self._size:
+            height, width = frame.image.shape[:2]
+            raise InputError(
+                f"frame {frame.name!r} has {width}x{height} pixels, those before "
+                f"{self._size[1]}x{self._size[0]}; a video's frames must have one size."
+            )
 
 
 def recorded(
     frames: Iterator[Frame], writer: VideoWriter, stop: StopRequest
 ) -> Iterator[Frame]:
-    """The frames of a camera until a signal comes, which are also written."""
+    """The frames of a camera until a signal comes; they are also written to a file."""
     shown = -math.inf
     for frame in frames:
         shown = max(frame.time or 0.0, shown + LEAST_INTERVAL)

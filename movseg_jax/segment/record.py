@@ -1,17 +1,15 @@
-"""Detections of a video on disk: added as they are made, read in any order.
+"""The detections of a video on disk: added frame by frame, read in any order.
 
-The first line of the file says what they are of; every other one holds a frame's
-detections as JSON. What a process that was killed left unfinished at the end is cut
-off, so that the next one goes on from there.
+They are in one SQLite database. Each frame is committed on its own, so a process that
+is killed leaves complete frames only, and the next one resumes after them.
 """
 
-import array
-import base64
 import contextlib
 import json
 import math
 import os
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -20,17 +18,40 @@ from movseg_jax.errors import InputError
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.video.reading import Frame
 
-MAX_LINE = 2**27  # Bytes: thousands of detections.
+# WITHOUT ROWID keeps the detections of a frame next to each other.
+SCHEMA = """
+CREATE TABLE about (text TEXT NOT NULL);
+CREATE TABLE frames (
+    number INTEGER PRIMARY KEY,
+    name BLOB NOT NULL,
+    time REAL,
+    height INTEGER NOT NULL,
+    width INTEGER NOT NULL,
+    cut INTEGER NOT NULL
+);
+CREATE TABLE detections (
+    frame INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    moving INTEGER NOT NULL,
+    mask BLOB NOT NULL,
+    score REAL NOT NULL,
+    motion REAL,
+    shift_x REAL,
+    shift_y REAL,
+    colour BLOB NOT NULL,
+    PRIMARY KEY (frame, number)
+) WITHOUT ROWID;
+"""
 
 
 class RecordedFrame(NamedTuple):
-    """A line of the file.
+    """A frame of the record.
 
     Attributes:
-        name: Of the frame.
-        time: Of the frame, in seconds, if it is known.
-        size: Height and width.
-        detections: In it.
+        name: The frame's name.
+        time: Seconds after the start of the video, if known.
+        size: Height and width in pixels.
+        detections: The detections in it.
     """
 
     name: str
@@ -40,77 +61,86 @@ class RecordedFrame(NamedTuple):
 
 
 class Record(Sequence[FrameDetections]):
-    """A file of detections, for one process at a time.
+    """A database of detections, for one process at a time.
 
-    Memory holds eight bytes a frame. A context manager; closing syncs it to disk.
+    Memory holds one byte per frame. It is a context manager.
     """
 
     def __init__(self, path: Path, about: dict[str, Any], *, multiple: int = 1):
-        """Opens the file, or makes it.
+        """Opens the database, or makes it.
 
         Args:
-            path: The file; its folder is there.
-            about: What the detections are of, and how they were made.
-            multiple: If frames are there already, they are cut off after a multiple of
-                this.
+            path: The file; its folder must exist.
+            about: JSON that says whose detections these are and how they were made.
+            multiple: If there are frames already, those after the last multiple of
+                this number are removed, so that batches are the same as before.
 
         Raises:
-            InputError: The file is about something else, or cannot be written.
+            InputError: The file is about something else, damaged, or cannot be written.
         """
         self.path = path
-        self._cached: tuple[int, RecordedFrame] | None = None
-        header = json.dumps(about, sort_keys=True).encode() + b"\n"
+        with self._errors():
+            self._database = _connect(path)
         try:
-            self._file = path.open("a+b")
-            try:
-                self._starts = self._index(header, multiple)
-            except BaseException:
-                self._close()
-                raise
-        except OSError as error:
-            raise self._unwritable(error) from None
+            self._open(json.dumps(about, sort_keys=True))
+            count = self._cut(multiple)
+        except BaseException:
+            self._database.close()
+            raise
+        # Whether the masks of a frame are known to be valid. Checking them takes most
+        # of the time of reading, and linking reads each frame several times.
+        self._checked = bytearray(count)
 
-    def _index(self, header, multiple) -> array.array:
-        """Where each frame's line starts, and where the last one ends."""
-        file = self._file
-        file.seek(0)
-        first = file.readline(MAX_LINE)
-        if first != header:
-            if first.endswith(b"\n"):
-                raise InputError(
-                    f"{self.path}: has detections of another video, or made with other "
-                    "settings."
-                )
-            file.truncate(0)  # Killed before the first line was whole.
-            file.write(header)
-            file.flush()
-        starts = array.array("q", [len(header)])
-        while (line := file.readline(MAX_LINE)).endswith(b"\n"):
-            starts.append(starts[-1] + len(line))
-        kept = (len(starts) - 1) // multiple * multiple
-        del starts[kept + 1 :]
-        file.truncate(starts[-1])
-        return starts
+    def _open(self, about: str) -> None:
+        """Makes the tables if they are missing, and checks what they are about."""
+        with self._errors(), self._transaction() as database:
+            tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if tables == (0,):
+                for statement in SCHEMA.split(";"):
+                    database.execute(statement)
+                database.execute("INSERT INTO about VALUES (?)", (about,))
+            found = database.execute("SELECT text FROM about").fetchone()
+        if found != (about,):
+            raise InputError(
+                f"{self.path}: has detections of another video, or made with other "
+                "settings."
+            )
+
+    def _cut(self, multiple: int) -> int:
+        """Removes the frames of an incomplete batch; returns the number of the rest."""
+        with self._errors(), self._transaction() as database:
+            (count,) = database.execute("SELECT count(*) FROM frames").fetchone()
+            kept = count // multiple * multiple
+            database.execute("DELETE FROM frames WHERE number >= ?", (kept,))
+            database.execute("DELETE FROM detections WHERE frame >= ?", (kept,))
+        return kept
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._database as database:  # Commits, or rolls back after an error.
+            database.execute("BEGIN")
+            yield database
+
+    @contextlib.contextmanager
+    def _errors(self, what: str = "the file") -> Iterator[None]:
+        """Turns errors of the disk, and values no record has, into InputErrors."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise InputError(f"{self.path}: cannot be written: {error}.") from None
+        except (sqlite3.DatabaseError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{self.path}: {what} is damaged: {error!r:.200}; start anew, with "
+                "`overwrite=True`."
+            ) from None
 
     def __enter__(self) -> "Record":
         return self
 
     def __exit__(self, *exception) -> None:
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            if exception[0] is None:
-                raise self._unwritable(error) from None
-        finally:
-            self._close()
-
-    def _close(self):
-        # On a full disk this fails once more; the unfinished line is cut off later.
-        with contextlib.suppress(OSError):
-            self._file.close()
-
-    def _unwritable(self, error):
-        return InputError(f"{self.path}: cannot be written: {error}.")
+        # On a full disk closing fails, too. What was committed can be read later.
+        with contextlib.suppress(sqlite3.Error):
+            self._database.close()
 
     def append(self, frame: Frame, detections: FrameDetections) -> None:
         """Adds the next frame's detections.
@@ -118,24 +148,36 @@ class Record(Sequence[FrameDetections]):
         Raises:
             InputError: The disk is full.
         """
-        row = {
-            "name": frame.name,
-            "time": frame.time,
-            "size": list(frame.image.shape[:2]),
-            "moving": [*map(_to_json, detections.moving)],
-            "static": [*map(_to_json, detections.static)],
-            "cut": detections.cut,
-        }
-        line = json.dumps(row).encode() + b"\n"
-        try:
-            self._file.write(line)
-            self._file.flush()
-        except OSError as error:
-            raise self._unwritable(error) from None
-        self._starts.append(self._starts[-1] + len(line))
+        self.add(
+            RecordedFrame(frame.name, frame.time, frame.image.shape[:2], detections)
+        )
+
+    def add(self, frame: RecordedFrame) -> None:
+        """Adds the next frame, and commits it.
+
+        Raises:
+            InputError: The disk is full.
+        """
+        number = len(self)
+        # A file name may have bytes that are not text.
+        name = frame.name.encode("utf-8", "surrogatepass")
+        moving, static, cut = frame.detections
+        rows = [
+            (number, place, place < len(moving), *_to_row(detection))
+            for place, detection in enumerate((*moving, *static))
+        ]
+        with self._errors(), self._transaction() as database:
+            database.execute(
+                "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?)",
+                (number, name, frame.time, *frame.size, cut),
+            )
+            database.executemany(
+                "INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
+        self._checked.append(True)  # An `Rle` is always valid.
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return len(self._checked)
 
     @overload
     def __getitem__(self, index: int) -> FrameDetections: ...
@@ -147,58 +189,88 @@ class Record(Sequence[FrameDetections]):
         return self.frame(index).detections
 
     def frame(self, index: int) -> RecordedFrame:
-        """All that is known of a frame.
+        """Returns everything that is known of a frame.
 
         Raises:
-            InputError: The line is damaged.
+            InputError: The frame is damaged.
         """
-        index = range(len(self))[index]
-        if self._cached is None or self._cached[0] != index:
-            start, end = self._starts[index : index + 2]
-            self._file.seek(start)
-            self._cached = index, self._parse(self._file.read(end - start), index)
-        return self._cached[1]
-
-    def _parse(self, line, index) -> RecordedFrame:
-        source = f"{self.path}, frame {index}"
-        try:
-            row = json.loads(line)
-            height, width = row["size"]
-            size = (int(height), int(width))
-            moving, static = (
-                tuple(_from_json(d, size, source) for d in row[kind])
-                for kind in ("moving", "static")
+        number = range(len(self))[index]
+        checked = bool(self._checked[number])
+        with self._errors(f"frame {number}"):
+            name, time, height, width, cut = self._facts(number)
+            rows = self._database.execute(
+                "SELECT moving, mask, score, motion, shift_x, shift_y, colour "
+                "FROM detections WHERE frame = ? ORDER BY number",
+                (number,),
             )
-            detections = FrameDetections(moving, static, bool(row["cut"]))
-            return RecordedFrame(str(row["name"]), row["time"], size, detections)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise InputError(
-                f"{source}: is damaged: {error!r:.200}; start anew, with "
-                "`overwrite=True`."
-            ) from None
+            moving, static = [], []
+            for is_moving, *row in rows:
+                detection = _from_row(row, (height, width), checked)
+                (moving if is_moving else static).append(detection)
+        self._checked[number] = True
+        detections = FrameDetections(tuple(moving), tuple(static), bool(cut))
+        return RecordedFrame(name, time, (height, width), detections)
+
+    def _facts(self, number: int) -> tuple[str, float | None, int, int, int]:
+        """Name, time, height and width of a frame, and whether it is a cut."""
+        name, *others = self._database.execute(
+            "SELECT name, time, height, width, cut FROM frames WHERE number = ?",
+            (number,),
+        ).fetchone()
+        return name.decode("utf-8", "surrogatepass"), *others
+
+    def name(self, index: int) -> str:
+        """Returns the name of a frame, without reading its detections."""
+        number = range(len(self))[index]
+        with self._errors(f"frame {number}"):
+            return self._facts(number)[0]
+
+    def time(self, index: int) -> float | None:
+        """Returns the time of a frame, without reading its detections."""
+        number = range(len(self))[index]
+        with self._errors(f"frame {number}"):
+            return self._facts(number)[1]
 
 
 class Column(Sequence):
-    """One attribute of all recorded frames: their names, or their times."""
+    """The names, or the times, of all recorded frames."""
 
     def __init__(self, record: Record, name: str):
-        self._record, self._name = record, name
+        self._record, self._read = record, getattr(record, name)
 
     def __len__(self) -> int:
         return len(self._record)
 
     def __getitem__(self, index):
-        return getattr(self._record.frame(index), self._name)
+        return self._read(index)
 
 
-def _to_json(detection: Detection) -> list:
-    mask, score, motion, (x, y), colour = detection
-    numbers = [None if math.isnan(number) else number for number in (motion, x, y)]
-    return [mask.counts.decode(), score, *numbers, base64.b64encode(colour).decode()]
+def _connect(path: Path) -> sqlite3.Connection:
+    """Opens the database so that every commit survives the end of the process.
+
+    With a write-ahead log and `synchronous = NORMAL`, a commit waits for no disk. After
+    a power cut the last commits may be missing, but the database is intact.
+    """
+    uri = path.absolute().as_uri()
+    if os.name == "posix":
+        # The folder is locked already (`system.atomic.locked`), and some network file
+        # systems do not know the locks that SQLite would ask for.
+        uri += "?vfs=unix-none"
+    database = sqlite3.connect(uri, uri=True, isolation_level=None)
+    # Exclusive: the log then needs no memory that is shared with other processes.
+    for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL"):
+        database.execute(f"PRAGMA {pragma}").fetchone()
+    database.execute("PRAGMA synchronous = NORMAL")
+    return database
 
 
-def _from_json(row, size, source) -> Detection:
+def _to_row(detection: Detection) -> tuple:
+    mask, score, motion, shift, colour = detection
+    return mask.counts, score, motion, *shift, colour  # SQLite stores NaN as NULL.
+
+
+def _from_row(row: Sequence, size: masks.Size, checked: bool) -> Detection:
     counts, score, *numbers, colour = row
-    mask = masks.from_json({"size": list(size), "counts": counts}, size, source=source)
+    mask = masks.trusted(size, counts) if checked else masks.Rle(size, counts)
     motion, x, y = (math.nan if n is None else float(n) for n in numbers)
-    return Detection(mask, float(score), motion, (x, y), base64.b64decode(colour))
+    return Detection(mask, float(score), motion, (x, y), bytes(colour))

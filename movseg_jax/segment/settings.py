@@ -1,40 +1,46 @@
-"""What decides about the results of a run, besides video and weights."""
+"""The settings of segmenting a video: `SegmentConfig`.
+
+This module imports neither JAX nor NumPy, so that the command line can show the
+settings in its help without loading them.
+"""
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
 from movseg_jax.config import MIN_FRAMES, MIN_MOTION, ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
-from movseg_jax.formats.conversion import FORMATS, Format
-from movseg_jax.results import FrameDetections
-from movseg_jax.track.joining import join_tracks
-from movseg_jax.track.linking import link
-from movseg_jax.track.links import Links
-from movseg_jax.track.moving import drop_resting
+from movseg_jax.formats import FORMATS, Format
 
-IMAGE_FPS = 25.0  # At which the overlay of a folder of images plays.
-FPS_RANGE = (0.001, 1000.0)  # Of a video that is written.
+FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """What decides about the results, besides video and weights.
+class SegmentConfig:
+    """Everything that decides about the results, besides the video and the weights.
+
+    `run.json` stores it, and a run resumes only with the settings it was started with.
 
     Attributes:
-        flow: "dis", "dis_fast", "farneback", or a folder of flow files named as the
-            frames.
-        find_cuts: Whether shots are told apart: no track continues across a cut.
-        track: How detections are linked.
-        min_motion: A track must move faster than this relative to the scene, in pixels
-            a frame; None is `MIN_MOTION` for models that see motion, else 0.
-        min_frames: Number of frames in which it must: see `track.moving.drop_resting`.
-        why: Show how fast objects move relative to the scene in the overlay.
-        max_frames: How many to read at most.
-        batch_size: Frames that the device gets at once.
-        save: Formats to write besides masks and tracks.json.
-        fps: The rate of the overlay for images, which have no times.
-        white: The value that is white in images of 16 bits; see `read_frames`.
+        flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it;
+            a folder holds a flow file for each frame, named as the frame.
+        find_cuts: Split the video into shots. No track continues across a cut.
+        track: How detections are linked to tracks.
+        min_motion: Leave out tracks that are not faster than this relative to the
+            scene, in pixels per frame. Default: 0.2, or 0 if the model does not use
+            flow.
+        min_frames: Leave out tracks that are seen to move in fewer frames than this.
+        why: Write at each object in the overlay how fast it moves relative to the
+            scene.
+        max_frames: Largest number of frames to read. Default: all frames.
+        batch_size: Number of frames that the device processes at once.
+        save: Formats to write besides masks and tracks.json; they are described by
+            `movseg convert-tracks --help`.
+        fps: Frame rate of the overlay if the video is a folder of frames.
+        white: Value of white in 16-bit images, such as 4095 for a 12-bit camera.
+            Default: 65535.
+
+    Raises:
+        InputError: A value is out of range, or there is no such format.
     """
 
     flow: str = "dis"
@@ -46,7 +52,7 @@ class Settings:
     max_frames: int | None = None
     batch_size: int = 1
     save: tuple[Format, ...] = ()
-    fps: float = IMAGE_FPS
+    fps: float = 25.0
     white: int | None = None
 
     def __post_init__(self):
@@ -65,25 +71,11 @@ class Settings:
                     f"{name} is {getattr(self, name)!r}, expected {expected}."
                 )
 
+    def least_motion(self, model: ModelConfig) -> float:
+        """Returns `min_motion`, or its default for a model.
 
-def link_moving(
-    frames: Sequence[FrameDetections],
-    model: ModelConfig,
-    track: TrackConfig,
-    min_motion: float | None = None,
-    min_frames: int = MIN_FRAMES,
-) -> Links:
-    """Links a video's detections, without tracks that are not seen to move enough.
-
-    Args:
-        frames: The detections, read three times from an end, and a few in any order.
-        model: The model that found them. One without flow finds stationary things, too.
-        track: How detections are linked.
-        min_motion: See `Settings`; None decides by the model.
-        min_frames: See `track.drop_resting`.
-    """
-    if min_motion is None:
-        min_motion = MIN_MOTION if model.motion is not None else 0.0
-    links = link(frames, track)
-    links = drop_resting(frames, links, min_motion, min_frames, track)
-    return join_tracks(frames, links) if track.join else links
+        A model without flow also finds stationary objects, so nothing is left out.
+        """
+        if self.min_motion is not None:
+            return self.min_motion
+        return MIN_MOTION if model.motion is not None else 0.0

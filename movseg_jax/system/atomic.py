@@ -1,6 +1,7 @@
-"""Files that are whole or not there."""
+"""Files that are complete or missing, and folders that one process writes to."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -8,18 +9,19 @@ from pathlib import Path
 
 from movseg_jax.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # Windows.
-    fcntl = None
+# The names of files that are being written: a dot, the final name, a token.
+TEMPORARY = r"\.(.+)\.[0-9a-f]{8}\.tmp"
+LOCK = ".lock"
+# Errors of file systems that know no locks, such as some network file systems.
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL}
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Writes a whole file or none, even if the machine stops at any moment.
+    """Writes a complete file or none, even if the machine stops at any moment.
 
     Raises:
-        InputError: It cannot be written: the folder is missing or read-only, the disk
-            is full.
+        InputError: It cannot be written: the folder is missing or read-only, or the
+            disk is full.
     """
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
@@ -44,15 +46,17 @@ def whole_file(path: Path) -> Iterator[Path]:
     If the block raises, or the machine stops at any moment, `path` is what it was.
 
     Raises:
-        InputError: It cannot be written, as `write_file`; or an OSError in the block.
+        InputError: The file cannot be written, or an OSError left the block.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         yield temporary
+        # The content must be on the disk before the name: after a power cut, a renamed
+        # file could otherwise be empty.
         _sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)  # Else the new name may not survive a power cut.
+        _sync(path.parent)  # Otherwise the new name may not survive a power cut.
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error}.") from error
     finally:
@@ -62,38 +66,34 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes that ask for it from writing to a folder as well.
+    """Keeps other processes that ask for the same lock from writing to a folder.
 
-    However this process ends, the lock is gone. Where the system or the file system
-    knows no locks, there is none.
+    The operating system holds the lock, so it is gone however this process ends. Where
+    the file system knows no locks, there is none: a lock that is only a file would stay
+    after a process was killed.
 
     Raises:
-        InputError: Another process has it, or the folder cannot be written to.
+        InputError: Another process has the lock, or the folder cannot be written to.
     """
-    file = folder / ".lock"
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error}.") from None
-    try:
-        _lock(descriptor, folder)
-        yield
-    finally:
-        os.close(descriptor)
+    import filelock  # Here, as those who only write files do not need it.
 
-
-def _lock(descriptor: int, folder: Path) -> None:
-    if fcntl is None:
-        return
+    if not folder.is_dir():  # `filelock` would make it.
+        raise InputError(f"{folder}: there is no such folder.")
+    lock = filelock.FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire()
+    except filelock.Timeout:
         raise InputError(
             f"{folder}: another process is writing there; wait for it to end, or use "
             "another folder."
         ) from None
-    except OSError:  # Some network file systems.
-        pass
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise InputError(f"{lock.lock_file}: cannot be written: {error}.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sync(path: Path) -> None:

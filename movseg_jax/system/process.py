@@ -29,8 +29,7 @@ def prepare_jax() -> None:
     """
     if computes_on_cpu():
         keep_memory()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    cache = cache / "movseg_jax" / "xla"
+    cache = compilation_cache()
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         cache.chmod(0o700)
@@ -45,6 +44,17 @@ def prepare_jax() -> None:
         os.environ[name.upper()] = str(value)
         if "jax" in sys.modules:  # It has read the environment already.
             sys.modules["jax"].config.update(name, value)
+
+
+def compilation_cache() -> Path:
+    """The folder in which compiled programs are kept for later runs."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return caches / "movseg_jax" / "xla"
+
+
+def accelerator_files() -> list[str]:
+    """The files that drivers of accelerators have made on this machine."""
+    return sorted(file for pattern in ACCELERATORS for file in glob.glob(pattern))
 
 
 def computes_on_cpu() -> bool:
@@ -64,7 +74,7 @@ def computes_on_cpu() -> bool:
         or importlib.util.find_spec("libtpu") is not None
         or bool(importlib.metadata.entry_points(group="jax_plugins"))
     )
-    return not (supported and any(glob.glob(pattern) for pattern in ACCELERATORS))
+    return not (supported and accelerator_files())
 
 
 def keep_memory() -> None:

@@ -12,3 +12,7 @@ Tracking has four steps, each a pure function of what the one before found:
 `links` holds the result: for each detection the track that it belongs to. A track may
 have several detections in a frame; their union is its mask there.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,43 @@
-"""Leaving out tracks that are not seen to move."""
+"""Linking what moves: tracks that are not seen to move are left out."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from movseg_jax.config import TrackConfig
+from movseg_jax.config import MIN_FRAMES, MIN_MOTION, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.results import FrameDetections
+from movseg_jax.track.joining import join_tracks
+from movseg_jax.track.linking import link
 from movseg_jax.track.links import Links, check_count, check_lengths, ranked
+
+
+def link_moving(
+    frames: Sequence[FrameDetections],
+    config: TrackConfig | None = None,
+    *,
+    min_motion: float = MIN_MOTION,
+    min_frames: int = MIN_FRAMES,
+) -> Links:
+    """Links the detections of a video to tracks of what moves.
+
+    Tracks are joined last, so that a stationary track is never joined to a moving one.
+
+    Args:
+        frames: The detections, which may be read from disk: they are read three times
+            from an end, and a few of them in any order.
+        config: The settings of linking; the defaults if None.
+        min_motion: A threshold of `drop_resting`.
+        min_frames: A threshold of `drop_resting`.
+
+    Raises:
+        InputError: The masks of frames close to each other differ in size, or a
+            threshold is negative.
+    """
+    config = config or TrackConfig()
+    links = link(frames, config)
+    links = drop_resting(frames, links, min_motion, min_frames, config)
+    return join_tracks(frames, links) if config.join else links
 
 
 def drop_resting(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64
 
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
@@ -68,7 +68,7 @@ def find_objects(
         expected: Where tracks are expected.
         linked: Numbers of detections that are known to follow a track.
     """
-    candidates = _scoring(frame, config)
+    candidates, iou = _scoring(frame, config)
     if not config.finds_parts or not candidates:
         return [FoundObject(candidate) for candidate in candidates]
     shapes = [candidate.detection.mask for candidate in candidates]
@@ -76,9 +76,10 @@ def find_objects(
     crowded = np.zeros(len(candidates), bool)
     if expected:
         places = [track.mask for track in expected]
-        follows |= masks.iou(shapes, places).max(axis=1) > FOLLOWS
+        place_iou = masks.iou(places, shapes)
+        follows |= place_iou.max(axis=0) > FOLLOWS
         mature = np.array([track.frames >= MATURE for track in expected])
-        held = masks.containment(places, shapes) > config.part_share
+        held = _containment(place_iou, places, shapes) > config.part_share
         crowded = held[mature].sum(axis=0) > 1
     order = sorted(
         range(len(candidates)),
@@ -91,7 +92,7 @@ def find_objects(
         ),
         reverse=True,
     )
-    parts = _group(order, shapes, candidates, follows, config)
+    parts = _group(order, candidates, follows, iou, config)
     return [
         FoundObject(candidates[i], tuple(candidates[k].number for k in parts[i]))
         for i in sorted(parts)
@@ -100,21 +101,22 @@ def find_objects(
 
 def _group(
     order: Sequence[int],
-    shapes: Sequence[Rle],
     candidates: Sequence[Candidate],
     follows: Bool[np.ndarray, " n"],
+    iou: Float64[np.ndarray, "n n"],
     config: TrackConfig,
 ) -> dict[int, list[int]]:
-    """For each candidate that stands for an object, its duplicates and parts."""
-    iou, inside = masks.iou(shapes, shapes), masks.containment(shapes, shapes)
+    """Finds the candidates that stand for objects, each with duplicates and parts."""
+    shapes = [candidate.detection.mask for candidate in candidates]
+    inside = _containment(iou, shapes, shapes)
+    # Lists, because picking single values out of arrays is slow.
+    is_part = inside > config.part_share
+    belongs = (is_part | (iou > config.duplicate_iou)).tolist()
+    holds = is_part.T.tolist()
     parts: dict[int, list[int]] = {}
     for i in order:
-        overlapping = [
-            j
-            for j in parts
-            if iou[i, j] > config.duplicate_iou or inside[i, j] > config.part_share
-        ]
-        held = [j for j in parts if inside[j, i] > config.part_share]
+        overlapping = [j for j in parts if belongs[i][j]]
+        held = [j for j in parts if holds[i][j]]
         if overlapping:
             parts[overlapping[0]].append(i)
         elif not held:
@@ -130,16 +132,35 @@ def _group(
     }
 
 
-def _scoring(frame: FrameDetections, config: TrackConfig) -> list[Candidate]:
-    """Detections that score enough, without the static ones that moving ones cover."""
+def _containment(
+    iou: Float64[np.ndarray, "n m"], a: Sequence[Rle], b: Sequence[Rle]
+) -> Float64[np.ndarray, "n m"]:
+    """`masks.containment`, from the IoU of the masks.
+
+    The result is the same, as numbers of pixels are integers. It is computed from the
+    IoU because walking all runs a second time takes much longer.
+    """
+    area_a = np.array([masks.area(mask) for mask in a])[:, None]
+    area_b = np.array([masks.area(mask) for mask in b])
+    shared = np.rint(iou * (area_a + area_b) / (1 + iou))
+    return shared / np.maximum(area_a, 1)
+
+
+def _scoring(
+    frame: FrameDetections, config: TrackConfig
+) -> tuple[list[Candidate], Float64[np.ndarray, "n n"]]:
+    """The detections that score enough, and the IoU of each pair of them.
+
+    Static detections that a moving one covers are left out.
+    """
     scoring = [
         c for c in ranked(frame, config) if c.detection.score > config.continue_score
     ]
-    moving = [c for c in scoring if c.number < len(frame.moving)]
-    static = scoring[len(moving) :]
-    overlap = masks.iou(
-        [c.detection.mask for c in static], [c.detection.mask for c in moving]
-    ).max(axis=1, initial=0)
-    # An overlap of 0 is none, also where any overlap is too much.
-    covered = (overlap >= config.static_overlap) & (overlap > 0)
-    return moving + [c for c, no in zip(static, covered, strict=True) if not no]
+    shapes = [candidate.detection.mask for candidate in scoring]
+    iou = masks.iou(shapes, shapes)
+    is_static = np.array([c.number >= len(frame.moving) for c in scoring], bool)
+    overlap = iou[:, ~is_static].max(axis=1, initial=0)
+    # An overlap of 0 is none, even if `static_overlap` is 0.
+    covered = is_static & (overlap >= config.static_overlap) & (overlap > 0)
+    kept = np.flatnonzero(~covered)
+    return [scoring[i] for i in kept], iou[np.ix_(kept, kept)]

@@ -16,9 +16,9 @@ from movseg_jax.config import Config
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.loader import evaluation_batches
 from movseg_jax.data.transforms import ignore_resting
-from movseg_jax.metrics.average_precision import Evaluator
+from movseg_jax.metrics.average_precision import AveragePrecision
 from movseg_jax.metrics.davis import region_similarity
-from movseg_jax.metrics.overlaps import ImageDetections, ImageObjects
+from movseg_jax.metrics.overlaps import ComparedImage, ImageDetections, ImageObjects
 from movseg_jax.model.detector import Detector
 from movseg_jax.types import Detections
 from movseg_jax.video.overlay import draw_masks
@@ -47,10 +47,10 @@ class Evaluation:
     ) -> tuple[dict[str, float], dict[str, UInt8[np.ndarray, "h w 3"]]]:
         """The measures by name, and pictures of detections by name of the frame."""
         one_class = 1 in (self._model.classes, len(self._source.classes))
-        evaluator = Evaluator(
+        metric = AveragePrecision(
             (0.5,), class_names=self._source.classes, class_agnostic=one_class
         )
-        similarities, pictures = [], {}
+        states, similarities, pictures = [], [], {}
         params = jax.device_put(jax.device_get(params))
         data = dataclasses.replace(self._config.data, workers=0)
         total = len(self._source)
@@ -63,11 +63,12 @@ class Evaluation:
                 if self._ignore_resting:  # As in training.
                     example = ignore_resting(example)
                 detections = _paste(found, row, example, self._model.convention)
-                evaluator.add(example.name, detections, _objects(example))
+                image = ComparedImage(example.name, detections, _objects(example))
+                states.append(metric.add(image))
                 similarities.append(_similarity(detections, example))
                 if number in drawn:
                     pictures[example.name] = _draw(detections, example)
-        measures = evaluator.summary()
+        measures = metric.compute(metric.merge(states))
         names = ("box_ap50", "mask_ap50")
         metrics = {name: measures[name] for name in names}
         return metrics | {"j": float(np.mean(similarities or [np.nan]))}, pictures

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.experimental
 import jax.numpy as jnp
 import optax
 
@@ -13,6 +14,9 @@ from movseg_jax.train.freezing import join, split
 from movseg_jax.train.losses import Term
 
 Objective = Callable[[Any, Any, jax.Array], dict[str, Term]]
+
+# JAX 0.8 moved it out of `jax.experimental`.
+_X64: Any = jax if hasattr(jax, "enable_x64") else jax.experimental
 
 
 class TrainState(NamedTuple):
@@ -71,7 +75,7 @@ class Step:
         gradients, means = parallel.total((gradients, means))
 
         # Optax raises decays to the power of the step in JAX's default precision.
-        with jax.enable_x64(False):
+        with _X64.enable_x64(False):
             updates, opt_state = self.optimizer.update(
                 gradients, state.opt_state, trained
             )

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -70,7 +70,7 @@ def read_frames(
     max_frames: int | None = None,
     allow_truncated: bool = False,
     white: int | None = None,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Reads frames one at a time, so that memory does not grow with the video.
 
     Args:
@@ -177,7 +177,9 @@ def source_paths(source: str | Path | int) -> list[Path]:
     return [folder] if kind == "images" and folder.is_dir() else found
 
 
-def _first(frames: Generator[Frame, None, None], count: int | None) -> Iterator[Frame]:
+def _first(
+    frames: Generator[Frame, None, None], count: int | None
+) -> Generator[Frame, None, None]:
     with contextlib.closing(frames):  # A camera or file, whenever the reader stops.
         yield from itertools.islice(frames, count)
 

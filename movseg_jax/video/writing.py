@@ -56,6 +56,7 @@ _FORMATS = {
         "mov", "prores_ks", "yuva444p10le", {"profile": "4444", "threads": "4"}, None
     ),
 }
+LEAST_INTERVAL = 1e-4  # Seconds between two frames, at least.
 _TICKS = 90_000  # Of a second, where frames have times; the clock of MPEG.
 
 

@@ -1,9 +1,9 @@
-"""COCO's instance annotations: images with every object of 80 classes.
+"""COCO's instance annotations: images with all objects of 80 classes.
 
-    annotations/instances_train2017.json, or any other, instances_<split>.json
-    train2017/000000000009.jpg, or <split>/...
+    annotations/instances_train2017.json    or any other instances_<split>.json
+    train2017/000000000009.jpg              or <split>/...
 
-Crowds are regions to ignore: they hold objects, but nobody knows which pixel is whose.
+Crowds are regions to ignore, because their pixels are not assigned to objects.
 
 Lin et al., "Microsoft COCO: Common objects in context", ECCV 2014.
 """
@@ -17,14 +17,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from movseg_jax import masks
-from movseg_jax.data.annotations import (
-    MAX_OBJECTS,
-    Objects,
-    Size,
-    ignore_unlabelled,
-    stack,
-)
+from movseg_jax.data.annotations import MAX_OBJECTS, ignore_unlabelled, stack
+from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.datasets.listings import expect
+from movseg_jax.data.example import Objects, Size
 from movseg_jax.data.frames import Frame
 from movseg_jax.errors import InputError
 from movseg_jax.images import MAX_PIXELS
@@ -37,10 +33,11 @@ class CocoObjects:
     """The annotations of one image.
 
     Attributes:
-        text: A JSON list of [id, class, crowd, segmentation]; a tenth of the memory of
-            what it says.
+        text: A JSON list of [id, class, crowd, segmentation]. As text the annotations
+            take a tenth of the memory that Python objects would.
         source: The file that they come from.
-        unlabelled: "ignore" adds a region of all that is not annotated.
+        unlabelled: The meaning of pixels without annotation: "background", or "ignore"
+            for a region to ignore.
     """
 
     text: bytes
@@ -49,22 +46,20 @@ class CocoObjects:
 
     @property
     def files(self) -> Sequence[Path]:
-        """None: the file is that of all images."""
+        """An empty tuple, because one file holds the annotations of all images."""
         return ()
 
     def read(self, size: Size) -> Objects:
-        """See `frames.Annotation`; objects are numbered from 1."""
+        """Reads the objects, which are numbered from 1."""
         rows = json.loads(self.text)
-        decoded = (
-            masks.decode(
-                masks.from_json(
-                    segmentation, size, source=f"{self.source}: annotation {identifier}"
-                )
-            )
-            for identifier, _, _, segmentation in rows
-        )
+
+        def decoded():
+            for identifier, _, _, segmentation in rows:
+                where = f"{self.source}: annotation {identifier}"
+                yield masks.decode(masks.from_json(segmentation, size, source=where))
+
         objects = stack(
-            decoded,
+            decoded(),
             size,
             source=f"{self.source}: annotation {rows[0][0]}, ..." if rows else "",
             ids=range(1, len(rows) + 1),
@@ -75,20 +70,18 @@ class CocoObjects:
 
 
 @dataclasses.dataclass(frozen=True)
-class Coco:
-    """COCO's instances, whatever their class: every object is an "object".
+class Coco(Layout):
+    """COCO's instances without their classes: every object is an "object".
 
     Attributes:
         root: The folder that holds annotations and the images' folders.
-        split: "train" or "val" of 2017, or of a file instances_<split>.json.
-        empty: Whether images without annotations are examples too.
-        unlabelled: What is in no annotation: "background", or, for annotations that do
-            not cover every object, to "ignore".
-        max_json_bytes: Of the annotations' file.
+        split: "train" or "val" of 2017, or that of a file instances_<split>.json.
+        empty: Whether images without annotations are examples, too.
+        unlabelled: The meaning of pixels without annotation: "background", or "ignore"
+            if the annotations do not cover all objects.
+        max_json_bytes: The largest size of the annotations' file that is read.
     """
 
-    root: Path
-    split: str
     empty: bool = True
     unlabelled: Literal["background", "ignore"] = "background"
     max_json_bytes: int = MAX_JSON_BYTES
@@ -96,17 +89,13 @@ class Coco:
     splits: ClassVar[dict[str, int]] = {"train": 118_287, "val": 5_000}
     any_split: ClassVar[bool] = True
 
-    def class_names(self) -> Sequence[str]:
-        """One."""
-        return ("object",)
-
     def expected_count(self) -> int | None:
-        """Number of images, of an official split."""
+        """Returns the number of images of an official split."""
         official = self._source.stem == f"instances_{self.split}2017"
         return self.splits.get(self.split) if official else None
 
     def sequences(self) -> Sequence[str]:
-        """Names of the images, in the file's order."""
+        """Lists the names of the images, in the file's order."""
         problem = next(self.problems(), None)
         if problem:
             raise InputError(problem)
@@ -117,7 +106,7 @@ class Coco:
         ]
 
     def frames(self, sequence: str) -> list[Frame]:
-        """The image."""
+        """Returns the image as the only frame of its sequence."""
         image = self._by_name[sequence]
         rows = [
             [row["id"], self._class(row), row.get("iscrowd", 0), row["segmentation"]]
@@ -128,14 +117,14 @@ class Coco:
             Frame(
                 sequence=sequence,
                 name="",
-                image=self._images / image["file_name"],  # `problems` saw it.
+                image=self._images / image["file_name"],  # `problems` checked it.
                 annotation=CocoObjects(text, self._source, self.unlabelled),
                 size=(image["height"], image["width"]),
             )
         ]
 
     def problems(self) -> Iterator[str]:
-        """All that is wrong in the file itself, its segmentations excepted."""
+        """Yields everything that is wrong in the file, except in its segmentations."""
         source, data = self._source, self._data
         images = _rows(data, "images", source)
         annotations = _rows(data, "annotations", source)
@@ -209,7 +198,7 @@ class Coco:
             if counts[row["image_id"]] == MAX_OBJECTS + 1:
                 yield (
                     f"{source}: image {row['image_id']} has more than {MAX_OBJECTS} "
-                    "annotations (objects.MAX_OBJECTS)."
+                    "annotations (annotations.MAX_OBJECTS)."
                 )
 
     def _class(self, annotation: Mapping[str, Any]) -> int:
@@ -224,7 +213,7 @@ class Coco:
 
     @functools.cached_property
     def _images(self) -> Path:
-        """The folder of the images that go with the annotations found."""
+        """The folder of the images that belong to the annotations' file."""
         name = self._source.stem.removeprefix("instances_")
         return expect(self.root, name, f"images/{name}")
 
@@ -249,7 +238,7 @@ class CocoClasses(Coco):
     """COCO's instances with their classes, from 0 in the order of their ids."""
 
     def class_names(self) -> Sequence[str]:
-        """As the file names them; COCO has 80."""
+        """Returns the names in the file; COCO has 80 classes."""
         return [str(row.get("name", row["id"])) for row in self._categories]
 
     def _class(self, annotation: Mapping[str, Any]) -> int:
@@ -275,13 +264,13 @@ def _rows(data: Mapping[str, Any], key: str, source: Path) -> list[dict[str, Any
 
 
 def _wrong(row: Mapping[str, Any], kinds: Mapping[str, type]) -> str | None:
-    """The first key that is missing or not of its kind; `True` is no number."""
+    """Returns the first key that is missing or has a wrong type; `True` is no int."""
     wrong = (key for key, kind in kinds.items() if type(row.get(key)) is not kind)
     return next(wrong, None)
 
 
 def _name(image: Mapping[str, Any]) -> str:
-    """The image's file without its ending."""
+    """Returns the name of the image's file without its suffix."""
     folder, _, file = image["file_name"].rpartition("/")
     stem = file.rpartition(".")[0] or file
     return f"{folder}/{stem}" if folder else stem

@@ -1,8 +1,8 @@
-"""DAVIS 2016 and 2017, as their archives unpack.
+"""DAVIS 2016 and 2017, in the layout of their archives.
 
     JPEGImages/480p/<sequence>/00000.jpg      also 270p, Full-Resolution
     Annotations/480p/<sequence>/00000.png     2016: 0 and 255; 2017: object numbers
-    ImageSets/480p/train.txt                  2016: a line for every frame
+    ImageSets/480p/train.txt                  2016: one line per frame
     ImageSets/2016/train.txt, ImageSets/2017/train.txt
 
 Perazzi et al., "A benchmark dataset and evaluation methodology for video object
@@ -15,28 +15,27 @@ from pathlib import Path
 from typing import ClassVar
 
 from movseg_jax.data.annotations import Convention
+from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.datasets.listings import expect, packaged_names, read_names
 from movseg_jax.data.frames import Frame, id_images, list_flow, list_video, video_frames
 from movseg_jax.system.paths import list_images
 
 
 @dataclasses.dataclass(frozen=True)
-class Davis2016:
-    """DAVIS 2016: what moves is one object, or, from DAVIS 2017, each its own.
+class Davis2016(Layout):
+    """DAVIS 2016: all moving things are one object, or one each with `instances`.
 
     Attributes:
         root: The folder that holds JPEGImages.
         split: "train", "val", or a part of "train": "development", six sequences that
-            the bundled weights never saw, and "fit", the rest.
-        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm).
+            the bundled weights never saw, or "fit", the others.
+        flow: A folder of flow, <sequence>/<frame>.flo (.png, .npz, .pfm).
         resolution: "480p", "270p" or "Full-Resolution".
-        instances: Whether the annotations' numbers are objects; False makes one object
-            of them. Or the root of a DAVIS 2017, whose annotations are then read.
-            Binary annotations are one object in any case.
+        instances: Whether the annotations' numbers are separate objects; if False, they
+            are one object. A path is the root of a DAVIS 2017 whose annotations are
+            read instead. Binary annotations are one object in any case.
     """
 
-    root: Path
-    split: str
     flow: Path | None = None
     resolution: str = "480p"
     instances: bool | Path = False
@@ -47,19 +46,11 @@ class Davis2016:
         "fit": 24,
         "development": 6,
     }
-    parts: ClassVar[tuple[str, ...]] = ("fit", "development")  # Of other splits.
+    parts: ClassVar[tuple[str, ...]] = ("fit", "development")
     every_frame: ClassVar[bool] = True
 
-    def class_names(self) -> Sequence[str]:
-        """One."""
-        return ("object",)
-
-    def expected_count(self) -> int | None:
-        """Number of sequences of the whole split."""
-        return self.splits.get(self.split) or None
-
     def sequences(self) -> Sequence[str]:
-        """As the split lists them, or the package."""
+        """Lists the sequences of the split's file, or of the list in the package."""
         if self.split in self.parts:
             return packaged_names(f"davis2016_{self.split}")
         folder = "ImageSets"
@@ -73,26 +64,24 @@ class Davis2016:
         )
 
     def frames(self, sequence: str) -> list[Frame]:
-        """Of one sequence."""
+        """Lists the annotated frames of a sequence."""
         separate = self.instances is not False
         root = self.instances if isinstance(self.instances, Path) else self.root
         return _frames(self, sequence, root, "auto" if separate else "one")
 
 
 @dataclasses.dataclass(frozen=True)
-class Davis2017:
-    """DAVIS 2017: several objects in a video, each with its number.
+class Davis2017(Layout):
+    """DAVIS 2017: several objects per video, each with its own number.
 
     Attributes:
         root: The folder that holds JPEGImages.
-        split: "train", "val", or the part of them in which every labelled object moves,
-            "moving_train", "moving_val" (Dave et al., 2019, appendix 7.2).
-        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm).
+        split: "train", "val", or the parts of these in which all labelled objects move,
+            "moving_train" and "moving_val" (Dave et al., 2019, appendix 7.2).
+        flow: A folder of flow, <sequence>/<frame>.flo (.png, .npz, .pfm).
         resolution: "480p" or "Full-Resolution".
     """
 
-    root: Path
-    split: str
     flow: Path | None = None
     resolution: str = "480p"
 
@@ -105,22 +94,14 @@ class Davis2017:
     parts: ClassVar[tuple[str, ...]] = ("moving_train", "moving_val")
     every_frame: ClassVar[bool] = True
 
-    def class_names(self) -> Sequence[str]:
-        """One."""
-        return ("object",)
-
-    def expected_count(self) -> int | None:
-        """Number of sequences of the whole split."""
-        return self.splits.get(self.split) or None
-
     def sequences(self) -> Sequence[str]:
-        """As the split lists them, or the package."""
+        """Lists the sequences of the split's file, or of the list in the package."""
         if self.split in self.parts:
             return packaged_names(f"davis2017_{self.split}")
         return read_names(expect(self.root, f"ImageSets/2017/{self.split}.txt"))
 
     def frames(self, sequence: str) -> list[Frame]:
-        """Of one sequence."""
+        """Lists the annotated frames of a sequence."""
         return _frames(self, sequence, self.root, "instances")
 
 
@@ -130,6 +111,7 @@ def _frames(
     annotations_root: Path,
     convention: Convention,
 ) -> list[Frame]:
+    """Lists the frames of a sequence; the annotations may have another root."""
     folder = f"{layout.resolution}/{sequence}"
     images = list_video(expect(layout.root, f"JPEGImages/{folder}"))
     annotated = expect(annotations_root, f"Annotations/{folder}")

@@ -1,4 +1,6 @@
-"""FBMS-59, the Freiburg-Berkeley motion segmentation data set, as its archives unpack.
+"""FBMS-59, the Freiburg-Berkeley motion segmentation data set.
+
+The layout is that of its archives:
 
     TrainingSet/<sequence>/<sequence>_0001.jpg       (cars1_01.jpg, tennis454.jpg, ...)
     TrainingSet/<sequence>/GroundTruth/<sequence>Def.dat
@@ -6,13 +8,13 @@
     TestSet/...
 
 Def.dat lists the regions' colours, background first, and the few labelled frames. A
-region's colour in a .ppm is R * 65536 + G * 256 + B, in a .pgm the grey value. Beside a
-.ppm lies a .pgm of weights, how sure the label of each pixel is: 255 is certain. They
-count in the official evaluation, not in training.
+region's colour is R * 65536 + G * 256 + B in a .ppm and the grey value in a .pgm. Next
+to a .ppm is a .pgm of weights, which say how reliable the label of each pixel is; 255
+is certain. The official evaluation uses them; training does not.
 
 Ochs, Malik, Brox: "Segmentation of moving objects by long term video analysis", PAMI
 2014; the format is that of its evaluation code, `MoSegEval_PR.cpp`. The 3D-motion
-labels, GroundTruth/<n>_gt.png, are of Bideau and Learned-Miller, ECCV 2016.
+labels, GroundTruth/<n>_gt.png, are those of Bideau and Learned-Miller, ECCV 2016.
 """
 
 import dataclasses
@@ -25,9 +27,11 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from movseg_jax.data.annotations import Objects, Size, stack
+from movseg_jax.data.annotations import stack
+from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.datasets.fbms_def import Definition, read_definition
 from movseg_jax.data.datasets.listings import expect, list_folders
+from movseg_jax.data.example import Objects, Size
 from movseg_jax.data.frames import (
     Annotation,
     Frame,
@@ -40,8 +44,8 @@ from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, mask_size, read_ids, read_rgb
 from movseg_jax.system.paths import inside, list_images
 
-UNLISTED = -1  # The region of a colour that Def.dat does not list.
-# The archives and papers differ in how they write the folders.
+UNLISTED = -1  # The region of colours that Def.dat does not list.
+# Archives and papers write the names of the folders differently.
 FOLDERS = {"train": ("TrainingSet", "Trainingset"), "test": ("TestSet", "Testset")}
 
 
@@ -50,13 +54,13 @@ FOLDERS = {"train": ("TrainingSet", "Trainingset"), "test": ("TestSet", "Testset
 
 @dataclasses.dataclass(frozen=True)
 class LabelledFrame:
-    """A frame of FBMS that is labelled.
+    """A labelled frame of FBMS.
 
     Attributes:
-        index: Of the frame in its video, from 0, as Def.dat and track files count.
-        image: The video's frame.
-        labels: The .ppm or .pgm of its regions.
-        colours: Of the regions, background first.
+        index: The frame's number in its video, from 0, as in Def.dat and track files.
+        image: The file of the video's frame.
+        labels: The .ppm or .pgm file of its regions.
+        colours: The regions' colours, background first.
     """
 
     index: int
@@ -66,14 +70,14 @@ class LabelledFrame:
 
     @property
     def files(self) -> Sequence[Path]:
-        """The file of its regions."""
+        """The file of the regions."""
         return (self.labels,)
 
     def read_regions(self) -> Int32[np.ndarray, "h w"]:
-        """The region of every pixel, 0 the background, `UNLISTED` if Def.dat has none.
+        """Reads the region of every pixel: 0 is the background.
 
-        The official evaluation takes unlisted colours for background, as there are some
-        in cats04.
+        Colours that Def.dat does not list, as in cats04, become `UNLISTED`; the
+        official evaluation takes them for background.
 
         Raises:
             InputError: The file is missing or damaged.
@@ -81,13 +85,13 @@ class LabelledFrame:
         colours = _read_colours(self.labels)
         order = np.argsort(self.colours, kind="stable")
         listed = np.array(self.colours)[order]
-        # Of a colour listed twice the last counts, as in the official evaluation.
+        # The last of equal colours counts, as in the official evaluation.
         place = np.searchsorted(listed, colours, side="right") - 1
         found = (place >= 0) & (listed[np.maximum(place, 0)] == colours)
         return np.where(found, order[np.maximum(place, 0)], UNLISTED).astype(np.int32)
 
     def read_weights(self) -> Float32[np.ndarray, "h w"]:
-        """How sure each pixel's label is, 0 to 1; all 1 where labels are a .pgm.
+        """Reads the reliability of every label, 0 to 1; all are 1 for a .pgm.
 
         Raises:
             InputError: The .pgm beside the .ppm is missing, damaged or of another size.
@@ -96,12 +100,12 @@ class LabelledFrame:
         if self.labels.suffix.lower() == ".pgm":
             return np.ones(size, np.float32)
         file = self.labels.with_suffix(".pgm")
-        weights = read_rgb(file)[..., 0]  # Whose largest value is always 255.
+        weights = read_rgb(file)[..., 0]  # The file's largest value is always 255.
         check_size(file, (weights.shape[0], weights.shape[1]), size)
         return weights.astype(np.float32) / np.float32(255)
 
     def read(self, size: Size) -> Objects:
-        """The regions as objects, those that are unlisted as one to ignore."""
+        """Reads the regions as objects; the unlisted ones are a region to ignore."""
         regions = self.read_regions()
         check_size(self.labels, (regions.shape[0], regions.shape[1]), size)
         present = [int(i) for i in np.unique(regions) if i > 0]
@@ -120,11 +124,11 @@ class GroundTruth:
     """The ground truth of one sequence of FBMS.
 
     Attributes:
-        sequence: Its name.
-        images: All frames of the video.
-        frame_count: Their number as Def.dat has it.
-        colours: Of the regions, background first.
-        frames: Those that are labelled, in Def.dat's order.
+        sequence: The name of the sequence.
+        images: The files of all frames of the video.
+        frame_count: The number of frames that Def.dat states.
+        colours: The regions' colours, background first.
+        frames: The labelled frames, in Def.dat's order.
     """
 
     sequence: str
@@ -138,7 +142,7 @@ def read_ground_truth(sequence_folder: Path) -> GroundTruth:
     """Reads a sequence's Def.dat and finds its files.
 
     Args:
-        sequence_folder: Holds the video's frames and the folder GroundTruth.
+        sequence_folder: The folder that holds the video's frames and GroundTruth.
 
     Raises:
         InputError: A file is missing, Def.dat is malformed, or a label has no frame.
@@ -151,19 +155,12 @@ def read_ground_truth(sequence_folder: Path) -> GroundTruth:
         raise InputError(f"{folder}: expected one file *Def.dat, found {shown}.")
     definition = read_definition(files[0])
     frames = []
-    for i in range(len(definition.frame_numbers)):
+    for i, number in enumerate(definition.frame_numbers):
         labels = inside(folder, definition.label_files[i], source=str(files[0]))
         if labels.suffix.lower() not in (".ppm", ".pgm"):
             raise InputError(f"{files[0]}: {labels.name} is neither .ppm nor .pgm.")
         image = _match(definition, i, images, files[0])
-        frames.append(
-            LabelledFrame(
-                index=definition.frame_numbers[i],
-                image=image,
-                labels=labels,
-                colours=definition.colours,
-            )
-        )
+        frames.append(LabelledFrame(number, image, labels, definition.colours))
     return GroundTruth(
         sequence=sequence_folder.name,
         images=tuple(images),
@@ -174,13 +171,13 @@ def read_ground_truth(sequence_folder: Path) -> GroundTruth:
 
 
 def frame_number(stem: str) -> int | None:
-    """The number at the end of a frame's name: 1 of cars1_01, 454 of tennis454."""
+    """Returns the number that ends a name: 1 for cars1_01, 454 for tennis454."""
     found = re.search(r"(\d+)(?:_gt)?$", stem, re.ASCII)
     return int(found[1]) if found and len(found[1]) < 10 else None
 
 
 def _match(definition: Definition, i: int, images: list[Path], source: Path) -> Path:
-    """The frame that a labelled frame is of: by name, else by its number."""
+    """Finds the image of a labelled frame, by its name or else by its number."""
     by_stem = {image.stem: image for image in images}
     names = (definition.input_files[i], definition.label_files[i])
     for name in names:
@@ -197,7 +194,7 @@ def _match(definition: Definition, i: int, images: list[Path], source: Path) -> 
 
 
 def _list_frames(folder: Path) -> list[Path]:
-    """The video's frames; where it is stored in two formats, its .jpg."""
+    """Lists the video's frames; if there are two formats, the .jpg files."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder.")
     images = [path for path in list_images(folder) if path.suffix.lower() == ".jpg"]
@@ -207,7 +204,7 @@ def _list_frames(folder: Path) -> list[Path]:
 def _read_colours(file: Path) -> Int32[np.ndarray, "h w"]:
     if file.suffix.lower() == ".pgm":
         return read_ids(file).astype(np.int32)
-    mask_size(file)  # Refuses what is compressed with loss.
+    mask_size(file)  # This refuses lossy compression.
     rgb = read_rgb(file).astype(np.int32)
     return rgb[..., 0] * 65536 + rgb[..., 1] * 256 + rgb[..., 2]
 
@@ -216,35 +213,25 @@ def _read_colours(file: Path) -> Int32[np.ndarray, "h w"]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fbms:
-    """FBMS-59 with its own labels, of a few frames of each video.
+class Fbms(Layout):
+    """FBMS-59 with its own labels of a few frames per video.
 
     Attributes:
         root: The folder that holds TrainingSet and TestSet.
         split: "train" or "test".
-        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm).
+        flow: A folder of flow, <sequence>/<frame>.flo (.png, .npz, .pfm).
     """
 
-    root: Path
-    split: str
     flow: Path | None = None
 
     splits: ClassVar[dict[str, int]] = {"train": 29, "test": 30}
 
-    def class_names(self) -> Sequence[str]:
-        """One."""
-        return ("object",)
-
-    def expected_count(self) -> int | None:
-        """Number of sequences of the whole split."""
-        return self.splits.get(self.split) or None
-
     def sequences(self) -> Sequence[str]:
-        """The folders of the split's folder."""
+        """Lists the folders in the split's folder."""
         return list_folders(self._folder())
 
     def frames(self, sequence: str) -> list[Frame]:
-        """The labelled frames of one sequence."""
+        """Lists the labelled frames of a sequence."""
         images, annotations = self._annotated(self._folder() / sequence)
         flow = list_flow(self.flow, sequence)
         return video_frames(sequence, images, annotations, flow)
@@ -259,18 +246,18 @@ class Fbms:
 
 @dataclasses.dataclass(frozen=True)
 class RegionImage:
-    """3D-motion labels: a pixel's value is its region, 0 the background."""
+    """A 3D-motion label: a pixel's value is its region; 0 is the background."""
 
     file: Path
 
     @property
     def files(self) -> Sequence[Path]:
-        """The image."""
+        """The image's file."""
         return (self.file,)
 
     def read(self, size: Size) -> Objects:
-        """See `frames.Annotation`. Of images in colour the red channel counts."""
-        mask_size(self.file)  # Refuses what is compressed with loss.
+        """Reads the regions as objects; in colour images the red channel counts."""
+        mask_size(self.file)  # This refuses lossy compression.
         rgb = read_rgb(self.file)
         check_size(self.file, (rgb.shape[0], rgb.shape[1]), size)
         regions = rgb[..., 0]
@@ -288,16 +275,16 @@ class RegionImage:
 
 @dataclasses.dataclass(frozen=True)
 class Fbms3d(Fbms):
-    """FBMS-59 with the labels of what moves in 3D (Bideau and Learned-Miller, 2016).
+    """FBMS-59 with labels of motion in 3D (Bideau and Learned-Miller, 2016).
 
-    They lie in the same folders: GroundTruth/<n>_gt.png is of the frame whose name ends
-    in the number n. Sequences without such labels are left out.
+    They are in the same folders: GroundTruth/<n>_gt.png belongs to the frame whose name
+    ends with the number n. Sequences without such labels are left out.
     """
 
     splits: ClassVar[dict[str, int]] = {"train": 0, "test": 0}
 
     def sequences(self) -> Sequence[str]:
-        """The folders of the split's folder that hold such labels."""
+        """Lists the folders in the split's folder that hold such labels."""
         folder = self._folder()
         names = [
             name
@@ -326,10 +313,10 @@ class Fbms3d(Fbms):
 
 
 def _by_number(files: Sequence[Path]) -> dict[int, Path]:
-    """Files by the number at their name's end; those without one are left out.
+    """Returns files by the number that ends their name; others are left out.
 
     Raises:
-        InputError: Two have the same.
+        InputError: Two files have the same number.
     """
     found: dict[int, Path] = {}
     for file in files:

@@ -1,7 +1,7 @@
-"""Def.dat of FBMS-59: which colours are regions, and which frames are labelled.
+"""Reads Def.dat of FBMS-59, which lists the regions' colours and labelled frames.
 
-The official reader, `MoSegEval_PR.cpp`, counts lines; files differ in blank lines and
-line endings, so this one goes by what the lines say.
+The official reader, `MoSegEval_PR.cpp`, counts lines. Files differ in blank lines and
+line endings, so this reader goes by the text of the lines.
 """
 
 import dataclasses
@@ -16,19 +16,19 @@ MAX_REGIONS = 1_000
 MAX_FRAMES = 1_000_000
 MAX_BYTES = 2**22
 NUMBER = r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-MAX_DIGITS = 40  # Of a penalty, with its sign and point.
+MAX_DIGITS = 40  # The most characters of a penalty, with its sign and point.
 
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """What a Def.dat says.
+    """The content of a Def.dat.
 
     Attributes:
-        colours: Of the regions, background first.
-        frame_count: Of the video.
-        frame_numbers: Of the labelled frames, from 0.
-        label_files: Of the labelled frames.
-        input_files: Of the labelled frames, the video's; "" where there is none.
+        colours: The regions' colours, background first.
+        frame_count: The number of frames in the video.
+        frame_numbers: The labelled frames' numbers, from 0.
+        label_files: The names of the labelled frames' label files.
+        input_files: The names of the labelled frames' images; "" if there is none.
     """
 
     colours: tuple[int, ...]
@@ -39,7 +39,7 @@ class Definition:
 
 
 class _Lines:
-    """The lines that are not blank, one after the other."""
+    """The lines that are not blank, read one after the other."""
 
     def __init__(self, text: str, file: Path):
         stripped = ((i, line.strip()) for i, line in enumerate(text.split("\n"), 1))
@@ -78,9 +78,9 @@ def read_definition(file: Path) -> Definition:
     """Reads a Def.dat.
 
     Raises:
-        InputError: It cannot be read, or is malformed; names the line.
+        InputError: The file cannot be read, or a line is malformed.
     """
-    lines = _Lines(read_text(file, MAX_BYTES, "definition.MAX_BYTES"), file)
+    lines = _Lines(read_text(file, MAX_BYTES, "fbms_def.MAX_BYTES"), file)
     if not lines.peek().lower().startswith("total number of regions"):
         lines.next("a header")
     lines.label("Total number of regions")
@@ -88,7 +88,7 @@ def read_definition(file: Path) -> Definition:
     if not count:
         raise InputError(f"{file}: has no regions; expected at least the background.")
     colours = tuple(_read_colour(lines) for _ in range(count))
-    lines.label("Confusion penal")  # The files write "penality".
+    lines.label("Confusion penal")  # The files spell it "penality".
     _skip_numbers(lines, count * count)
     lines.label("Total number of frames in this shot")
     frame_count = lines.integer("the number of frames", MAX_FRAMES)

@@ -1,16 +1,17 @@
-"""FlyingThings3D, as its archives unpack, with labels of what moves.
+"""FlyingThings3D, in the layout of its archives, with labels of moving objects.
 
     frames_cleanpass/TRAIN/A/0000/left/0006.png     or frames_finalpass; also .webp
     optical_flow/TRAIN/A/0000/into_future/left/OpticalFlowIntoFuture_0006_L.pfm
     motion_labels/TRAIN/A/0000/left/0006.png        not 0 where an object moves
-    object_index/TRAIN/A/0000/left/0006.pfm         optional: which object it is
+    object_index/TRAIN/A/0000/left/0006.pfm         optional: the object's number
 
-The data set itself does not say what moves; the labels are those that the authors of
-MP-Net estimated and publish (Tokmakov et al., "Learning motion patterns in videos",
-CVPR 2017), in a folder of your naming, laid out as the frames are. They may be binary
-or numbered.
-Ten frames make a sequence, 0006 to 0015; the last has no flow in training, as in Dave
-et al. (2019), although the archive holds one.
+The data set itself does not say which objects move. The labels are those that the
+authors of MP-Net estimated and published (Tokmakov et al., "Learning motion patterns in
+videos", CVPR 2017), in a folder with any name and the layout of the frames. They may be
+binary or numbered.
+
+A sequence has ten frames, 0006 to 0015. The last one has no flow in training, as in
+Dave et al. (2019), although the archive holds a file for it.
 
 Mayer et al., "A large dataset to train convolutional networks for disparity, optical
 flow, and scene flow estimation", CVPR 2016.
@@ -27,8 +28,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from jaxtyping import Int32
 
-from movseg_jax.data.annotations import MAX_OBJECTS, Objects, Size, stack
+from movseg_jax.data.annotations import MAX_OBJECTS, stack
+from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.datasets.listings import expect, list_folders
+from movseg_jax.data.example import Objects, Size
 from movseg_jax.data.frames import (
     Annotation,
     Frame,
@@ -44,26 +47,24 @@ from movseg_jax.images import MAX_BYTES, MAX_PIXELS
 from movseg_jax.system.bounded import read_bytes
 from movseg_jax.system.paths import list_images
 
-MIN_PIXELS = 20  # Of a moving object; smaller pieces are slivers of hidden ones.
+MIN_PIXELS = 20  # Pieces of moving objects with fewer pixels are ignored as slivers.
 
 
 @dataclasses.dataclass(frozen=True)
-class FlyingThings3d:
+class FlyingThings3d(Layout):
     """FlyingThings3D's left views, whose moving objects are labelled.
 
     Attributes:
         root: The folder that holds frames_cleanpass and the others.
         split: "train" or "test".
-        flow: "true" for the data set's own, None for none, or a folder
-            A/0000/<frame>.flo (.png, .npz, .pfm) of estimated flow.
+        flow: "true" for the data set's own flow, None for no flow, or a folder of
+            estimated flow, A/0000/<frame>.flo (.png, .npz, .pfm).
         render: "clean", or "final" with blur.
-        labels: The folder of the labels below the root.
-        object_index: Whether object_index tells moving objects apart, for labels that
-            are binary.
+        labels: The name of the labels' folder in the root.
+        object_index: Whether object_index separates the moving objects of binary
+            labels.
     """
 
-    root: Path
-    split: str
     flow: Path | Literal["true"] | None = "true"
     render: Literal["clean", "final"] = "clean"
     labels: str = "motion_labels"
@@ -71,16 +72,8 @@ class FlyingThings3d:
 
     splits: ClassVar[dict[str, int]] = {"train": 2239, "test": 437}
 
-    def class_names(self) -> Sequence[str]:
-        """One."""
-        return ("object",)
-
-    def expected_count(self) -> int | None:
-        """Number of sequences."""
-        return self.splits[self.split]
-
     def sequences(self) -> Sequence[str]:
-        """ "A/0000" and so on, of those that have labels."""
+        """Lists the sequences that have labels, such as "A/0000"."""
         part = self.split.upper()
         expect(self.root, f"frames_{self.render}pass/{part}")
         folder = expect(self.root, f"{self.labels}/{part}")
@@ -91,7 +84,7 @@ class FlyingThings3d:
         ]
 
     def frames(self, sequence: str) -> list[Frame]:
-        """The labelled frames of one sequence."""
+        """Lists the labelled frames of a sequence."""
         below = f"{self.split.upper()}/{sequence}"
         images = list_video(expect(self.root, f"frames_{self.render}pass/{below}/left"))
         annotated = expect(self.root, f"{self.labels}/{below}/left")
@@ -119,21 +112,21 @@ class FlyingThings3d:
 
 @dataclasses.dataclass(frozen=True)
 class MovingIndices:
-    """A label of what moves, and the index of the object at every pixel."""
+    """A label of the moving pixels, and the number of the object at every pixel."""
 
     label: IdImage
     index: Path
 
     @property
     def files(self) -> Sequence[Path]:
-        """Both."""
+        """The files of the label and of the objects' numbers."""
         return (*self.label.files, self.index)
 
     def read(self, size: Size) -> Objects:
-        """See `frames.Annotation`.
+        """Reads the moving objects.
 
-        What is too small to be an object moves all the same, so it is to be ignored, as
-        the labels' void is.
+        Pieces that are too small to be an object move, too, so they are a region to
+        ignore, as the labels' void is.
         """
         labels = self.label.read(size)
         chosen = labels.masks[~labels.ignore].any(axis=0)
@@ -145,7 +138,7 @@ class MovingIndices:
         if len(present) > MAX_OBJECTS:
             raise InputError(
                 f"{self.index}: has {len(present)} objects, expected at most "
-                f"{MAX_OBJECTS} (objects.MAX_OBJECTS)."
+                f"{MAX_OBJECTS} (annotations.MAX_OBJECTS)."
             )
         found = (chosen & (index == value) for value in present)
         ids = [value + 1 for value in present]  # An index may be 0, an id may not.
@@ -161,10 +154,10 @@ class MovingIndices:
 
 
 def read_index(file: Path) -> Int32[np.ndarray, "h w"]:
-    """Reads a one-channel .pfm of whole numbers.
+    """Reads a .pfm file of whole numbers in one channel.
 
     Raises:
-        InputError: It is missing, cut off or something else.
+        InputError: The file is missing, cut off or something else.
     """
     data = read_bytes(file, MAX_BYTES, "images.MAX_BYTES")
     header = re.match(
@@ -186,7 +179,7 @@ def read_index(file: Path) -> Int32[np.ndarray, "h w"]:
     order = "<" if header[3].startswith(b"-") else ">"
     values = np.frombuffer(data, f"{order}f4", offset=header.end())
     if not ((values >= 0) & (values < 2**24)).all():
-        raise InputError(f"{file}: holds values that are no indices of objects.")
+        raise InputError(f"{file}: holds values that are not indices of objects.")
     # PFM stores the lowest row first.
     return values.astype(np.int32).reshape(height, width)[::-1].copy()
 

@@ -1,26 +1,28 @@
-"""Your own data: folders of frames and of annotations; and what `movseg synth` writes.
+"""Folders of frames and annotations: your own data, and that of `movseg synth`.
 
-Videos, in the manner of DAVIS:
+Several videos have the layout of DAVIS:
 
     JPEGImages/<sequence>/00000.jpg
-    Annotations/<sequence>/00000.png      object numbers, or 0 and 255; not every frame
-    Flow/<sequence>/00000.flo             if there is some; also .png, .npz, .pfm
+    Annotations/<sequence>/00000.png      objects' numbers, or 0 and 255
+    Flow/<sequence>/00000.flo             optional; also .png, .npz, .pfm
     ImageSets/<split>.txt                 names of sequences, if there are splits
 
-or a single video: a folder `frames` (or `images`) and a folder `masks` (or
-`annotations`), with equal names of files.
+A single video has a folder `frames` (or `images`) and a folder `masks` (or
+`annotations`), whose files have equal names. Frames may lack an annotation.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from movseg_jax.data.annotations import Objects, Size
-from movseg_jax.data.datasets.joins import JoinedAnnotation, read_joins
+from movseg_jax.data.datasets.base import Layout
+from movseg_jax.data.datasets.joins import Groups, JoinedAnnotation, read_joins
 from movseg_jax.data.datasets.listings import expect, list_folders, read_names
+from movseg_jax.data.example import Objects, Size
 from movseg_jax.data.frames import (
     Frame,
     IdImage,
@@ -37,19 +39,18 @@ PAIRS = (("frames", "masks"), ("images", "annotations"), ("JPEGImages", "Annotat
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder:
+class Folder(Layout):
     """Any folder of frames and annotations.
 
     Attributes:
         root: The folder that holds JPEGImages, or frames and masks.
-        split: A list in ImageSets, or "all" for all that is annotated.
-        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); None takes Flow below
-            the root if it is there.
-        join: A file that says which objects move as one, see `joining`; None takes all
-            for objects of their own.
+        split: The name of a list in ImageSets, or "all" for all annotated sequences.
+        flow: A folder of flow, <sequence>/<frame>.flo (.png, .npz, .pfm). The default
+            is the root's folder Flow, if it exists.
+        join: A file that says which objects move as one (see `joins`). By default every
+            object stays separate.
     """
 
-    root: Path
     split: str = "all"
     flow: Path | None = None
     join: Path | None = None
@@ -57,16 +58,8 @@ class Folder:
     splits: ClassVar[dict[str, int]] = {"all": 0}
     any_split: ClassVar[bool] = True
 
-    def class_names(self) -> Sequence[str]:
-        """One."""
-        return ("object",)
-
-    def expected_count(self) -> int | None:
-        """Number of sequences of the whole split."""
-        return self.splits.get(self.split) or None
-
     def sequences(self) -> Sequence[str]:
-        """As the split lists them; of a single video, its folder's name."""
+        """Lists the split's sequences; a single video has the name of the root."""
         if self._single() is not None:
             return [self.root.resolve().name]
         if self.split != "all":
@@ -75,18 +68,23 @@ class Folder:
         return list_folders(expect(self.root, "Annotations", "masks", "annotations"))
 
     def frames(self, sequence: str) -> list[Frame]:
-        """The annotated frames of one sequence."""
+        """Lists the annotated frames of a sequence."""
         frames = self._plain_frames(sequence)
         if self.join is None:
             return frames
-        groups = read_joins(self.join, [sequence])[sequence]
+        groups = self._joins[sequence]
         return [
             dataclasses.replace(f, annotation=JoinedAnnotation(f.annotation, groups))
             for f in frames
         ]
 
+    @functools.cached_property
+    def _joins(self) -> Mapping[str, Groups]:
+        """The groups of every sequence of the split; the file is read once."""
+        return {} if self.join is None else read_joins(self.join, self.sequences())
+
     def _plain_frames(self, sequence: str) -> list[Frame]:
-        """The frames without joined objects."""
+        """Lists the frames with separate objects."""
         single = self._single()
         if single is not None:
             images, annotated = list_video(single[0]), single[1]
@@ -97,7 +95,7 @@ class Folder:
         return video_frames(sequence, images, annotations, self._flow(sequence))
 
     def _single(self) -> tuple[Path, Path] | None:
-        """The folders of frames and masks, if they hold one video's files."""
+        """Returns the folders of frames and masks if they hold a single video."""
         for names in PAIRS:
             frames, annotated = (self.root / name for name in names)
             if frames.is_dir() and annotated.is_dir() and list_images(frames):
@@ -115,7 +113,7 @@ class Folder:
 
 @dataclasses.dataclass(frozen=True)
 class MovingIds:
-    """An annotation of a rendered clip, and which of its objects move."""
+    """An annotation of a rendered clip; `moving` says which of its objects move."""
 
     image: IdImage
     moving: Mapping[int, bool]
@@ -126,7 +124,7 @@ class MovingIds:
         return self.image.files
 
     def read(self, size: Size) -> Objects:
-        """See `frames.Annotation`."""
+        """Reads the objects, and marks those that move."""
         objects = self.image.read(size)
         moving = [self.moving.get(int(i), True) for i in objects.ids]
         return dataclasses.replace(objects, moving=np.array(moving, bool))
@@ -134,14 +132,14 @@ class MovingIds:
 
 @dataclasses.dataclass(frozen=True)
 class Rendered(Folder):
-    """What `movseg synth` writes: a folder, and Truth/<sequence>.json.
+    """Clips that `movseg synth` wrote: a `Folder` with Truth/<sequence>.json.
 
-    The JSON's "objects" is a list of {"id": ..., "moving": [...]}, whether the object
-    moves in every frame of the clip; without it all objects move.
+    The JSON's "objects" is a list of {"id": ..., "moving": [...]}, which says for every
+    frame of the clip whether the object moves. Without the file all objects move.
     """
 
     def _plain_frames(self, sequence: str) -> list[Frame]:
-        """The frames without joined objects, and whether the objects move."""
+        """Lists the frames with separate objects, which are marked as moving or not."""
         frames = super()._plain_frames(sequence)
         truth = self.root / "Truth" / f"{sequence}.json"
         if not truth.exists():
@@ -162,7 +160,7 @@ class Rendered(Folder):
 
 
 def _read_moving(file: Path) -> dict[int, list[bool]]:
-    """Of every object, whether it moves in each frame."""
+    """Reads for every object whether it moves in each frame."""
     objects: Any = read_json(file).get("objects")
     if not isinstance(objects, list):
         raise InputError(f'{file}: expected {{"objects": [...]}}.')
@@ -182,6 +180,7 @@ def _read_moving(file: Path) -> dict[int, list[bool]]:
 def _moving_at(
     moving: Mapping[int, Sequence[bool]], number: int, file: Path
 ) -> dict[int, bool]:
+    """Returns for every object whether it moves in a frame."""
     short = [i for i, flags in moving.items() if number >= len(flags)]
     if short:
         raise InputError(

@@ -1,11 +1,11 @@
-"""Objects that move as one, such as a rider and a bicycle, joined to one object.
+"""Joins objects that move as one, such as a rider and a bicycle.
 
-A file says of each video which objects these are:
+A JSON file lists the groups of such objects for each video:
 
     {"clips": {"surf": {"joined": [[1, 2, 3]]}, "walking": {"joined": []}}}
 
-A group becomes the object of its first number, wherever one of its objects is visible.
-Whatever else the file holds is for its readers.
+A group becomes one object, which has the group's first number and is visible wherever
+one of its objects is. Other keys in the file are ignored.
 """
 
 import dataclasses
@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from movseg_jax.data.annotations import VOID, Objects, Size
+from movseg_jax.data.example import Objects, Size
 from movseg_jax.data.frames import Annotation
 from movseg_jax.errors import InputError
+from movseg_jax.masks.id_images import VOID
 from movseg_jax.system.bounded import read_json
 
 Groups = Sequence[Sequence[int]]
@@ -29,11 +30,11 @@ _EXPECTED = (
 
 @dataclasses.dataclass(frozen=True)
 class JoinedAnnotation:
-    """An annotation of a frame in which groups of objects are one object each.
+    """An annotation of a frame in which each group of objects is one object.
 
     Attributes:
-        plain: Annotation in which they are apart.
-        groups: Numbers of the objects of each group.
+        plain: The annotation with separate objects.
+        groups: The numbers of the objects of each group.
     """
 
     plain: Annotation
@@ -45,16 +46,16 @@ class JoinedAnnotation:
         return self.plain.files
 
     def read(self, size: Size) -> Objects:
-        """See `frames.Annotation`."""
+        """Reads the objects, and joins those of each group."""
         return join_objects(self.plain.read(size), self.groups)
 
 
 def join_objects(objects: Objects, groups: Groups) -> Objects:
-    """A frame's objects with each group as one: it moves if one of its objects does."""
+    """Returns the objects with each group as one, which moves if a member does."""
     first = {i: group[0] for group in groups for i in group}
     members: dict[tuple[int, bool], list[int]] = {}
     for row, (i, ignore) in enumerate(zip(objects.ids, objects.ignore, strict=True)):
-        # A region to ignore is no object, whatever its number.
+        # A region to ignore is not an object, so its number does not join it.
         number = int(i) if ignore else first.get(int(i), int(i))
         members.setdefault((number, bool(ignore)), []).append(row)
     masks = [objects.masks[rows].any(axis=0) for rows in members.values()]
@@ -68,12 +69,12 @@ def join_objects(objects: Objects, groups: Groups) -> Objects:
 
 
 def read_joins(file: Path, sequences: Sequence[str]) -> Mapping[str, Groups]:
-    """The groups of each sequence.
+    """Reads the groups of each sequence.
 
     Args:
         file: The JSON file.
-        sequences: Names of the sequences, of each of which the file must speak, so that
-            a misspelt name is not taken for one without groups.
+        sequences: The names of the sequences. The file must list each of them, so that
+            a misspelt name is not taken for a sequence without groups.
 
     Raises:
         InputError: The file cannot be read, is malformed or lacks a sequence.
@@ -95,7 +96,7 @@ def read_joins(file: Path, sequences: Sequence[str]) -> Mapping[str, Groups]:
 def _read_groups(clip: object, source: str) -> Groups:
     groups = clip.get("joined") if isinstance(clip, dict) else None
     if not isinstance(groups, list):
-        raise InputError(f'{source}: "joined" is missing or no list; {_EXPECTED}.')
+        raise InputError(f'{source}: "joined" is missing or not a list; {_EXPECTED}.')
     members = []
     for group in groups:
         if not isinstance(group, list) or len(group) < 2:

@@ -1,7 +1,7 @@
-"""Finding things in a data set's folder: lists of names, JSON, folders that must exist.
+"""Finds lists of names and required folders in a data set's folder.
 
-Everything here comes from someone else, so names stay inside their folder, files are
-capped, and a message says what was looked for and the nearest thing found.
+Data sets come from others, so names must stay inside their folder, files have size
+limits, and a message says what was looked for and the nearest thing that was found.
 """
 
 import importlib.resources
@@ -13,18 +13,18 @@ from movseg_jax.errors import InputError
 from movseg_jax.system.bounded import read_text
 from movseg_jax.system.paths import inside
 
-MAX_SEARCHED = 500  # Folders searched for what is not where it should be.
+MAX_SEARCHED = 500  # The most folders that are searched for a misplaced path.
 
 
 def read_names(file: Path) -> list[str]:
-    """Names of sequences, a line each, in order and without repetition.
+    """Reads names of sequences, one per line, in order and without repetitions.
 
-    Lines may also be those of DAVIS 2016, "/JPEGImages/480p/bear/00000.jpg
+    Lines may also have the form of DAVIS 2016, "/JPEGImages/480p/bear/00000.jpg
     /Annotations/480p/bear/00000.png", whose fourth field is the sequence. Empty lines
     and those that start with "#" are skipped.
 
     Raises:
-        InputError: The file cannot be read or holds no names, or not plain ones.
+        InputError: The file cannot be read, or holds no names or invalid ones.
     """
     names: dict[str, None] = {}
     for number, raw in enumerate(read_text(file).splitlines(), start=1):
@@ -46,10 +46,10 @@ def read_names(file: Path) -> list[str]:
 
 
 def check_name(name: str, source: str) -> str:
-    """The name of one folder or file; refused if it is more than that.
+    """Returns the name of a folder or file, and refuses anything else.
 
     Raises:
-        InputError: It holds a slash or what else `paths.inside` refuses.
+        InputError: The name has a slash, or `paths.inside` refuses it.
     """
     inside(Path("."), name, source=source)
     if "/" in name or name.startswith("."):
@@ -58,17 +58,17 @@ def check_name(name: str, source: str) -> str:
 
 
 def packaged_names(name: str) -> list[str]:
-    """A list of sequences that comes with the package, such as "ytvos_moving_train"."""
+    """Reads a list of sequences in the package, such as "ytvos_moving_train"."""
     folder = importlib.resources.files("movseg_jax.data.datasets") / "lists"
     with importlib.resources.as_file(folder / f"{name}.txt") as file:
         return read_names(file)
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are left out.
+    """Lists the names of the folders in a folder, sorted, without hidden ones.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The folder cannot be read.
     """
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir()]
@@ -78,15 +78,15 @@ def list_folders(folder: Path) -> list[str]:
 
 
 def expect(root: Path, *candidates: str) -> Path:
-    """The first of some paths below the root that exists.
+    """Returns the first existing one of several paths below the root.
 
     Args:
         root: The data set's folder.
-        candidates: Paths relative to it, best first.
+        candidates: The paths relative to the root, best first.
 
     Raises:
-        InputError: None does. Says what is there instead, also when the root is a level
-            too high or too low.
+        InputError: None of them exists. The message says what exists instead, and
+            whether the root is a level too high or too low.
     """
     for candidate in candidates:
         if (root / candidate).exists():
@@ -96,14 +96,14 @@ def expect(root: Path, *candidates: str) -> Path:
 
 
 def _nearest(root: Path, candidates: Iterable[str]) -> str:
-    """What to do about a path that is missing."""
+    """Returns advice about a missing path."""
     if not root.is_dir():
         return f"There is no folder {root}."
     for other in [*_subfolders(root), *root.parents[:2]]:
         for candidate in candidates:
             if (other / candidate).exists():
                 return f"But {other / candidate} exists: hand in {other}."
-    # The deepest folder on the way that exists, and what it holds.
+    # The content of the deepest existing folder on the way is shown.
     below = [root, *(root / candidate for candidate in candidates)]
     folders = [p for path in below for p in [path, *path.parents] if p.is_dir()]
     deepest = max(folders, key=lambda path: len(path.parts))
@@ -116,7 +116,7 @@ def _nearest(root: Path, candidates: Iterable[str]) -> str:
 
 
 def _subfolders(root: Path) -> list[Path]:
-    """Folders one and two levels below."""
+    """Lists the folders one and two levels below."""
     folders: list[Path] = []
     for pattern in ("*/", "*/*/"):
         found = itertools.islice(root.glob(pattern), MAX_SEARCHED)

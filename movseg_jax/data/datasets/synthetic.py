@@ -1,4 +1,4 @@
-"""Rendered clips as a data set: frames are rendered when they are asked for."""
+"""A data set of rendered clips, whose frames are rendered on request."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from movseg_jax.data.example import Example
+from movseg_jax.data.example import Example, cached_property
 from movseg_jax.scenes.clips import check_numbers, clip_name
 from movseg_jax.scenes.library import Library
 from movseg_jax.scenes.render import render_frame
@@ -14,22 +14,22 @@ from movseg_jax.scenes.scene import Scene
 from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.scenes.staging import make_scene
 
-SCENES = 4  # Kept in memory, drawn but not rendered; about 20 MB each.
+SCENES = 4  # The number of scenes that stay in memory, about 20 MB each.
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSource:
     """A `Source` of rendered clips.
 
-    Objects are named by number throughout a clip; a frame has those that are seen in
-    it, also while they stand still. Slivers with fewer than `config.visible_pixels`
-    are to be ignored. The last frame of a clip has no flow.
+    An object has the same number throughout a clip. A frame has the objects that are
+    visible in it, moving or stationary; those with fewer pixels than
+    `config.visible_pixels` are to be ignored. The last frame of a clip has no flow.
 
     Attributes:
-        config: What clips look like.
-        clips: How many.
-        seed: Of the set.
-        library: Photographs and cut-outs to use.
+        config: The settings of how clips look.
+        clips: The number of clips.
+        seed: The seed of the set.
+        library: The photographs and cut-outs to use.
     """
 
     config: SceneConfig
@@ -38,33 +38,33 @@ class SyntheticSource:
     library: Library | None = None
 
     def __post_init__(self):
-        """Raises InputError if the number of clips or the seed is not one."""
+        """Raises InputError if the number of clips or the seed is out of range."""
         check_numbers(self.clips, self.seed)
 
     @property
     def name(self) -> str:
-        """With the seed, which makes the set."""
+        """The name, which includes the seed because that identifies the set."""
         return f"synthetic/{self.seed}"
 
     @property
     def classes(self) -> Sequence[str]:
-        """One class."""
+        """The only class, "object"."""
         return ("object",)
 
-    @functools.cached_property
+    @cached_property
     def sequences(self) -> Mapping[str, range]:
-        """Every clip's frames."""
+        """The numbers of every clip's frames."""
         n = self.config.frames
         return {clip_name(i): range(i * n, (i + 1) * n) for i in range(self.clips)}
 
-    @functools.cached_property
+    @cached_property
     def sizes(self) -> Sequence[tuple[int, int]]:
-        """All the same."""
+        """The height and width of every frame, which are the same for all."""
         return (self.config.size,) * len(self)
 
-    @functools.cached_property
+    @cached_property
     def has_flow(self) -> Sequence[bool]:
-        """All but the last frame of each clip."""
+        """Whether each frame has flow: all but the last one of each clip do."""
         n = self.config.frames
         return ((True,) * (n - 1) + (False,)) * self.clips
 
@@ -72,7 +72,7 @@ class SyntheticSource:
         return self.clips * self.config.frames
 
     def __getitem__(self, index: int) -> Example:
-        """A frame, rendered now.
+        """Renders a frame.
 
         Raises:
             IndexError: There is no such frame.

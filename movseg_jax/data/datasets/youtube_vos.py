@@ -1,12 +1,12 @@
-"""YouTube-VOS 2018, as its archives unpack, and its part in which everything moves.
+"""YouTube-VOS 2018, in the layout of its archives, and its moving subset.
 
     train/JPEGImages/<sequence>/00000.jpg              every fifth frame
-    train/Annotations/<sequence>/00000.png             of these, object numbers
+    train/Annotations/<sequence>/00000.png             objects' numbers
     train/meta.json
     train_all_frames/JPEGImages/<sequence>/00001.jpg   every frame, 30 a second
 
-Flow is of consecutive frames, so it needs train_all_frames; later releases hold
-6 frames a second only. Categories are not read: every object is an "object".
+Flow relates consecutive frames, so it needs train_all_frames; later releases hold just
+6 frames a second. Categories are not read: every object is an "object".
 
 Xu et al., "YouTube-VOS: sequence-to-sequence video object segmentation", ECCV 2018.
 """
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.datasets.listings import (
     check_name,
     expect,
@@ -29,34 +30,24 @@ from movseg_jax.system.paths import list_images
 
 
 @dataclasses.dataclass(frozen=True)
-class YoutubeVos:
-    """All of YouTube-VOS that is annotated throughout.
+class YoutubeVos(Layout):
+    """The completely annotated videos of YouTube-VOS.
 
     Attributes:
         root: The folder that holds train and train_all_frames.
-        split: "train"; "valid" is annotated where objects first appear.
-        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm).
+        split: "train", or "valid", which is annotated where objects first appear.
+        flow: A folder of flow, <sequence>/<frame>.flo (.png, .npz, .pfm).
         all_frames: Whether frames come from train_all_frames, so that the next frame is
-            1/30 s later; otherwise it is the next annotated one.
+            1/30 s later; otherwise the next frame is the next annotated one.
     """
 
-    root: Path
-    split: str
     flow: Path | None = None
     all_frames: bool = True
 
     splits: ClassVar[dict[str, int]] = {"train": 3471, "valid": 474}
 
-    def class_names(self) -> Sequence[str]:
-        """One."""
-        return ("object",)
-
-    def expected_count(self) -> int | None:
-        """Number of sequences of the whole split."""
-        return self.splits.get(self.split) or None
-
     def sequences(self) -> Sequence[str]:
-        """As meta.json lists them, or, without it, the annotations' folders."""
+        """Lists the videos in meta.json, or without it the annotations' folders."""
         meta = self.root / self.split / "meta.json"
         if not meta.exists():
             return list_folders(expect(self.root, f"{self.split}/Annotations"))
@@ -69,26 +60,26 @@ class YoutubeVos:
         return sorted(check_name(name, str(meta)) for name in videos)
 
     def frames(self, sequence: str) -> list[Frame]:
-        """The annotated frames of one sequence."""
+        """Lists the annotated frames of a sequence."""
         return _frames(self, sequence, self.split)
 
 
 @dataclasses.dataclass(frozen=True)
 class YtvosMoving(YoutubeVos):
-    """The videos in which every moving object is labelled and no static one is.
+    """The videos of YouTube-VOS whose labelled objects are exactly the moving ones.
 
     Attributes:
-        split: "train" or "val"; both are of YouTube-VOS' train split.
+        split: "train" or "val", which are both parts of YouTube-VOS' train split.
     """
 
     splits: ClassVar[dict[str, int]] = {"train": 396, "val": 101}
 
     def sequences(self) -> Sequence[str]:
-        """As the package lists them."""
+        """Lists the videos of the list in the package."""
         return packaged_names(f"ytvos_moving_{self.split}")
 
     def frames(self, sequence: str) -> list[Frame]:
-        """The annotated frames of one sequence."""
+        """Lists the annotated frames of a sequence."""
         return _frames(self, sequence, "train")
 
 
@@ -98,8 +89,8 @@ def _frames(layout: YoutubeVos, sequence: str, split: str) -> list[Frame]:
         expect(layout.root, split)  # A wrong root is the likelier mistake.
         raise InputError(
             f"{layout.root / frames_folder}: not found; it holds the frames at 30 a "
-            "second. Get it, or set all_frames=False to take every fifth frame, whose "
-            "flow is of larger motion."
+            "second. Get it, or set all_frames=False to use every fifth frame; the "
+            "flow then covers five times the motion."
         )
     images = list_video(expect(layout.root, f"{frames_folder}/JPEGImages/{sequence}"))
     annotated = expect(layout.root, f"{split}/Annotations/{sequence}")

@@ -1,0 +1,67 @@
+"""The command `movseg convert`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from movseg_jax.cli.arguments import optional
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Convert weights of torchvision, Detectron, detectron2 or the paper's authors.
+
+    Nothing in the file is executed. Every array in it is converted, or the command
+    fails and names it.
+
+    Attributes:
+        file: A .pth, .pkl, .npz or .safetensors file.
+        out: The .safetensors file to write; a JSON card is written beside it.
+        appearance_heads: A second file, whose RPN and box head become the static
+            branch, which finds objects that do not move.
+        stream: Stream of a model that has only one.
+        prefix: Beginning of the names of the model's arrays, such as "ema_model.". It
+            is only needed if the file holds several models.
+        overwrite: Replace the output if it exists.
+    """
+
+    file: tyro.conf.Positional[Path]
+    out: Path
+    appearance_heads: Annotated[Path | None, optional("none", "PATH")] = None
+    stream: Literal["appearance", "motion"] = "appearance"
+    prefix: Annotated[str | None, optional("found in the file", "STR")] = None
+    overwrite: bool = False
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that the command reads."""
+        heads = [] if self.appearance_heads is None else [self.appearance_heads]
+        return [self.file, *heads]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that the command writes."""
+        return [self.out, self.out.parent / f"{self.out.stem}.json"]
+
+    def run(self) -> str:
+        """Runs the command and returns the text to print."""
+        from movseg_jax.convert.models import convert_weights
+        from movseg_jax.model.weights import save_weights
+
+        converted = convert_weights(
+            self.file,
+            appearance_heads=self.appearance_heads,
+            stream=self.stream,
+            prefix=self.prefix,
+        )
+        save_weights(
+            self.out,
+            converted.params,
+            converted.config,
+            converted.card,
+            overwrite=self.overwrite,
+        )
+        is_backbone = "rpn" not in converted.params
+        what = "a backbone without heads" if is_backbone else "a model"
+        streams = " and ".join(converted.config.streams)
+        return f"{converted.kind}: {what} ({streams}), written to {self.out}"

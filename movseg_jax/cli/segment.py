@@ -1,0 +1,147 @@
+"""The command `movseg segment`."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from movseg_jax.cli.arguments import optional
+from movseg_jax.errors import InputError
+from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.system.signals import STOPPED
+
+if TYPE_CHECKING:
+    from movseg_jax.model.loading import TrainedDetector
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Segment and track everything that moves in a video.
+
+    Writes masks/, tracks.json, overlay.mp4, report.html and run.json. If the run is
+    stopped with Control-C or killed, the same command resumes it. A camera is read
+    until Control-C.
+
+    Attributes:
+        video: A video file, a folder of frames, a pattern such as "frames/*.jpg", or a
+            camera's number.
+        out: Folder for the results.
+        weights: A .safetensors file, or the folder of a training run.
+        model: Streams to use. "appearance" finds objects whether they move or not.
+        max_side: Longer side of the frames that the model sees, in pixels. Less is
+            faster.
+        timing: Print how long each part took.
+        allow_truncated: Exit with status 0 although the video is damaged. The results
+            cover the frames that can be read.
+        overwrite: Replace the results of another run in the folder.
+        quiet: Do not show progress.
+        config: Settings that decide about the results.
+    """
+
+    video: tyro.conf.Positional[str]
+    out: Path
+    weights: Annotated[Path | None, optional("the model in the package", "PATH")] = None
+    model: Annotated[
+        Literal["joint", "appearance", "motion"] | None,
+        optional("all streams in the weights", "{joint,appearance,motion}"),
+    ] = None
+    max_side: Annotated[int | None, optional("the model's own size", "INT")] = None
+    timing: bool = False
+    allow_truncated: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+    config: Annotated[SegmentConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=SegmentConfig
+    )
+
+    def inputs(self) -> list[Path]:
+        """The files and folders that the command reads."""
+        from movseg_jax.flow.estimators import ALGORITHMS
+        from movseg_jax.video.reading import source_paths
+
+        flow = [] if self.config.flow in ALGORITHMS else [Path(self.config.flow)]
+        weights = [] if self.weights is None else [self.weights]
+        return [*source_paths(self.video), *flow, *weights]
+
+    def outputs(self) -> list[Path]:
+        """The files and folders that the command writes."""
+        return [self.out]
+
+    def run(self) -> str:
+        """Runs the command and returns the text to print."""
+        from movseg_jax.segment.detecting import share_processor
+        from movseg_jax.segment.run import segment_to_folder
+        from movseg_jax.system.progress import progress_bar
+
+        share_processor()
+        detector = load_model(self.weights, use=self.model, max_side=self.max_side)
+        with progress_bar("frame", quiet=self.quiet) as show:
+            summary = segment_to_folder(
+                self.video,
+                self.out,
+                detector,
+                self.config,
+                overwrite=self.overwrite,
+                allow_truncated=self.allow_truncated,
+                progress=show,
+            )
+        return self._report(summary)
+
+    def _report(self, summary) -> str:
+        if not summary.finished:
+            print(f"{self.out}: stopped at frame {summary.frames}; start it again.")
+            raise SystemExit(STOPPED)
+        already = " already" if summary.already else ""
+        report = (
+            f"{self.out}: finished{already}, {summary.tracks} tracks in "
+            f"{summary.frames} frames."
+        )
+        if summary.frames == 1 and not summary.tracks:
+            report += (
+                "\nOne frame alone shows no motion, so no track can be seen to move."
+            )
+        if self.timing and summary.timing:
+            report += "\n" + _timing_table(summary.timing, summary.frames)
+        if summary.damage:
+            print(report)
+            raise InputError(
+                f"{summary.damage} The results are of {summary.frames} frames; "
+                "--allow-truncated accepts that."
+            )
+        return report
+
+
+def _timing_table(seconds: dict[str, float], frames: int) -> str:
+    """The seconds of each part. Parts overlap in time, so their sum exceeds the total.
+
+    Args:
+        seconds: The seconds of each part by its name, and of the run as "total".
+        frames: Number of frames.
+    """
+    total = seconds["total"]
+    return "\n".join(
+        f"{part:>16} {s:9.2f} s {1000 * s / frames:9.1f} ms/frame {s / total:7.1%}"
+        for part, s in seconds.items()
+    )
+
+
+def load_model(weights: Path | None, **options: Any) -> "TrainedDetector":
+    """Loads a detector from a file of weights or from a training run.
+
+    Orbax is only imported for a run that has not finished: its import takes seconds.
+
+    Args:
+        weights: The file or folder; None is the model in the package.
+        options: Further arguments of `load_detector`.
+
+    Raises:
+        InputError: The weights cannot be read.
+    """
+    from movseg_jax.model.loading import is_unfinished_run, load_detector
+
+    if weights is None or not is_unfinished_run(weights):
+        return load_detector(weights, **options)
+    from movseg_jax.train.initialise import load_trained
+
+    return load_trained(weights, **options)

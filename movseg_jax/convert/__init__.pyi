@@ -1,0 +1,2 @@
+from .models import Converted as Converted
+from .models import convert_weights as convert_weights

@@ -1,0 +1,12 @@
+from .building import prepare as prepare
+from .checking import check as check
+from .datasets.synthetic import SyntheticSource as SyntheticSource
+from .example import Example as Example
+from .example import Source as Source
+from .loader import Loader as Loader
+from .loader import evaluation_batches as evaluation_batches
+from .selection import annotated as annotated
+from .selection import join as join
+from .selection import subset as subset
+from .selection import with_flow as with_flow
+from .sources import open_source as open_source

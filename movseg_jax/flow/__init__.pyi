@@ -1,0 +1,12 @@
+from .colour_wheel import flow_picture as flow_picture
+from .encoding import encode_flow as encode_flow
+from .encoding import resize_flow as resize_flow
+from .estimators import estimate_flows as estimate_flows
+from .estimators import get_estimator as get_estimator
+from .files import read_flow as read_flow
+from .files import write_flow as write_flow
+from .folder import FlowFolder as FlowFolder
+from .global_motion import camera_motion as camera_motion
+from .global_motion import homography_flow as homography_flow
+from .global_motion import residual_flow as residual_flow
+from .object_motion import object_speeds as object_speeds

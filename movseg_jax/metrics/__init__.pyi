@@ -1,0 +1,12 @@
+from .average_precision import AveragePrecision as AveragePrecision
+from .base import ComparedFrame as ComparedFrame
+from .base import Metric as Metric
+from .base import TrackMetric as TrackMetric
+from .davis import Davis16 as Davis16
+from .davis import boundary_accuracy as boundary_accuracy
+from .davis import region_similarity as region_similarity
+from .davis17 import Davis17Unsupervised as Davis17Unsupervised
+from .fbms import Proposed as Proposed
+from .fbms import ThreeD as ThreeD
+from .fbms_official import Official as Official
+from .tracking import Tracking as Tracking

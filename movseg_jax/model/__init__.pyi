@@ -1,0 +1,13 @@
+from .decoding import propose as propose
+from .decoding import select_detections as select_detections
+from .detector import Detector as Detector
+from .inputs import make_inputs as make_inputs
+from .inputs import preprocess as preprocess
+from .inputs import resized_size as resized_size
+from .inputs import stack as stack
+from .loading import TrainedDetector as TrainedDetector
+from .loading import load_detector as load_detector
+from .parameters import parameter_shapes as parameter_shapes
+from .weights import Weights as Weights
+from .weights import load_weights as load_weights
+from .weights import save_weights as save_weights

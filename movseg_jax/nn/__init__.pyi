@@ -1,0 +1,13 @@
+from .fpn import FPN as FPN
+from .fpn import Trunk as Trunk
+from .fusion import ConcatConvs as ConcatConvs
+from .fusion import CrossAttention as CrossAttention
+from .fusion import Gated as Gated
+from .fusion import fuse_pyramids as fuse_pyramids
+from .fusion import get_fusion as get_fusion
+from .heads import BoxHead as BoxHead
+from .heads import MaskHead as MaskHead
+from .heads import RPNHead as RPNHead
+from .layers import Conv as Conv
+from .layers import UpConv as UpConv
+from .resnet import ResNet as ResNet

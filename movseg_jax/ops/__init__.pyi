@@ -1,0 +1,9 @@
+from .anchors import cell_anchors as cell_anchors
+from .anchors import level_anchors as level_anchors
+from .boxes import clip as clip
+from .boxes import decode as decode
+from .boxes import encode as encode
+from .boxes import pairwise_iou as pairwise_iou
+from .nms import non_maximum_suppression as non_maximum_suppression
+from .roi_align import pyramid_roi_align as pyramid_roi_align
+from .roi_align import roi_align as roi_align

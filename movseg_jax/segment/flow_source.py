@@ -1,0 +1,97 @@
+"""Where optical flow comes from, as one function of two frames."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from movseg_jax.config import ModelConfig
+from movseg_jax.errors import InputError
+from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
+from movseg_jax.model.inputs import resized_size
+from movseg_jax.video.reading import Frame
+
+# The flow of larger frames is computed at this longer side, unless the model sees more.
+FLOW_SIDE = 854
+
+# The name of an algorithm, a folder of flow files, or a function of two images.
+FlowSource = Callable[..., Any] | Path | str
+# A function of a frame and the next one; pixels to the next frame.
+FlowBetween = Callable[[Frame, Frame], Float32[np.ndarray, "h w 2"]]
+
+
+def open_flow(flow: FlowSource, model: ModelConfig) -> FlowBetween:
+    """Returns the function that gives the flow from a frame to the next.
+
+    Args:
+        flow: "dis", "dis_fast" or "farneback"; a folder of flow files; or a function of
+            two images, such as an `OpenCVEstimator`, or a `FlowFolder`.
+        model: The model that sees the flow; an estimator sees at least as much detail.
+
+    Raises:
+        InputError: There is no such estimator or folder.
+    """
+    if isinstance(flow, str) and flow in ALGORITHMS:
+        return _estimated_by(_SizedEstimator(flow, model))
+    # Imported here, as flow files are rarely used.
+    from movseg_jax.flow.folder import FlowFolder
+
+    if isinstance(flow, str | Path):
+        if not Path(flow).is_dir():
+            known = ", ".join(ALGORITHMS)
+            raise InputError(
+                f"flow {str(flow)!r}: there is no such folder; expected one of "
+                f"{known}, or a folder of flow files."
+            )
+        flow = FlowFolder(Path(flow))
+    if isinstance(flow, FlowFolder):
+        return _read_from(flow)
+    return _estimated_by(flow)
+
+
+class _SizedEstimator:
+    """An estimator that is made for the size of the first frame."""
+
+    def __init__(self, name: str, model: ModelConfig):
+        self._name, self._model = name, model
+        self._estimator: FlowEstimator | None = None
+
+    def __call__(self, frame, next_frame):
+        if self._estimator is None:
+            size = frame.shape[:2]
+            seen, _ = resized_size(size, self._model)
+            side = max(FLOW_SIDE, *seen)
+            self._estimator = get_estimator(
+                self._name, side if side < max(size) else None
+            )
+        return self._estimator(frame, next_frame)
+
+
+def _read_from(folder) -> FlowBetween:
+    def read(frame: Frame, next_frame: Frame) -> np.ndarray:
+        del next_frame
+        return folder(frame.name, frame_size=frame.image.shape[:2])
+
+    return read
+
+
+def _estimated_by(estimate: FlowEstimator) -> FlowBetween:
+    """Checks what an estimator returns, which may be the user's."""
+
+    def flow_between(frame: Frame, next_frame: Frame) -> np.ndarray:
+        expected = (*frame.image.shape[:2], 2)
+        which = f"frames {frame.name!r} and {next_frame.name!r}"
+        try:
+            flow = estimate(frame.image, next_frame.image)
+        except InputError as error:
+            raise InputError(f"{which}: {error}") from None
+        if flow.shape != expected or not np.isfinite(flow).all():
+            raise InputError(
+                f"{which}: their flow is {flow.dtype} {list(flow.shape)}, expected "
+                f"finite numbers {[*expected]}."
+            )
+        return flow.astype(np.float32, copy=False)
+
+    return flow_between

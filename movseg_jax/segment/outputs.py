@@ -1,0 +1,99 @@
+"""From the detector's outputs to detections on the host: masks, motion and colours."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from movseg_jax import masks
+from movseg_jax.config import ModelConfig
+from movseg_jax.flow.object_motion import object_shifts, object_speeds
+from movseg_jax.results import Detection, FrameDetections
+from movseg_jax.track.colour import colour_histogram
+from movseg_jax.types import Detections, Outputs
+
+KEPT_SCORE = 0.7  # The tracker's threshold: detections with more are kept by default.
+
+Flow = Float32[np.ndarray, "h w 2"] | None
+
+
+def to_detections(
+    outputs: Outputs,
+    row: int,
+    image: UInt8[np.ndarray, "h w 3"],
+    flow: Flow,
+    *,
+    model: ModelConfig,
+    min_score: float,
+    cut: bool,
+) -> FrameDetections:
+    """Returns the detections in one frame of a batch.
+
+    Args:
+        outputs: The outputs for the batch, on the host.
+        row: The frame's place in the batch.
+        image: The frame, RGB.
+        flow: The flow to the next frame; None in the last frame of a shot. There, what
+            the moving heads of a model of flow find is left out.
+        model: The config of the detector.
+        min_score: Detections with more than this score are returned.
+        cut: Whether a new shot starts with this frame.
+    """
+    size = image.shape[:2]
+    sees_nothing = model.motion is not None and flow is None
+    moving = [] if sees_nothing else _paste(outputs.moving, row, size, model, min_score)
+    static = _paste(outputs.static, row, size, model, min_score)
+    found = _describe([*moving, *static], len(moving), image, flow)
+    return FrameDetections(
+        tuple(found[: len(moving)]), tuple(found[len(moving) :]), cut
+    )
+
+
+def _paste(
+    found: Detections | None,
+    row: int,
+    size: masks.Size,
+    model: ModelConfig,
+    min_score: float,
+) -> list[Detection]:
+    """The detections that score enough, with their masks at the size of the frame."""
+    if found is None:
+        return []
+    boxes, scores, _, logits, valid = (part[row] for part in found)
+    kept = valid & (scores > min_score)
+    rles = masks.paste_rles(
+        logits[kept], boxes[kept], size, convention=model.convention
+    )
+    return [
+        Detection(rle, float(score))
+        for rle, score in zip(rles, scores[kept], strict=True)
+        if masks.area(rle)
+    ]
+
+
+def _describe(
+    found: Sequence[Detection], moving_count: int, image: np.ndarray, flow: Flow
+) -> list[Detection]:
+    """The detections with what linking and users need to know of frame and flow."""
+    shapes = [masks.decode(detection.mask) for detection in found]
+    if flow is None:
+        speeds = [math.nan] * len(found)
+        shifts = [(math.nan, math.nan)] * len(found)
+    else:
+        # Objects that move by themselves do not belong to the surroundings of others.
+        movers = [d.mask for d in found[:moving_count] if d.score > KEPT_SCORE]
+        others = masks.decode(masks.union(movers)) if movers else None
+        speeds = object_speeds(flow, shapes, others)
+        # An object whose surroundings move alike has an unknown speed. If only the
+        # static branch finds it, it is taken to stand still.
+        speeds[moving_count:] = np.nan_to_num(speeds[moving_count:]).tolist()
+        shifts = object_shifts(flow, shapes)
+    return [
+        detection._replace(
+            motion=speed, shift=shift, colour=colour_histogram(image, shape)
+        )
+        for detection, speed, shift, shape in zip(
+            found, speeds, shifts, shapes, strict=True
+        )
+    ]

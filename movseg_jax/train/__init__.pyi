@@ -1,0 +1,13 @@
+from .checkpoints import Checkpoints as Checkpoints
+from .initialise import load_trained as load_trained
+from .log import read_log as read_log
+from .loop import Outcome as Outcome
+from .loop import Stage as Stage
+from .loop import best_params as best_params
+from .loop import make_stage as make_stage
+from .loop import open_sources as open_sources
+from .loop import train as train
+from .objective import detection_losses as detection_losses
+from .optimizers import make_optimizer as make_optimizer
+from .optimizers import make_schedule as make_schedule
+from .step import TrainState as TrainState

@@ -1,0 +1,9 @@
+from .overlay import draw_masks as draw_masks
+from .overlay import draw_tracks as draw_tracks
+from .overlay import track_colour as track_colour
+from .overlay import write_overlay as write_overlay
+from .reading import Frame as Frame
+from .reading import VideoInfo as VideoInfo
+from .reading import probe as probe
+from .reading import read_frames as read_frames
+from .writing import VideoWriter as VideoWriter

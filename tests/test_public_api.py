@@ -1,0 +1,93 @@
+"""The names that users import: flat, in namespaces, and of release 0.1.0."""
+
+import subprocess
+import sys
+import types
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import movseg_jax as ms
+
+ROOT = Path(__file__).parents[1]
+NAMESPACES = [
+    name
+    for name in ms.__all__
+    if isinstance(getattr(ms, name), types.ModuleType)
+    and hasattr(getattr(ms, name), "__all__")
+]
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert ms.__version__ == version("movseg-jax")
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_every_name_of_a_namespace_can_be_imported_and_is_listed(name):
+    namespace = getattr(ms, name)
+    assert namespace.__all__ and set(namespace.__all__) <= set(dir(namespace))
+    for public in namespace.__all__:
+        assert getattr(namespace, public).__name__ == public
+
+
+def test_a_function_is_not_shadowed_by_the_module_of_its_name():
+    import movseg_jax.ops.roi_align  # noqa: F401
+
+    assert callable(ms.ops.roi_align)
+
+
+def test_namespaces_load_nothing_before_a_name_is_used():
+    code = (
+        "import sys, movseg_jax as ms\n"
+        "ms.flow, ms.nn, ms.ops, ms.train, ms.data, ms.scenes\n"
+        "heavy = {'jax', 'flax', 'cv2', 'numpy', 'grain'}\n"
+        "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "old, namespace",
+    [
+        ("AugmentConfig", "config"),
+        ("Batch", "types"),
+        ("Converted", "convert"),
+        ("Detection", "results"),
+        ("Links", "track"),
+        ("Loader", "data"),
+        ("SceneConfig", "scenes"),
+        ("VideoWriter", "video"),
+        ("Weights", "model"),
+        ("read_flow", "flow"),
+    ],
+)
+def test_a_name_of_the_last_release_works_and_says_where_it_is_now(old, namespace):
+    with pytest.warns(DeprecationWarning, match=rf"movseg_jax\.{namespace}\.{old}"):
+        found = getattr(ms, old)
+    assert found is getattr(getattr(ms, namespace), old)
+    assert old not in ms.__all__
+
+
+RELEASED = """
+    AugmentConfig Batch Config Convention Converted DataConfig Detection Detections
+    Detector Example FlowFolder Frame FrameDetections InputError Inputs Linker Links
+    Loader ModelConfig Objects Outputs Proposals SceneConfig Sighting Source
+    SourceConfig SyntheticSource TrackConfig TrackedFrame TrackedFrames
+    TrainedDetector TrunkConfig VideoInfo VideoWriter Weights convert_weights
+    detect_frames draw_tracks encode_flow estimate_flows flow_picture get_estimator
+    link load_config load_detector load_weights make_inputs make_scene open_source
+    preprocess probe read_flow read_frames read_tracks render_clip render_frame
+    save_weights segment_video stack with_flow write_flow write_overlay write_tracks
+"""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_no_name_of_the_last_release_is_lost():
+    for name in RELEASED.split():
+        assert hasattr(ms, name), name
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="nope"):
+        ms.nope  # noqa: B018
