@@ -321,6 +321,7 @@ def _file_of(figure: "Figure", suffix: str) -> bytes:
     import matplotlib
 
     # Without metadata, since the default ones hold the time and addresses.
+    options: dict[str, Any]
     if suffix == ".png":
         metadata: dict[str, str | None] = {"Title": "Training curves"}
         options: dict[str, Any] = {"dpi": 200, "metadata": metadata}
