@@ -103,7 +103,7 @@ def test_a_signal_is_an_exception_and_its_status_is_told(started, capfd):
     for command in commands:
         command.tell()
         command.tell()
-    said = "movseg: interrupted.\nmovseg: interrupted; start it again to go on.\n"
+    said = "movseg: interrupted.\nmovseg: interrupted; start it again to resume.\n"
     assert capfd.readouterr().err == said
 
 

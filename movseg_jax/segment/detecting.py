@@ -15,7 +15,7 @@ not depend on any of this.
 import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -33,6 +33,7 @@ from movseg_jax.video.cuts import ShotFrame, mark_cuts
 from movseg_jax.video.reading import Frame
 
 
+@runtime_checkable
 class FrameDetector(Protocol):
     """The part of a `TrainedDetector` that detecting needs.
 

@@ -28,7 +28,8 @@ def prepare_jax() -> None:
     """Makes JAX fast, without changing what the user has set.
 
     Compiled programs are cached in the user's cache folder. Nobody else may write to
-    it, since JAX runs what it finds there. `keep_memory` is called if the CPU computes.
+    it, since JAX runs what it finds there. On a CPU the process also keeps its memory,
+    see `keep_memory`.
     """
     if computes_on_cpu():
         keep_memory()

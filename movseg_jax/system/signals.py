@@ -66,7 +66,7 @@ class Interrupts:
         threading.Thread(target=self._watch, args=[read], daemon=True).start()
 
     def stop(self, *, process_ends: bool) -> None:
-        """Handles signals as before `start`, unless one has come, which ends the run.
+        """Handles signals as before `start`, unless one has come to end the command.
 
         Args:
             process_ends: Whether the process ends now anyway. Then a signal ends it at

@@ -1,4 +1,4 @@
-"""Stops a run by a signal: the first SIGTERM or SIGINT asks, a second one insists."""
+"""Stopping a run by a signal: a first SIGTERM or SIGINT asks, a second insists."""
 
 import signal
 from types import FrameType
