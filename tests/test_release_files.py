@@ -21,7 +21,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.model.weights import load_weights
 from movseg_jax.segment.run_folder import FORMAT, RunFolder
-from movseg_jax.segment.settings import Settings
+from movseg_jax.segment.settings import SegmentConfig
 from tests.fakes import square_detector as squares
 
 RELEASE = Path(__file__).parent / "golden" / "release_0_1_0"
@@ -68,7 +68,7 @@ def test_a_finished_run_is_recognised_and_another_is_told_apart(tmp_path):
 
 def test_a_run_s_settings_are_stored_as_they_were():
     about = json.loads((RELEASE / "run.json").read_text())["about"]
-    settings = json.loads(json.dumps(dataclasses.asdict(Settings())))
+    settings = json.loads(json.dumps(dataclasses.asdict(SegmentConfig())))
     assert settings == about["settings"]
     model = json.loads(json.dumps(dataclasses.asdict(squares.make_detector().config)))
     assert model == about["model"]
