@@ -1,8 +1,4 @@
-"""Two narrow streams on small frames: trains in minutes on a CPU, with no downloads.
-
-movseg synth --out data/rendered --clips 24 --scene.frames 8 --scene.size 128 224
-movseg train configs/tiny.py --workdir runs/tiny --data-dir data
-"""
+"""The smallest example of a config: see `tiny`."""
 
 from movseg_jax.config import (
     Config,
@@ -16,7 +12,17 @@ from movseg_jax.config import (
 )
 
 
-def get_config() -> Config:
+def tiny() -> Config:
+    """Two narrow streams on small frames, without downloads.
+
+        movseg synth --out data/rendered --clips 24 --scene.frames 8 \\
+            --scene.size 128 224
+        movseg train configs/tiny.py --workdir runs/tiny --data-dir data
+
+    Cost: some minutes on two CPU cores. Expected: with 400 steps it learns four clips
+    by heart, to a box and mask AP at an IoU of 0.5 of over 0.9 on the same clips, as
+    `tests/test_train_tiny.py` checks.
+    """
     trunk = TrunkConfig(depth=14, width=16, norm="group")
     rendered = SourceConfig("rendered", split="all")
     return Config(

@@ -20,7 +20,7 @@ from . import video as video
 from .config import Config as Config
 from .config import ModelConfig as ModelConfig
 from .config import TrackConfig as TrackConfig
-from .config import load_config as load_config
+from .config_files import load_config as load_config
 from .convert.models import convert_weights as convert_weights
 from .errors import InputError as InputError
 from .flow.encoding import encode_flow as encode_flow

@@ -1,15 +1,13 @@
-"""Configuration: frozen dataclasses, and config files. Their JSON is `config_json`'s.
+"""Configuration: frozen dataclasses.
 
-A config file is Python with one function, `get_config() -> Config`. It sets what its
-experiment changes; everything else has its default here, next to its meaning.
-Nothing here imports JAX.
+A config file (`config_files`) sets what its experiment changes; everything else has its
+default here, next to its meaning. `config_json` writes and reads them as JSON. Nothing
+here imports JAX.
 """
 
 import dataclasses
 import math
-import runpy
 import typing
-from pathlib import Path
 from typing import Any, Literal
 
 from movseg_jax.errors import InputError
@@ -83,9 +81,10 @@ CONVENTIONS: dict[str, Convention] = {
 
 
 def _check_fields(config: Any, may_be_zero: tuple[str, ...] = ()) -> None:
-    """Refuses values outside of a field's choices, and counts and sides below 1."""
+    """Refuses values that are not a choice, not finite, or counts below 1."""
     for name, kind in typing.get_type_hints(type(config)).items():
-        value, where = getattr(config, name), type(config).__name__
+        value = getattr(config, name)
+        where = type(config).__name__
         choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
         if choices and value not in choices:
             expected = ", ".join(map(repr, choices))
@@ -430,19 +429,3 @@ class Config:
     train: TrainConfig = TrainConfig()
     # Seed of the parameters, of the order of the data and of its augmentations.
     seed: int = 0
-
-
-def load_config(path: str | Path) -> Config:
-    """Runs a config file's `get_config()`. The file is code: run only your own.
-
-    Raises:
-        InputError: There is no such file, or it does not define a `Config`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such config file.")
-    get_config = runpy.run_path(str(path)).get("get_config")
-    config = get_config() if callable(get_config) else None
-    if not isinstance(config, Config):
-        raise InputError(f"{path}: defines no `get_config()` that returns a `Config`.")
-    return config

@@ -10,7 +10,7 @@ Array = Any  # NumPy's on the host, JAX's on the device; shapes are in each docs
 
 
 class Inputs(NamedTuple):
-    """A batch of frames as the detector takes it; see `preprocessing.preprocess`.
+    """A batch of frames as the detector takes it; see `model.inputs.preprocess`.
 
     Attributes:
         image: float32 [b, H, W, 3], normalised, resized, padded with zeros at the
@@ -49,11 +49,11 @@ class Objects(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images and what is in them, to train on; every array has a leading batch axis.
+    """Images and their objects, to train on; every array has a leading batch axis.
 
     Attributes:
-        inputs: What the detector takes.
-        objects: What it should find.
+        inputs: The detector's inputs.
+        objects: The objects that it should find.
     """
 
     inputs: Inputs
@@ -75,7 +75,7 @@ class Proposals(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """What the detector found in a frame.
+    """The objects that the detector found in a frame.
 
     Attributes:
         boxes: float32 [..., n, 4], in pixels of the frame (not of the resized input).
@@ -93,12 +93,12 @@ class Detections(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What `Detector` returns for a batch.
+    """The outputs of `Detector` for a batch.
 
     Attributes:
-        moving: Detections of the model's own heads.
-        static: Of the static branch, which also finds what stands still; None if the
-            model has none.
+        moving: The detections of the model's own heads.
+        static: The detections of the static branch, which also finds stationary
+            objects; None if the model has no such branch.
     """
 
     moving: Detections

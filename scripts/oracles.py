@@ -20,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float32
 
@@ -29,7 +30,6 @@ from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.metrics.davis import region_similarity
-from movseg_jax.model.decoding import Selected
 from movseg_jax.model.detector import Detector
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
@@ -126,9 +126,10 @@ def mask_predictor(
     """Returns a function from true objects to the joined masks predicted for them."""
     config = detector.config
 
-    def predict(module, inputs, selected):
+    def predict(module, inputs, rois):
         pyramid = module.features(inputs)[config.mask_features]
-        return module.mask_logits(pyramid, selected, inputs)
+        classes = jnp.zeros(rois.shape[:2], jnp.int32)
+        return module.mask_logits(pyramid, rois, classes, inputs)
 
     model = Detector(config)
     apply = jax.jit(
@@ -143,15 +144,8 @@ def mask_predictor(
         boxes = np.zeros((OBJECTS, 4), np.float32)
         boxes[: len(objects)] = masks.tight_boxes(objects)
         y, x = np.asarray(inputs.scale[0])
-        numbers = np.zeros((1, OBJECTS), np.int32)
-        selected = Selected(
-            (boxes * np.array([x, y, x, y], np.float32))[None],
-            boxes[None],
-            numbers.astype(np.float32),
-            numbers,
-            numbers == 0,
-        )
-        logits = np.asarray(apply(detector.params, inputs, selected))[0]
+        rois = (boxes * np.array([x, y, x, y], np.float32))[None]
+        logits = np.asarray(apply(detector.params, inputs, rois))[0]
         return paste(logits[: len(objects)], boxes[: len(objects)], image.shape[:2])
 
     return in_boxes

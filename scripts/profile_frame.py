@@ -135,14 +135,15 @@ def show_parts(
             head = module if moving else module.static
             pyramid = features["fused" if moving else "appearance"]
             proposals = module.propose(head.rpn(pyramid), pyramid, inputs)
-            found = module.classify(head.box_head, pyramid, proposals, inputs)
+            found = module.classify(head.box_head, pyramid, proposals.boxes, inputs)
             return module.select(*found, proposals, inputs)
 
         return part(run)
 
     def ten_masks(module: Detector, features: dict, selected: Selected, inputs: Inputs):
-        ten = jax.tree.map(lambda array: array[:, :10], selected)
-        return module.mask_logits(features[config.mask_features], ten, inputs)
+        pyramid = features[config.mask_features]
+        rois, classes = selected.rois[:, :10], selected.classes[:, :10]
+        return module.mask_logits(pyramid, rois, classes, inputs)
 
     for stream in config.streams:
         show(f"  {stream}: backbone and pyramid", trunk(stream), inputs)

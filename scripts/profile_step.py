@@ -1,6 +1,6 @@
 """Shows what a step of training costs, and what freezing saves.
 
-    python scripts/profile_step.py configs/joint_davis.py
+    python scripts/profile_step.py configs/paper.py:joint_davis
     python scripts/profile_step.py configs/tiny.py \\
         --compare "" "appearance/*" "appearance/* motion/*"
 
@@ -31,7 +31,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from movseg_jax.config import Config, load_config
+from movseg_jax.config import Config
+from movseg_jax.config_files import load_config
 from movseg_jax.data import batches
 from movseg_jax.data.example import Example
 from movseg_jax.data.sampling import get_buckets

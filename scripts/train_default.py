@@ -4,20 +4,21 @@
         --objects OBJECTS --videos VIDEOS --backgrounds PHOTOGRAPHS \\
         --resnet resnet50v2.npz
 
-- DAVIS: the DAVIS 2016 data set; its frames of 480x270 pixels are used;
-- COCO: a folder with `annotations/instances_train.json`, everything labelled, and
-  `instances_one_person_only.json`, one person labelled an image, and their images in
-  `train` and `one_person_only`;
-- OBJECTS: a folder of folders, each with photographs in `images` and the objects that
-  stand out in `instances.json`, as `scripts/gather_objects.py` reads them;
+- DAVIS: the DAVIS 2016 data set; the frames of 480x270 pixels are used;
+- COCO: a folder with `annotations/instances_train.json`, in which everything is
+  labelled, `annotations/instances_one_person_only.json`, in which one person per
+  image is labelled, and their images in `train` and `one_person_only`;
+- OBJECTS: a folder of folders, each with photographs in `images` and masks of the
+  salient objects in `instances.json`, as `scripts/gather_objects.py` reads them;
 - VIDEOS: clips with instance masks, the data set `video_instances`;
-- PHOTOGRAPHS: a folder of images for the backgrounds and surfaces of rendered clips;
+- PHOTOGRAPHS: a folder of images, the backgrounds and textures of rendered clips;
 - resnet50v2.npz: ImageNet weights of a pre-activation ResNet-50, its stem and first
   three stages (to stride 16), Gluon's names.
 
-Everything is written below --out, with the `data`, `weights` and `runs` of the configs'
-docstrings. Each step is a command and is printed. Stopped at any moment and started
-again, the script resumes: OUT/steps_done.txt lists the finished steps.
+Everything is written below --out, which the paths in the docstrings of
+`configs/default.py` are relative to. Each step is a command, which is printed. Stopped
+at any moment and started again, the script resumes: OUT/steps_done.txt lists the steps
+that are done.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parent
-CONFIGS = SCRIPTS.parent / "configs" / "default"
+CONFIGS = SCRIPTS.parent / "configs" / "default.py"
 MOVSEG = "import sys; from movseg_jax.cli.app import main; sys.exit(main())"
 Step = list[str | Path]
 
@@ -74,19 +75,19 @@ def data_steps(options: argparse.Namespace) -> Iterator[Step]:
 
 
 def stages() -> Iterator[Step]:
-    """Returns the commands that train, after those that make the data."""
+    """The commands that train, to be run after those that make the data."""
     for stage, data in (
         ("appearance", "data/photographs"),
         ("motion", "data"),
         ("motion_estimated", "data/estimated"),
         ("joint", "data/estimated"),
     ):
-        yield ["movseg", "train", CONFIGS / f"{stage}.py", "--workdir",
+        yield ["movseg", "train", f"{CONFIGS}:{stage}", "--workdir",
                f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
 
 
 def finish(command: list[str], folder: Path) -> int:
-    """Runs a command and passes signals to stop on to it; returns its status."""
+    """Runs a command, passes SIGTERM on to it and returns its exit status."""
     process = subprocess.Popen(command, cwd=folder)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:

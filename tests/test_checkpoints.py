@@ -230,7 +230,7 @@ def test_parameters_are_read_without_a_model(saved):
 
 def test_what_is_not_there_is_said(tmp_path):
     assert Checkpoints(tmp_path / "none").latest_good() is None
-    with pytest.raises(InputError, match="none: has no whole checkpoint"):
+    with pytest.raises(InputError, match="none: has no complete checkpoint"):
         restore_params(tmp_path / "none")
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, make_state()._replace(average=None), {})

@@ -18,25 +18,29 @@ from movseg_jax.config import (
     ModelConfig,
     SourceConfig,
     TrunkConfig,
-    load_config,
 )
+from movseg_jax.config_files import config_functions, load_config, with_fields
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import SegmentConfig
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+CONFIGS = [
+    f"{file}:{name}"
+    for file in sorted((ROOT / "configs").glob("*.py"))
+    for name in config_functions(file)
+]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: Path(path).name)
 def test_every_config_file_loads_and_survives_json(path):
     config = load_config(path)
     assert from_json(Config, to_json(config)) == config
-    assert path.read_text().startswith('"""')
+    assert config_functions(path.rpartition(":")[0])[path.rpartition(":")[2]].__doc__
 
 
 def test_the_paper_s_final_model():
-    config = load_config(next(p for p in CONFIGS if p.stem == "joint_davis")).model
+    config = load_config(ROOT / "configs" / "paper.py:joint_davis").model
     assert config.streams == ("appearance", "motion")
     assert config.fusion == "concat_convs"
     assert config.rpn_features == config.box_features == "fused"
@@ -191,8 +195,45 @@ def test_config_files_that_are_missing_or_empty_are_input_errors(tmp_path):
     with pytest.raises(InputError, match="no such config file"):
         load_config(tmp_path / "none.py")
     (tmp_path / "empty.py").write_text("")
-    with pytest.raises(InputError, match="defines no `get_config"):
+    with pytest.raises(InputError, match="defines no function that returns a `Config`"):
         load_config(tmp_path / "empty.py")
+
+
+HEAD = "from movseg_jax.config import Config\nfrom pathlib import Path\n"
+
+
+def test_a_config_is_a_function_of_its_file(tmp_path):
+    def write(text):
+        file.write_text(HEAD + text)
+
+    file = tmp_path / "all.py"
+    two = "def one(): return Config(seed=1)\ndef two(): return Config(seed=2)\n"
+    write(two)
+    assert load_config(f"{file}:two") == Config(seed=2)
+    with pytest.raises(InputError, match=r"several configs.*all.py:one; .* one, two"):
+        load_config(file)
+    with pytest.raises(InputError, match="no config 'three'; expected one of one, two"):
+        load_config(f"{file}:three")
+    write(f"{two}def all(): return one()\n")
+    assert load_config(file) == Config(seed=1)
+    # Config files of release 0.1.0.
+    write("def helper(): return 3\ndef get_config(): return Config(seed=helper())\n")
+    assert load_config(file) == Config(seed=3)
+    write("def _helper(): return 4\ndef only(): return Config(seed=_helper())\n")
+    assert load_config(file) == Config(seed=4)
+    write("def only(): return 5\n")
+    with pytest.raises(InputError, match=r"only\(\) returns no `Config`, but 5"):
+        load_config(file)
+
+
+def test_fields_change_at_any_depth_and_at_once():
+    # Either change alone would be refused.
+    config = with_fields(
+        Config(model=ModelConfig(mask_features="appearance")),
+        {"model.appearance": None, "model.mask_features": "motion", "train.steps": 7},
+    )
+    assert config.model.streams == ("motion",) and config.train.steps == 7
+    assert with_fields(config, {}) == config
 
 
 def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():

@@ -151,10 +151,12 @@ def heads_of(detector, inputs, proposals):
     features = detector.features(inputs)
     outputs = detector.rpn(features["fused"])
     logits, deltas = detector.classify(
-        detector.box_head, features["fused"], proposals, inputs
+        detector.box_head, features["fused"], proposals.boxes, inputs
     )
     selected = detector.select(logits, deltas, proposals, inputs)
-    mask_logits = detector.mask_logits(features["appearance"], selected, inputs)
+    mask_logits = detector.mask_logits(
+        features["appearance"], selected.rois, selected.classes, inputs
+    )
     return outputs, logits, deltas, selected.boxes, selected.scores, mask_logits
 
 

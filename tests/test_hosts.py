@@ -101,7 +101,7 @@ def test_a_tpu_host_that_knows_of_no_other_goes_on_alone(tpu, capsys):
     tpu.error = OSError("metadata.google.internal: name not known")
     parallel.start_hosts(None, None, None)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("movseg: this TPU host goes on alone: ")
+    assert line.startswith("movseg: this TPU host runs alone: ")
     assert "name not known" in line
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from movseg_jax import masks
-from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig, load_config
+from movseg_jax.config import ModelConfig, TrackConfig, TrunkConfig
+from movseg_jax.config_files import load_config
 from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError

@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from movseg_jax.config import Config, StartConfig, load_config
+from movseg_jax.config import Config, StartConfig
+from movseg_jax.config_files import config_functions, load_config
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.sources import open_layout
 from movseg_jax.model.parameters import parameter_shapes
@@ -17,20 +18,33 @@ from movseg_jax.train.freezing import paths, trains
 from movseg_jax.train.initialise import find
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-FILES = sorted(CONFIGS.rglob("*.py"))
-NAMES = [str(file.relative_to(CONFIGS).with_suffix("")) for file in FILES]
-STAGES = [n for n in NAMES if n != "tiny"]
+DOCSTRINGS = {
+    f"{file.name}:{name}": function.__doc__ or ""
+    for file in sorted(CONFIGS.glob("*.py"))
+    for name, function in config_functions(file).items()
+}
+NAMES = list(DOCSTRINGS)
+STAGES = [n for n in NAMES if n != "tiny.py:tiny"]
+# The folder of runs that a file's stages are written to.
+RUNS = {
+    "default.py": "runs/default",
+    "default_ablations.py": "runs/default/ablations",
+    "rendered.py": "runs/rendered",
+}
 every_config = pytest.mark.parametrize("name", NAMES)
 every_stage = pytest.mark.parametrize("name", STAGES)
 # Rows that differ from a stage, or another row, in nothing or in their data only.
 SAME = {
-    "ablations/t1_flownet2": "motion_flyingthings3d_gt",
-    "ablations/t1_flownet2_from_groundtruth": "motion_flyingthings3d_estimated",
-    "ablations/t1_liteflownet_from_groundtruth": "motion_flyingthings3d_estimated",
-    "ablations/t2_class_specific": "appearance_coco_classes",
-    "ablations/t2_objectness": "appearance_coco",
-    "ablations/t4_davis": "ablations/t3_freeze_mask",
-    "ablations/t4_davis_from_ytvos_moving": "joint_davis",
+    f"ablations.py:{row}": stage
+    for row, stage in (
+        ("t1_flownet2", "paper.py:motion_flyingthings3d_gt"),
+        ("t1_flownet2_from_groundtruth", "paper.py:motion_flyingthings3d_estimated"),
+        ("t1_liteflownet_from_groundtruth", "paper.py:motion_flyingthings3d_estimated"),
+        ("t2_class_specific", "paper.py:appearance_coco_classes"),
+        ("t2_objectness", "paper.py:appearance_coco"),
+        ("t4_davis", "ablations.py:t3_freeze_mask"),
+        ("t4_davis_from_ytvos_moving", "paper.py:joint_davis"),
+    )
 }
 
 # Shapes of twenty full models, ten seconds in all.
@@ -39,7 +53,13 @@ pytestmark = pytest.mark.slow
 
 @functools.cache
 def load(name) -> Config:
-    return load_config(CONFIGS / f"{name}.py")
+    return load_config(CONFIGS / name)
+
+
+def run_of(name):
+    """The folder that a stage writes to, as its docstring says."""
+    file, _, function = name.partition(":")
+    return f"{RUNS.get(file, 'runs')}/{function}"
 
 
 @functools.cache
@@ -50,12 +70,15 @@ def shapes_of(model):
 @functools.cache
 def read(source) -> Weights:
     """What a stage leaves behind, as shapes; ImageNet's trunk has no FPN."""
-    files = {"resnet50": "appearance_coco", "resnet50v2": "default/appearance"}
+    files = {
+        "resnet50": "paper.py:appearance_coco",
+        "resnet50v2": "default.py:appearance",
+    }
     if source.startswith("weights/"):
         model = load(files[Path(source).stem]).model
         resnet = shapes_of(model)["appearance"]["resnet"]
         return Weights({"appearance": {"resnet": resnet}}, model, {}, "", source)
-    model = load(source.removeprefix("runs/")).model
+    model = load(next(name for name in STAGES if run_of(name) == source)).model
     return Weights(shapes_of(model), model, {}, "", source)
 
 
@@ -124,12 +147,15 @@ def test_the_static_branch_stays_that_of_its_trunk(name):
 
 @every_stage
 def test_the_docstring_says_how_to_run_it(name):
-    text = (CONFIGS / f"{name}.py").read_text()
-    assert f"movseg train configs/{name}.py \\\\\n" in text or (
-        f"movseg train configs/{name}.py --workdir" in text
-    )
-    run = f"--workdir runs/{name.removeprefix('ablations/')} "
-    assert run in text, run
+    text = " ".join(DOCSTRINGS[name].replace("\\\n", " ").split())
+    assert f"movseg train configs/{name} --workdir {run_of(name)} --data-dir" in text
+
+
+@every_stage
+def test_the_docstring_says_what_to_expect(name):
+    """Or that nobody has run the stage or measured it."""
+    words = ("Not run.", "Expected:", "Result", "not measured", "was not recorded")
+    assert any(word in DOCSTRINGS[name] for word in words)
 
 
 @every_stage
@@ -142,8 +168,8 @@ def test_schedules_are_over_before_their_stage_is(name):
 
 def test_streams_keep_the_norms_stem_and_second_stage_of_imagenet():
     for stream, name in (
-        ("appearance", "appearance_coco"),
-        ("motion", "motion_flyingthings3d_gt"),
+        ("appearance", "paper.py:appearance_coco"),
+        ("motion", "paper.py:motion_flyingthings3d_gt"),
     ):
         from_where, _ = origins(name)
         assert all(
@@ -160,9 +186,13 @@ def test_streams_keep_the_norms_stem_and_second_stage_of_imagenet():
 
 def test_the_joint_model_trains_fusion_rpn_and_box_head_only():
     expected = {"fusion", "rpn", "box_head"}
-    for name in ("joint_ytvos", "joint_davis", "ablations/t3_freeze_mask"):
+    for name in (
+        "paper.py:joint_ytvos",
+        "paper.py:joint_davis",
+        "ablations.py:t3_freeze_mask",
+    ):
         assert parts(trained(name)) == expected
-    from_where, _ = origins("joint_ytvos")
+    from_where, _ = origins("paper.py:joint_ytvos")
     assert {
         (path.split("/")[0], origin) for path, origin in from_where.items()
     } == {
@@ -178,7 +208,7 @@ def test_the_joint_model_trains_fusion_rpn_and_box_head_only():
 
 def test_each_row_of_table_3_freezes_one_part_more():
     rows = ("joint_objectness", "freeze_appearance", "freeze_motion", "freeze_mask")
-    trainable = [trained(f"ablations/t3_{row}") for row in rows]
+    trainable = [trained(f"ablations.py:t3_{row}") for row in rows]
     for (before, after), part in zip(
         itertools.pairwise(trainable),
         ("appearance", "motion", "mask_head"),
@@ -188,7 +218,7 @@ def test_each_row_of_table_3_freezes_one_part_more():
 
 
 def test_the_class_specific_row_gets_fresh_outputs_for_its_one_class():
-    from_where, _ = origins("ablations/t3_joint_class_specific")
+    from_where, _ = origins("ablations.py:t3_joint_class_specific")
     changed = {
         path.rpartition("/")[0]
         for path, origin in from_where.items()
@@ -208,16 +238,19 @@ def test_the_other_rows_differ():
 
 
 def test_coco_s_schedule_is_detectron_s():
-    train = load("appearance_coco").train
+    train = load("paper.py:appearance_coco").train
     optimizer = train.optimizer
-    assert (load("appearance_coco").data.batch_size, train.steps) == (16, 90_000)
+    assert (load("paper.py:appearance_coco").data.batch_size, train.steps) == (
+        16,
+        90_000,
+    )
     assert optimizer.drops == (60_000, 80_000)
     assert dataclasses.astuple(optimizer)[:4] == ("sgd", 0.02, 500, 1 / 3)
     assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)
 
 
 def test_ablations_cover_the_tables():
-    rows = [n.split("/")[1][:2] for n in NAMES if n.startswith("ablations/")]
+    rows = [n.split(":")[1][:2] for n in NAMES if n.startswith("ablations.py:")]
     assert {table: rows.count(table) for table in sorted(set(rows))} == {
         "t1": 3,
         "t2": 2,
@@ -228,11 +261,11 @@ def test_ablations_cover_the_tables():
 
 def test_all_but_the_first_small_stages_start_from_something():
     fresh = {name for name in STAGES if load(name).train.start == StartConfig()}
-    small = "default/ablations"
+    small = "default_ablations.py"
     assert fresh == {
-        "rendered/appearance",
-        "rendered/motion",
-        "default/motion",
-        *(f"{small}/{name}" for name in ("t1_true", "t1_estimated")),
-        *(f"{small}/flow_{name}" for name in ("relative", "residual")),
+        "rendered.py:appearance",
+        "rendered.py:motion",
+        "default.py:motion",
+        *(f"{small}:{name}" for name in ("t1_true", "t1_estimated")),
+        *(f"{small}:flow_{name}" for name in ("relative", "residual")),
     }

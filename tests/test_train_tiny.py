@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from movseg_jax.config import load_config
+from movseg_jax.config_files import load_config
 from movseg_jax.scenes.clips import write_clips
 from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.train.loop import open_sources, train

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import tyro
 
-from movseg_jax.config import Config, load_config
+from movseg_jax.config import Config
+from movseg_jax.config_files import load_config
 from movseg_jax.errors import InputError
 from movseg_jax.system.paths import refuse_addresses, refuse_overlap
 

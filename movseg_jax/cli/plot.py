@@ -11,11 +11,11 @@ from movseg_jax.cli.arguments import optional
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """Draw the curves of training runs as a self-contained page or a PNG.
+    """Draw the curves of training runs as a self-contained page or a picture.
 
     Attributes:
         workdirs: Folders of the runs, which are drawn into the same charts.
-        out: The .html or .png file to write.
+        out: The .html, .svg or .png file to write.
         overwrite: Replace the output if it exists.
     """
 

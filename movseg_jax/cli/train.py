@@ -19,7 +19,8 @@ class Train:
     by `movseg train CONFIG --help`.
 
     Attributes:
-        config: A config file, such as configs/tiny.py.
+        config: A config file and, if it has several, the name of one, such as
+            configs/tiny.py or configs/paper.py:joint_davis.
         workdir: Folder of the run.
         data_dir: Folder that `movseg data prepare` wrote to, or that holds a
             folder <name>/ for each data set.

@@ -16,7 +16,7 @@ from movseg_jax.data import transforms
 from movseg_jax.data.example import Example, Size
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import encode_flow
-from movseg_jax.model.inputs import normalise, resized_size, stack
+from movseg_jax.model.inputs import preprocess, resized_size, stack
 from movseg_jax.types import Batch, Inputs, Objects
 
 # The number of cells on each side of a mask's grid. A target has 28x28 cells over a
@@ -110,14 +110,7 @@ def to_training(
         )
     if motion is None:
         motion = _encode(example, model)
-    image = normalise(example.image, model) if model.appearance else None
-    inputs = Inputs(
-        image=None if image is None else _pad(image, pad_to),
-        motion=None if motion is None else _pad(motion, pad_to),
-        size=np.array(size, np.float32),
-        frame_size=np.array(size, np.float32),
-        scale=np.ones(2, np.float32),
-    )
+    inputs = preprocess(example.image, motion, model, pad_to=pad_to, resize=False)
     return inputs, _to_objects(example, model, pad_to, max_objects)
 
 
@@ -205,9 +198,3 @@ def _encode(example, model):
     if not np.isfinite(example.flow).all():
         raise InputError(f"{example.name}: the flow is not finite everywhere.")
     return encode_flow(example.flow, model.flow_encoding)
-
-
-def _pad(image, size):
-    padded = np.zeros((*size, image.shape[2]), np.float32)
-    padded[: image.shape[0], : image.shape[1]] = image
-    return padded

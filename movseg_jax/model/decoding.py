@@ -1,4 +1,4 @@
-"""From the heads' outputs to boxes: proposals and detections, of one image.
+"""Decodes the heads' outputs of one image to proposals and detections.
 
 Pure functions with static shapes; batch with `jax.vmap`. Nothing here has parameters.
 """
@@ -105,7 +105,7 @@ def propose(
         )
         for level in outputs
     ]
-    # To equal length, so that the levels' suppressions run side by side.
+    # Levels are padded to equal length, so that `vmap` runs their NMS side by side.
     longest = max(len(boxes) for boxes, _ in levels)
     boxes, logits = (
         jnp.stack(parts)
@@ -130,7 +130,8 @@ def propose(
 
 def _best_of_level(logits, deltas, anchors, level, shape, size, config):
     """Boxes and logits of a level's best anchors; a logit of -inf marks padding."""
-    arithmetic, anchors = config.arithmetic, jnp.asarray(anchors)
+    arithmetic = config.arithmetic
+    anchors = jnp.asarray(anchors)
     logits = jnp.where(jnp.isnan(logits), -jnp.inf, logits)
     if arithmetic.ignore_padding:
         real = real_cells(size[None, :], level, shape).reshape(-1)
@@ -168,13 +169,13 @@ def select_detections(
     """The final boxes of an image: scored, refined, after NMS within each class.
 
     Args:
-        class_logits: Per proposal; background first.
-        deltas: Per proposal and class.
-        proposals: What the box head was run on.
+        class_logits: The logits of each proposal, background first.
+        deltas: The box deltas of each proposal and class.
+        proposals: The proposals that the box head was run on.
         size: Height and width of the image in the network's input, without padding.
-        frame_size: Of the frame it was made from.
+        frame_size: Height and width of the frame it was made from.
         scale: Pixels of the input per pixel of the frame, (y, x).
-        config: Of the model.
+        config: The model's config.
 
     Returns:
         `config.detections` rows by falling score; by class and in the order of the

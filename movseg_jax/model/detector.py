@@ -6,7 +6,7 @@ function of fixed shapes, to be compiled once per size of input:
     detect = jax.jit(Detector(config).apply)
     outputs = detect({"params": params}, inputs)
 
-Its methods are the parts, for whoever trains or experiments: `features`, `propose`,
+Its methods are the parts, for training and experiments: `features`, `propose`,
 `classify`, `mask_logits`. None of them ever sees ground truth.
 """
 
@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float, Float32, Int
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
@@ -31,12 +31,13 @@ from movseg_jax.nn.fpn import LEVELS, Trunk
 from movseg_jax.nn.fusion import Fusion, fuse_pyramids, get_fusion
 from movseg_jax.nn.heads import BoxHead, MaskHead, RPNHead
 from movseg_jax.nn.padding import Pyramid
+from movseg_jax.ops.chunks import skip_padding
 from movseg_jax.ops.roi_align import pyramid_roi_align
 from movseg_jax.types import Detections, Inputs, Outputs, Proposals
 
 BOX_CROP = 7  # Cells of a crop for the box head ...
 MASK_CROP = 14  # ... and for the mask head, whose masks have twice as many.
-MASKS_AT_ONCE = 10  # Of detections; of ten that are all padding no mask is computed.
+MASKS_AT_ONCE = 10  # Detections in a chunk; a chunk that is all padding is skipped.
 STREAM_INPUTS = {"appearance": "image", "motion": "motion"}
 
 
@@ -46,19 +47,20 @@ class ObjectnessHeads(nn.Module):
     config: ModelConfig
 
     def setup(self):
-        """Names the heads."""
+        """Builds the heads."""
         self.rpn = _rpn(self.config)
         self.box_head = _box_head(self.config)
 
 
 class Detector(nn.Module):
-    """Mask R-CNN with ResNet-FPN trunks for appearance, motion or both.
+    """Mask R-CNN with ResNet-FPN backbones for appearance, motion or both.
 
     Attributes:
         config: The architecture and all its constants.
-        fuse: Fuses the streams' features: see `nn.fusion`. None takes the one that
-            `config.fusion` names.
-        rematerialise: For gradients: see `nn.resnet.ResNet`.
+        fuse: A function that fuses the streams' features: see `nn.fusion`. The default
+            is the one that `config.fusion` names.
+        rematerialise: Whether gradients compute activations again: see
+            `nn.resnet.ResNet`.
     """
 
     config: ModelConfig
@@ -66,8 +68,9 @@ class Detector(nn.Module):
     rematerialise: bool = False
 
     def setup(self):
-        """Builds what `config` names."""
-        config, dtype = self.config, _dtype(self.config)
+        """Builds the modules that `config` describes."""
+        config = self.config
+        dtype = _dtype(config)
         precision = config.arithmetic.precision
         for stream in config.streams:
             trunk = Trunk(
@@ -93,9 +96,11 @@ class Detector(nn.Module):
 
         def detect(rpn, box_head, rpn_features, box_features):
             proposals = self.propose(rpn(rpn_features), rpn_features, inputs)
-            heads = self.classify(box_head, box_features, proposals, inputs)
+            heads = self.classify(box_head, box_features, proposals.boxes, inputs)
             selected = self.select(*heads, proposals, inputs)
-            logits = self._found_masks(features[config.mask_features], selected, inputs)
+            logits = self._detected_masks(
+                features[config.mask_features], selected, inputs
+            )
             boxes, scores, classes, valid = selected[1:]
             return Detections(boxes, scores, classes, logits, valid)
 
@@ -113,7 +118,7 @@ class Detector(nn.Module):
         return Outputs(moving, static)
 
     def features(self, inputs: Inputs) -> dict[str, Pyramid]:
-        """Pyramids by name: each stream's, and "fused" (a single stream's again)."""
+        """Pyramids by name: each stream's, and "fused", which may be one of them."""
         config = self.config
         size = inputs.size if config.arithmetic.ignore_padding else None
         features: dict[str, Pyramid] = {}
@@ -156,11 +161,11 @@ class Detector(nn.Module):
         self,
         box_head: Callable[[Array], tuple[Array, Array]],
         pyramid: Pyramid,
-        proposals: Proposals,
+        rois: Float[Array, "b n 4"],
         inputs: Inputs,
     ) -> tuple[Float[Array, "b n k1"], Float[Array, "b n k 4"]]:
-        """Class logits (background first) and box deltas of each proposal."""
-        crops = self._crops(pyramid, proposals.boxes, BOX_CROP, inputs)
+        """Class logits (background first) and box deltas of each RoI."""
+        crops = self._crops(pyramid, rois, BOX_CROP, inputs)
         batch, n = crops.shape[:2]
         logits, deltas = box_head(crops.reshape(batch * n, *crops.shape[2:]))
         return (
@@ -181,43 +186,35 @@ class Detector(nn.Module):
         return jax.vmap(one_image)(class_logits, deltas, proposals, *sizes)
 
     def mask_logits(
-        self, pyramid: Pyramid, selected: Selected, inputs: Inputs
+        self,
+        pyramid: Pyramid,
+        rois: Float[Array, "b n 4"],
+        classes: Int[Array, "b n"],
+        inputs: Inputs,
     ) -> Float[Array, "b n mask mask"]:
-        """The mask of each selected box, for the class it was given."""
-        return self._masks(self.mask_head, pyramid, selected, inputs)
+        """The mask of each RoI, a box in pixels of the input, for its class."""
+        return self._masks(self.mask_head, pyramid, rois, classes, inputs)
 
-    def _found_masks(self, pyramid, selected, inputs):
-        """`mask_logits`, but zeros where ten rows, or twenty ..., are all padding.
+    def _detected_masks(self, pyramid, selected, inputs):
+        """Returns `mask_logits` of detections, or zeros where many are padding.
 
-        Detections come first and are few, so that this spares most of the work.
+        Detections come first and are few, so that skipping spares most of the work.
         """
-        if self.is_initializing():
-            return self.mask_logits(pyramid, selected, inputs)
+        if self.is_initializing():  # Parameters cannot be made inside a branch.
+            return self.mask_logits(pyramid, selected.rois, selected.classes, inputs)
+        # Flax refuses calls of bound modules inside JAX's loops and branches; there,
+        # the head has to be a pure function.
         head, variables = self.mask_head.unbind()
-        apply = lambda crops: head.apply(variables, crops)
+        apply = functools.partial(head.apply, variables)
+        masks = lambda rois, classes: self._masks(apply, pyramid, rois, classes, inputs)
+        rows = selected.rois, selected.classes
+        return skip_padding(masks, rows, selected.valid, MASKS_AT_ONCE)
 
-        def some(rows):
-            masks = lambda: self._masks(apply, pyramid, rows, inputs)
-            shape = jax.eval_shape(masks)
-            zeros = lambda: jnp.zeros(shape.shape, shape.dtype)
-            return jax.lax.cond(rows.valid.any(), masks, zeros)
-
-        batch, n = selected.valid.shape
-        turns = -(-n // MASKS_AT_ONCE)
-
-        def cut(x):
-            rest = [(0, 0)] * (x.ndim - 2)
-            x = jnp.pad(x, [(0, 0), (0, turns * MASKS_AT_ONCE - n), *rest])
-            return x.reshape(batch, turns, MASKS_AT_ONCE, *x.shape[2:]).swapaxes(0, 1)
-
-        logits = jax.lax.map(some, jax.tree.map(cut, selected)).swapaxes(0, 1)
-        return logits.reshape(batch, -1, *logits.shape[3:])[:, :n]
-
-    def _masks(self, head, pyramid, selected, inputs):
-        crops = self._crops(pyramid, selected.rois, MASK_CROP, inputs)
+    def _masks(self, head, pyramid, rois, classes, inputs):
+        crops = self._crops(pyramid, rois, MASK_CROP, inputs)
         batch, n = crops.shape[:2]
         logits = head(crops.reshape(batch * n, *crops.shape[2:]))
-        index = selected.classes.reshape(-1, 1, 1, 1)
+        index = classes.reshape(-1, 1, 1, 1)
         logits = jnp.take_along_axis(logits, index, axis=-1)[..., 0]
         return logits.reshape(batch, n, *logits.shape[1:])
 
@@ -250,8 +247,8 @@ def _rpn(config):
 
 
 def _box_head(config):
-    width, precision = config.box_head_width, config.arithmetic.precision
-    return BoxHead(config.classes, width, _dtype(config), precision)
+    precision = config.arithmetic.precision
+    return BoxHead(config.classes, config.box_head_width, _dtype(config), precision)
 
 
 def _dtype(config):

@@ -1,4 +1,6 @@
-"""From a frame and its flow to the detector's inputs: encode, resize, normalise, pad.
+"""Makes the detector's inputs from a frame and its flow.
+
+Flow is encoded, then both are resized, normalised and padded.
 
 NumPy and OpenCV on the host. `Inputs` keeps the frame's size, so that the detector
 returns its boxes in pixels of the frame.
@@ -48,6 +50,7 @@ def preprocess(
     config: ModelConfig,
     *,
     pad_to: tuple[int, int] | None = None,
+    resize: bool = True,
 ) -> Inputs:
     """Prepares one frame; the result has no batch axis, see `stack`.
 
@@ -56,9 +59,11 @@ def preprocess(
         motion: float32 [h, w, 3], the encoded flow, or [h', w', 3] if it has the size
             the frame is resized to; None if the model has no motion stream. See
             `make_inputs`, which encodes.
-        config: Of the model.
-        pad_to: Height and width after padding, multiples of 32; None pads to the next
+        config: The model's config.
+        pad_to: Height and width after padding, multiples of 32. The default is the next
             multiples.
+        resize: Whether to resize the frame to the size that the model wants. Training
+            does not, since its augmentations decide the size.
 
     Raises:
         InputError: The frame is empty or not RGB, sizes differ, or the frame does not
@@ -68,7 +73,9 @@ def preprocess(
     if "motion" in config.streams and motion is None:
         raise InputError("The model has a motion stream: it needs the encoded flow.")
     frame_size = frame.shape[:2]
-    size, scale = resized_size(frame_size, config)
+    size, scale = frame_size, (1.0, 1.0)
+    if resize:
+        size, scale = resized_size(frame_size, config)
     if motion is not None and motion.shape not in (frame.shape, (*size, 3)):
         raise InputError(
             f"The encoded flow has shape {list(motion.shape)}, its frame "
@@ -161,8 +168,8 @@ def make_inputs(
         frame: uint8 [h, w, 3], RGB.
         flow: float32 [h, w, 2], pixels to the next frame; not looked at if the model
             has no motion stream.
-        config: Of the model.
-        pad_to: As in `preprocess`.
+        config: The model's config.
+        pad_to: Height and width after padding: see `preprocess`.
 
     Raises:
         InputError: As `preprocess`; or the flow has another size than the frame, or is

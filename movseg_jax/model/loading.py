@@ -25,9 +25,9 @@ class TrainedDetector(NamedTuple):
     """A model and its parameters.
 
     Attributes:
-        config: Of the model.
-        params: On the device.
-        name: Of the weights, for people.
+        config: The model's config.
+        params: The parameters, on the device.
+        name: The name of the weights, for messages.
         digest: The sha256 of the weights' file, as in its card and by `sha256sum`.
     """
 
@@ -90,16 +90,17 @@ def load_detector(
 
     Args:
         weights: A .safetensors file, the folder of a finished training run, or weights
-            that are loaded already; None is the model that comes with the package.
-        use: What to detect with. None is all there is; "appearance" takes the trunk of
-            appearance and the heads of the static branch out of a joint model, and
-            finds objects whether they move or not.
-        max_side: Longer side that frames are reduced to, in pixels; less is faster.
-            None is the model's own.
+            that are loaded already. The default is the model that comes with the
+            package.
+        use: The streams to detect with, by default all. "appearance" takes the
+            backbone of appearance and the heads of the static branch out of a joint
+            model, and finds objects whether they move or not.
+        max_side: The longer side that frames are reduced to, in pixels; less is faster.
+            The default is the model's own.
 
     Raises:
-        InputError: There are no such weights, they are damaged, are no whole model, or
-            have not what is to be used; or JAX has no device.
+        InputError: There are no such weights, they are damaged or incomplete, or lack
+            what is to be used; or JAX has no device.
     """
     start_devices()
     found = _found(weights)

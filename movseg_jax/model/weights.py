@@ -70,11 +70,11 @@ def save_weights(
 ) -> None:
     """Writes `<name>.safetensors` and its card, `<name>.json`; makes their folder.
 
-    The weights are written first and each file appears only when it is whole, so a
+    The weights are written first and each file appears only when it is complete, so a
     crash leaves the old files, the new ones, or a card that refuses to load.
 
     Args:
-        path: Of the weights; ends in .safetensors.
+        path: The file of weights, whose name ends in .safetensors.
         params: Nested dicts of arrays, in any floating dtype: they are stored as given
             and loaded as float32.
         config: The model that the parameters are for.
@@ -114,7 +114,7 @@ def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
     """Reads what `save_weights` wrote.
 
     Args:
-        path: Of the weights or of their card.
+        path: The file of weights or their card.
         fusion: If the model's fusion is "package.module:attribute", its name once
             more: building the model imports it, and a file must not choose what runs.
 

@@ -1,4 +1,4 @@
-"""Feature Pyramid Networks (Lin et al., 2017), and a trunk with its pyramid."""
+"""Feature Pyramid Networks (Lin et al., 2017), and a backbone with its pyramid."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,10 +23,11 @@ def upsample(x: Float[Array, "b h w c"], shape: tuple[int, ...]) -> Array:
 
 
 class FPN(nn.Module):
-    """Adds what coarse levels know to fine ones, and makes the coarser levels.
+    """Adds features of coarse levels to finer ones, and makes the coarsest levels.
 
-    Level 6 is every second cell of level 5, as in the paper. If the trunk ends before
-    level 5, each level it lacks is a strided 3x3 convolution of the next finer one.
+    Level 6 is every second cell of level 5, as in the paper. If the backbone ends
+    before level 5, each level it lacks is a strided 3x3 convolution of the next finer
+    one.
     """
 
     channels: int = 256
@@ -68,7 +69,7 @@ class FPN(nn.Module):
 
 
 class Trunk(nn.Module):
-    """One stream: a ResNet and its FPN."""
+    """The backbone of a stream: a ResNet and its FPN."""
 
     config: TrunkConfig
     channels: int = 256

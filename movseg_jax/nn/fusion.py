@@ -47,12 +47,12 @@ def add(appearance: Features, motion: Features) -> Features:
 
 
 def concat(appearance: Features, motion: Features) -> Float[Array, "b h w c2"]:
-    """Both streams' channels (`BodyMuxer_Concatenate`); the heads get twice as many."""
+    """Concatenates the channels (`BodyMuxer_Concatenate`)."""
     return jnp.concatenate([appearance, motion], axis=-1)
 
 
 def difference(appearance: Features, motion: Features) -> Features:
-    """What motion adds to appearance (`BodyMuxer_Difference`)."""
+    """Subtracts appearance from motion (`BodyMuxer_Difference`)."""
     return motion - appearance
 
 
@@ -134,7 +134,7 @@ class ConcatConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """One ResNet bottleneck on the concatenated streams (`adapt_residual`).
+    """A ResNet bottleneck on the concatenated streams (`adapt_residual`).
 
     The inner convolutions have as many channels as a stream, as in the authors' code.
     """

@@ -61,7 +61,7 @@ def direct_conv(
     stride: int = 1,
     precision: Precision = "default",
 ) -> Float[Array, "b _ _ n"]:
-    """What `conv` computes, by XLA's convolution."""
+    """Computes the same as `conv`, by XLA's convolution."""
     padding = [((n - 1) // 2, (n - 1) // 2) for n in kernel.shape[:2]]
     layout = ("NHWC", "HWIO", "NHWC")
     strides = (stride, stride)
@@ -76,7 +76,7 @@ class Conv(nn.Module):
     Attributes:
         features: Channels of the result.
         kernel_size: Height and width, odd.
-        strides: Of both axes.
+        strides: The stride of both axes.
         use_bias: Whether there is a bias.
         kernel_init: Initialises the kernel.
         bias_init: Initialises the bias.

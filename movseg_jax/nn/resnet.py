@@ -56,10 +56,10 @@ class Bottleneck(nn.Module):
     """Three convolutions around a shortcut: 1x1, 3x3, 1x1, ReLU after the sum.
 
     Attributes:
-        channels: Of the result; the 3x3 convolution has a quarter of them.
+        channels: Channels of the result; the 3x3 convolution has a quarter of them.
         level: Pyramid level of the result.
         stride: 2 if the input is one level finer.
-        config: Of the trunk.
+        config: The stream's config.
         dtype: The dtype of the computation.
         precision: The precision of the convolutions.
     """
@@ -97,7 +97,7 @@ class PreactivationBottleneck(nn.Module):
     """The block of the pre-activation ResNet: norm and ReLU before each convolution.
 
     Its attributes are those of `Bottleneck`. The first block of a stage gets the
-    activated input too, since the trunk has computed it as the feature of that level.
+    activated input too, since the backbone has computed it as that level's feature.
     """
 
     channels: int
@@ -139,10 +139,10 @@ class ResNet(nn.Module):
     """A ResNet without its classifier.
 
     Attributes:
-        config: What can be chosen.
+        config: The architecture.
         dtype: The dtype of the computation.
         precision: The precision of the convolutions.
-        rematerialise: For gradients, keep the inputs of the blocks only and compute
+        rematerialise: Whether gradients keep only the inputs of the blocks and compute
             the rest once more: less memory, a third more time.
     """
 

@@ -67,7 +67,7 @@ def _transform_kernel(kernel: Float[Array, "3 3 c n"]) -> Float[Array, "36 c n"]
 
 
 def _transform_input(x: Float[Array, "b h w c"]) -> Float[Array, "36 tiles c"]:
-    """From pixels with a border of 1, so of a multiple of 4 plus 2 rows and columns."""
+    """Transforms pixels that have a border of 1, so a multiple of 4 plus 2 a side."""
     ends = [size - _SPAN + 1 for size in x.shape[1:3]]
     x = _combine(_INPUTS, [x[:, i : i + ends[0] : TILE] for i in range(_SPAN)], 0)
     columns = [x[:, :, :, i : i + ends[1] : TILE] for i in range(_SPAN)]
@@ -87,7 +87,7 @@ def _transform_product(
 class _Chunks:
     """Cuts `[b, h, w, c]` into equal chunks of about `CHUNK` tiles.
 
-    A chunk is a few rows of tiles of one image, or a few whole images.
+    A chunk is a few rows of tiles of one image, or a few complete images.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -113,7 +113,7 @@ class _Chunks:
         return jnp.pad(x, [(0, more[0]), *spatial, (0, 0)])
 
     def indices(self):
-        """Of all chunks, [chunks, 2]."""
+        """The indices of all chunks, [chunks, 2]."""
         return jnp.asarray(list(np.ndindex(self.chunks)), jnp.int32)
 
     def reader(self, x, border):

@@ -67,7 +67,7 @@ def level_anchors(
         level: The level; its stride is `2**level`.
         size: Side of an anchor in strides (Feature Pyramid Networks use 8).
         ratios: Height over width.
-        offset: Of an anchor's centre from the top left corner of its cell, in
+        offset: Distance of an anchor's centre from the top left corner of its cell, in
             strides: 0.5 is the cell's centre.
         rounding: See `cell_anchors`.
         strides: Pixels from cell to cell, (y, x), where they are not `2**level`:

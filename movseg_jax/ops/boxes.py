@@ -1,7 +1,7 @@
 """Axis-aligned boxes as arrays: overlap, encoding and clipping.
 
 A box is `[x0, y0, x1, y1]` in pixels, with continuous coordinates: the pixel in
-column 0 covers x in [0, 1), so a box over a whole 640x480 image is [0, 0, 640, 480]
+column 0 covers x in [0, 1), so a box over a complete 640x480 image is [0, 0, 640, 480]
 and its width is x1 - x0. Padding is stored as [0, 0, 0, 0] and has area 0.
 
 Every function takes one image's boxes. Batch with `jax.vmap`.
@@ -76,7 +76,7 @@ def decode(
         deltas: `(dx, dy, dlog w, dlog h)` times `weights`; shifts are in units of the
             reference's width and height. Growth is limited to `MAX_LOG_GROWTH`.
         references: Boxes to start from. One of area 0 stays of area 0.
-        weights: What the deltas were multiplied with: `ANCHOR_WEIGHTS` or
+        weights: The factors that the deltas were multiplied with: `ANCHOR_WEIGHTS` or
             `ROI_WEIGHTS`.
     """
     deltas = deltas / jnp.array(weights, deltas.dtype)[None, :]

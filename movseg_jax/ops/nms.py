@@ -21,7 +21,7 @@ def non_maximum_suppression(
     *,
     suppress_equal: bool = False,
 ) -> Bool[Array, " n"]:
-    """Which boxes to keep: those that overlap no better one that is itself kept.
+    """Finds the boxes to keep, which overlap no better box that is itself kept.
 
     Boxes are visited by falling score, among equal scores the earlier one first. A box
     is kept unless its IoU with a box kept before exceeds the threshold. Padding (not
@@ -31,10 +31,10 @@ def non_maximum_suppression(
     The result has no gradient.
 
     Args:
-        boxes: In any order.
+        boxes: Boxes in any order.
         scores: May be infinite.
         valid: False for padding.
-        iou_threshold: In [0, 1].
+        iou_threshold: A threshold in [0, 1].
         suppress_equal: Suppress at an IoU equal to the threshold too, as Detectron
             does and torchvision does not.
     """

@@ -42,9 +42,9 @@ def roi_align(
     of padding ([0, 0, 0, 0]) too. The same as `torchvision.ops.roi_align`.
 
     Args:
-        features: One image's features at one pyramid level. If bfloat16, weights and
-            sums are float32 all the same, and the crops bfloat16.
-        boxes: In pixels of the image.
+        features: One image's features at one pyramid level. With bfloat16
+            features, weights and sums are still float32, and crops are bfloat16.
+        boxes: Boxes in pixels of the image.
         stride: Pixels of the image per cell of the features.
         output_size: Height and width of a crop.
         samples: Points per bin and axis.
@@ -84,12 +84,12 @@ def pyramid_roi_align(
     Args:
         pyramid: One image's features by level, of stride `2**level`; no level between
             the lowest and the highest may be missing.
-        boxes: In pixels of the image.
+        boxes: Boxes in pixels of the image.
         output_size: Height and width of a crop.
         samples: Points per bin and axis.
         half_pixel: See `roi_align`.
         inclusive: Crop up to [x1 - 1, y1 - 1], the corner that the boxes of Detectron
-            end with; their level is that of the whole box all the same.
+            end with; their level is still that of the complete box.
         size: Height and width of the image in pixels, without padding: where the
             features end (see `extent` of `roi_align`).
     """
@@ -153,10 +153,10 @@ def _sampling_matrix(
     samples: int,
     half_pixel: bool,
 ) -> tuple[Int[Array, "rows k"], Float[Array, "rows k"]]:
-    """Which cells make up each bin of each box, and their weights.
+    """Finds the cells that make up each bin of each box, and their weights.
 
     Args:
-        boxes: In cells of the level that each box is cut from.
+        boxes: Boxes in cells of the level that each is cut from.
         first: The row of the features at which that level begins.
         widths: Cells per line of that level.
         extents: Height and width, in cells, that are not padding.

@@ -1,11 +1,15 @@
-"""Checkpoints of a run: written in the background, complete or not there, verified.
+"""Checkpoints of a run: written in the background, atomic, verified by hashes.
 
-The folder of a run has a folder for each step, named by its number: what Orbax wrote,
-below `arrays`, and a manifest of sha256 hashes. A step is first written to
+The folder of a run has a folder for each step, named by its number. It holds `arrays`,
+which Orbax wrote, and a manifest of sha256 hashes. A step is first written to
 ".<step>.<attempt>.unfinished" and gets its name when all of it is on the disk; before
-it is deleted, it becomes ".<step>.removed". So whatever has a number as its name was
-whole once, or is not from here. The folder has to be on a file system with atomic
-renames, which all processes of the run see.
+it is deleted, it becomes ".<step>.removed". So a folder whose name is a number was
+complete once, or something else made it. The file system must have atomic renames and
+be shared by all processes of the run.
+
+Orbax's own manager also keeps the latest and the best steps, but it gives a step its
+name before hashes could be written beside it, and it could not read the folders of
+earlier runs. So only the arrays are Orbax's, and this module names and deletes steps.
 """
 
 import functools
@@ -33,18 +37,18 @@ _LEFT_BEHIND = re.compile(r"\.[0-9]+(\.[0-9]+\.unfinished|\.removed)")
 
 
 class CheckpointWarning(UserWarning):
-    """Something in the folder of checkpoints was left out; the message says why."""
+    """A warning that something in the folder of checkpoints was skipped."""
 
 
 class Checkpoints:
     """The checkpoints of a run; a context manager that finishes the last one.
 
-    Where a run has several processes, all of them call the same methods in the same
-    order; the first one writes.
+    If a run has several processes, all of them call the same methods in the same order,
+    since the methods wait for one another; only the first process writes.
 
     Attributes:
-        folder: Of the run's checkpoints; made with the first one.
-        keep: Number of steps to keep: the last ones, and the best one besides.
+        folder: The folder of the checkpoints, made with the first one.
+        keep: The number of latest steps to keep; the best one is kept as well.
     """
 
     def __init__(self, folder: Path, keep: int = 2):
@@ -60,17 +64,17 @@ class Checkpoints:
     def save(
         self, step: int, state: Tree, extra: dict[str, Any], score: float | None = None
     ) -> None:
-        """Copies the state to the host and returns; the rest is the background's.
+        """Copies the state to the host and writes it in the background.
 
-        Waits for the checkpoint before, if that is still being written. One with the
-        same step is replaced; anything else of that name is put aside.
+        Waits for the checkpoint before, if that is still being written. A checkpoint of
+        the same step is replaced; anything else of that name is renamed.
 
         Args:
-            step: Its number, not negative.
+            step: The step's number, not negative.
             state: Arrays, equal on all devices; they may be donated right afterwards.
-            extra: What else the run has to remember, which JSON can hold.
-            score: Of this step, the larger the better; the best step is kept. One that
-                is not finite counts as none.
+            extra: Other things that the run has to remember, which JSON can hold.
+            score: The step's score, the larger the better; the best step is kept. A
+                score that is not finite counts as none.
 
         Raises:
             InputError: It cannot be written, or the checkpoint before could not be.
@@ -86,12 +90,13 @@ class Checkpoints:
             score = float(score) if math.isfinite(score) else None
         copies = orbax_io.to_host(state)
         self._attempt += 1
-        # Of this attempt only, since threads of one that failed may still write.
+        # Each attempt has its own folder: threads of a failed one may still write.
         unfinished = self.folder / f".{step}.{self._attempt}.unfinished"
         replaces = _in_all_processes(lambda: self._make_room(step, unfinished))
         write = functools.partial(orbax_io.save, unfinished / _ARRAYS, copies)
         if jax.process_count() > 1:
-            # Orbax starts with a collective: in the order of all others, so here.
+            # Orbax starts with a collective. All processes must run collectives in the
+            # same order, so it cannot start in the background.
             write = functools.partial(_returned, write())
         about = Manifest(step, score, extra, files={})
         self._saving = self._pool.submit(
@@ -121,13 +126,13 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         if kind is None:
             self.close()
-        else:  # Maybe in this process only: no waiting for others.
+        else:  # The error may be in this process only, so others are not waited for.
             self._pool.shutdown()
 
     def latest_good(self) -> int | None:
         """The last step that is complete and unchanged, the same in all processes.
 
-        Warns of everything that looks like a later one and is not.
+        Warns of everything that looks like a later step but is damaged.
         """
         return self._first_process(lambda: self._first_good(self._candidates()))
 
@@ -142,22 +147,22 @@ class Checkpoints:
         return self._first_process(find)
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
-        """The state and the extra of a step.
+        """Returns the state and the `extra` of a step.
 
         Args:
-            step: Its number.
-            like: A state of arrays or `jax.ShapeDtypeStruct`s. What is returned has
-                its structure, and its shardings where it says any; NumPy arrays give
-                NumPy arrays.
+            step: The step's number.
+            like: A state of arrays or `jax.ShapeDtypeStruct`s. The result has its
+                structure and its shardings, if any; NumPy arrays give NumPy arrays.
 
         Raises:
-            InputError: The step is missing or damaged, or its arrays are not those of
-                `like`: it is of another model or optimizer.
+            InputError: The step is missing or damaged, or it is of another model or
+                optimizer, so that its arrays differ from those of `like`.
         """
         self.wait()
         path = self._path(step)
         about = _in_all_processes(lambda: manifest.check(path))
-        stored, wanted = orbax_io.describe(path / _ARRAYS), orbax_io.flat(like)
+        stored = orbax_io.describe(path / _ARRAYS)
+        wanted = orbax_io.flat(like)
         orbax_io.check_same(path, stored, wanted)
         loaded = orbax_io.load(path / _ARRAYS, stored)
         leaves = orbax_io.place(
@@ -166,7 +171,10 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), leaves), about.extra
 
     def _first_process(self, find: Callable[[], int | None]) -> int | None:
-        """What it finds, in all processes."""
+        """Returns what `find` returns in the first process, in all processes.
+
+        The others do not look: they may see the shared folder in another state.
+        """
         self.wait()
         first = jax.process_index() == 0
         return parallel.from_first(_in_all_processes(lambda: find() if first else None))
@@ -175,7 +183,7 @@ class Checkpoints:
         return self.folder / str(step)
 
     def _make_room(self, step: int, unfinished: Path) -> bool:
-        """Makes the folder to write to; True if the step is there to be replaced."""
+        """Makes the folder to write to; returns whether the step is to be replaced."""
         if jax.process_index() != 0:
             return False
         try:
@@ -203,12 +211,15 @@ class Checkpoints:
     def _finish(
         self, write: Callable, unfinished: Path, about: Manifest, replaces: bool
     ) -> None:
-        """Runs in the background: from arrays to a checkpoint."""
+        """Turns arrays into a checkpoint; runs in the background."""
         first = jax.process_index() == 0
         try:
             write().result()
             if not first:
                 return
+            # A kill at any moment leaves a good checkpoint: the new one gets its name
+            # when it is on the disk, and older ones are deleted afterwards. Only a step
+            # that is saved again loses its name for a moment, as two cannot have it.
             manifest.write(unfinished, about.step, about.score, about.extra)
             old = self._take_down(about.step) if replaces else None
             unfinished.rename(self._path(about.step))
@@ -228,7 +239,7 @@ class Checkpoints:
         )
 
     def _own(self) -> list[Manifest]:
-        """Of every step written here, in order, whether or not its files are whole."""
+        """The manifests of all steps in order, even if their files are damaged."""
         found = []
         for path in self._paths():
             try:
@@ -240,7 +251,7 @@ class Checkpoints:
         return sorted(found, key=lambda about: about.step)
 
     def _remove_old(self, latest: int) -> None:
-        """Later steps are of a run that was taken back; they are not counted."""
+        """Deletes old steps; later ones, left by a run that was taken back, stay."""
         own = [about for about in self._own() if about.step <= latest]
         scored = [about for about in own if about.score is not None]
         best = max(scored, key=lambda about: (about.score, about.step), default=None)
@@ -249,7 +260,7 @@ class Checkpoints:
                 shutil.rmtree(self._take_down(about.step), ignore_errors=True)
 
     def _take_down(self, step: int) -> Path:
-        """Takes a step's name away in one moment; then its files can be deleted."""
+        """Renames a step, so that it never has its name without all of its files."""
         removed = self.folder / f".{step}.removed"
         shutil.rmtree(removed, ignore_errors=True)
         self._path(step).rename(removed)
@@ -257,7 +268,7 @@ class Checkpoints:
         return removed
 
     def _candidates(self) -> list[Path]:
-        """What looks like a step by its name, the last first."""
+        """The paths that look like a step by their name, the last first."""
         found = []
         for path in self._paths():
             match = re.match(r"\.?([0-9]+)(?:\.|$)", path.name)
@@ -295,23 +306,23 @@ def restore_params(
     """The parameters in a checkpoint, without the model or the optimizer's state.
 
     Args:
-        folder: Of a run's checkpoints.
-        step: Its number; None is the last good one.
-        prefix: Only the part below this path, such as "appearance" or "motion/fpn".
-        average: Takes their moving average, where there is one: what was frozen has
-            none.
+        folder: The folder of a run's checkpoints.
+        step: The step's number, by default the last good one's.
+        prefix: The path of the part to read, such as "appearance" or "motion/fpn".
+        average: Whether to take the moving averages; frozen parameters have none and
+            are taken as they are.
 
     Returns:
         Nested dicts of NumPy arrays, from below the prefix.
 
     Raises:
-        InputError: There is no whole checkpoint, or nothing of that name in it.
+        InputError: There is no complete checkpoint, or nothing of that name in it.
     """
     checkpoints = Checkpoints(folder)
     if step is None:
         step = checkpoints.latest_good()
     if step is None:
-        raise InputError(f"{folder}: has no whole checkpoint.")
+        raise InputError(f"{folder}: has no complete checkpoint.")
     path = Path(folder) / str(step)
     _in_all_processes(lambda: manifest.check(path))
     stored = orbax_io.describe(path / _ARRAYS)
@@ -346,13 +357,17 @@ def _returned(value: Any) -> Any:
 
 
 def _exists(path: Path) -> bool:
-    """Also of a link that leads nowhere."""
+    """Like `Path.exists`, but also true for dangling symlinks."""
     return path.exists() or path.is_symlink()
 
 
 def _in_all_processes(action: Callable[[], Any]) -> Any:
-    """What the action returns; if it fails in one process, it fails in all."""
-    result, failure = None, None
+    """Returns what the action returns; if it fails in one process, it fails in all.
+
+    Otherwise the others would wait for the one that failed, in the next collective.
+    """
+    result = None
+    failure = None
     try:
         result = action()
     except InputError as error:

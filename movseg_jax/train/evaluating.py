@@ -28,11 +28,11 @@ PICTURES = 4  # Frames of which to draw the detections.
 
 
 class Evaluation:
-    """Evaluates parameters, time and again, on the same frames.
+    """Evaluates parameters on the same frames, as often as it is called.
 
     Args:
-        source: Of the frames.
-        config: Of the run.
+        source: The frames to evaluate on.
+        config: The run's config.
     """
 
     def __init__(self, source: Source, config: Config):

@@ -1,9 +1,9 @@
-"""Which parameters train: named by path, kept apart as `optax.masked` keeps them.
+"""Splits parameters, named by path, into those that train and those that do not.
 
 A parameter's path is its names joined by "/": "appearance/resnet/stem_conv/kernel".
-What trains is the tree of parameters with an empty node (`optax.MaskedNode`) wherever
-one is frozen. So a gradient taken of it, and an optimizer's state for it, hold nothing
-for frozen parameters, and the backward pass ends where no trained one is left.
+The tree of what trains has an empty node (`optax.MaskedNode`) in place of each frozen
+parameter. So its gradient and its optimizer state hold nothing for frozen parameters,
+and the backward pass ends where no trained one is left.
 """
 
 import fnmatch

@@ -1,6 +1,7 @@
-"""What training starts from: weights of earlier stages put together, the rest fresh.
+"""Puts together the parameters that training starts from.
 
-The paper's joint model takes each trunk from the model of its stream, and the heads
+They are weights of earlier stages and, for the rest, random ("fresh"). The paper's
+joint model takes each backbone from the model of its stream, and the heads
 from the appearance model; its fusion starts from random weights (section 3.3).
 """
 
@@ -36,8 +37,8 @@ class Start(NamedTuple):
     """Parameters to start from.
 
     Attributes:
-        params: Of the whole model, nested dicts of NumPy arrays.
-        report: A line for each of their parts: where it is from.
+        params: The parameters of the complete model, nested dicts of NumPy arrays.
+        report: Lines that say where each part is from.
     """
 
     params: dict[str, Any]
@@ -45,7 +46,7 @@ class Start(NamedTuple):
 
 
 def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
-    """Puts together what `sources` names; what it does not is fresh.
+    """Takes the parameters that `sources` names, and fresh ones for the rest.
 
     Raises:
         InputError: Weights cannot be read, or are not of such a model: see `find`.
@@ -81,13 +82,14 @@ def find(
     shapes: Mapping[str, Any],
     read: Callable[[str], Weights],
 ) -> tuple[dict[str, tuple[Any, str]], list[str]]:
-    """What there is to start from, by path; computes nothing.
+    """Finds the arrays to start from, by path; computes nothing.
 
     Args:
-        config: Of the model to start.
-        sources: What to start from.
-        shapes: Of the model's parameters; the parameters themselves will do.
-        read: From a name in `sources` to its weights; their arrays may be shapes.
+        config: The config of the model to start.
+        sources: The names of the weights to start from.
+        shapes: The shapes of the model's parameters, or the parameters themselves.
+        read: A function from a name in `sources` to its weights, whose arrays may be
+            shapes.
 
     Returns:
         For each parameter that is not just fresh, its array and "from" which weights;
@@ -120,7 +122,7 @@ def find(
         part = read(getattr(sources, stream))
         own = stream
         if stream == "motion" and part.config.motion is None:
-            own = "appearance"  # Such as ImageNet's trunk, which sees flow from now on.
+            own = "appearance"  # ImageNet's backbone, for example, which sees flow now.
         take(part, own, stream)
         _check_stream(part, own, config, stream)
         if sources.heads == stream and "rpn" in part.params:
@@ -144,7 +146,7 @@ def _take(taken, part, there, here):
 
 
 def _check_stream(part, own, config, stream):
-    """Refuses a trunk whose arrays would fit, but which computes something else."""
+    """Refuses a backbone whose arrays would fit but which computes something else."""
     theirs, ours = getattr(part.config, own), getattr(config, stream)
     for field in dataclasses.fields(ours):
         there, here = getattr(theirs, field.name), getattr(ours, field.name)
@@ -176,7 +178,7 @@ def _check_stream(part, own, config, stream):
 
 
 def _fit(shapes, taken):
-    """What `find` returns, of the shapes that the model has."""
+    """The result of `find`: arrays that have the shapes of the model's."""
     found = {}
     for path, (array, origin) in taken.items():
         if path not in shapes:
@@ -233,7 +235,8 @@ def load_trained(weights: str | Path | None, **options: Any) -> TrainedDetector:
     """`load_detector`, which also takes the folder of a run that has not finished.
 
     Args:
-        weights: As in `load_detector`, or the folder of a run with checkpoints only.
+        weights: Weights as for `load_detector`, or the folder of a run that has only
+            checkpoints.
         options: The other arguments of `load_detector`.
     """
     if weights is not None and is_unfinished_run(weights):

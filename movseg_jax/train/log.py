@@ -1,4 +1,4 @@
-"""What a run says while it trains: rows, a progress bar, pictures.
+"""The log of a run: rows, a progress bar, pictures.
 
 `log.jsonl` in the run's folder holds one JSON object per line. A row of training is
 
@@ -8,8 +8,9 @@ and one of an evaluation has `"kind": "evaluation"` after its step. Every other 
 a number, or null where it was not finite: JSON has no NaN. `step` counts updates made.
 Rows of two equal runs are equal but for `TIMINGS`.
 
-Write a step's rows, then call `sync`, then save its checkpoint: so the log of a run
-that is killed, and goes on from that checkpoint, lacks no row and has none twice.
+Write a step's rows, then call `sync`, then save its checkpoint. In this order a run
+that is killed and resumes from that checkpoint has each row exactly once: rows of later
+steps are removed when the log is opened, and no earlier row can be missing.
 """
 
 import contextlib
@@ -48,7 +49,7 @@ class Log:
     """The log of one run; a context manager.
 
     Attributes:
-        path: Of the rows.
+        path: The file of rows.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Log:
         active: bool = True,
         quiet: bool = False,
     ):
-        """Opens the log where training stands, and removes what is of later steps.
+        """Opens the log where training stands, and removes rows of later steps.
 
         Args:
             workdir: The run's folder; made if it is missing.
-            step: Updates made: 0, or the step of the checkpoint to go on from.
+            step: The number of updates made: 0, or the step of the checkpoint to resume
+                from.
             steps: Updates to make, for the time left.
             batch: Images per step over all devices, for the rate.
             active: False on all processes but the first: they write and print nothing.

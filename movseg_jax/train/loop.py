@@ -1,8 +1,8 @@
 """Training one stage: from a config and data to checkpoints, resumable to the bit.
 
 A run's folder holds `config.json`, `checkpoints/`, `log.jsonl` and, once it is
-finished, `weights.safetensors`. Starting a run again goes on where its last good
-checkpoint was saved; on a CPU the result is the same, bit for bit, as without the stop.
+finished, `weights.safetensors`. A run that is started again resumes from its last good
+checkpoint; on a CPU the result is the same, bit for bit, as without the stop.
 """
 
 import contextlib
@@ -44,11 +44,11 @@ CONFIG = "config.json"
 
 
 class Outcome(NamedTuple):
-    """How a run ended.
+    """The end of a run.
 
     Attributes:
-        finished: False if it was asked to stop, and can be started again.
-        report: For people.
+        finished: False if it was asked to stop and can be started again.
+        report: A sentence to print.
     """
 
     finished: bool
@@ -56,11 +56,12 @@ class Outcome(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """What a config's training consists of.
+    """The parts of a config's training.
 
     Attributes:
-        step: Runs a step on all devices: `(state, batch, key) -> (state, metrics)`.
-        make_state: From parameters to the state to begin with.
+        step: A function that runs a step on all devices:
+            `(state, batch, key) -> (state, metrics)`.
+        make_state: A function from parameters to the state to begin with.
         schedule: The learning rate at every step.
     """
 
@@ -75,7 +76,8 @@ def make_stage(config: Config) -> Stage:
     Raises:
         InputError: What is frozen matches no parameter, or leaves nothing.
     """
-    settings, targets = config.train, config.train.targets
+    settings = config.train
+    targets = settings.targets
     model = dataclasses.replace(
         config.model,
         static_branch=False,
@@ -83,7 +85,7 @@ def make_stage(config: Config) -> Stage:
         proposals=targets.proposals,
     )
     optimizer = make_optimizer(settings.optimizer, settings.steps)
-    # No loss trains the static branch: it is the appearance stage's.
+    # No loss trains the static branch, which was trained in the appearance stage.
     frozen = (*settings.frozen, *(["static/*"] if config.model.static_branch else []))
     mask = freezing.trains(parameter_shapes(config.model), frozen)
     detector = Detector(model, rematerialise=settings.rematerialise)
@@ -110,10 +112,10 @@ def make_stage(config: Config) -> Stage:
 
 
 def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source | None]:
-    """The sources of a config's data, without frames that the model cannot train on.
+    """Opens the sources of a config, without frames that the model cannot train on.
 
-    Each is looked for among what `prepare` wrote to the folder, then in a folder of the
-    data set's name below it, in its own layout.
+    Each data set is read from a folder of its name below `data_dir`, or from `data_dir`
+    itself: as array records if `prepare` wrote it, else in its own layout.
 
     Raises:
         InputError: One cannot be opened.
@@ -142,14 +144,15 @@ def train(
     *,
     quiet: bool = False,
 ) -> Outcome:
-    """Trains, or goes on training, until all steps are made or a signal comes.
+    """Starts or resumes training, until all steps are made or a signal comes.
 
     Args:
-        config: Of the stage.
+        config: The stage's config.
         workdir: The run's folder; made if it is missing.
-        sources: What `config.data.sources` names, in that order.
-        validation: What to evaluate on every `config.train.evaluate_every` steps.
-        quiet: Print nothing.
+        sources: The data sets that `config.data.sources` names, in that order.
+        validation: The data set to evaluate on, every `config.train.evaluate_every`
+            steps.
+        quiet: Whether to print nothing.
 
     Raises:
         InputError: The folder is another run's, data or weights to start from cannot
@@ -164,7 +167,8 @@ def train(
         if first:
             stack.enter_context(claimed(workdir, config))
         parallel.barrier("claimed")
-        stage, steps = make_stage(config), config.train.steps
+        stage = make_stage(config)
+        steps = config.train.steps
         checkpoints = stack.enter_context(
             Checkpoints(workdir / CHECKPOINTS, config.train.keep)
         )
@@ -178,14 +182,12 @@ def train(
             ):
                 for line in report:
                     log.note(line)
-                evaluation = None
+                evaluate = None
                 evaluates = validation is not None and config.train.evaluate_every > 0
                 if validation is not None and evaluates and first:
-                    evaluation = Evaluation(validation, config)
-                run = _Run(
-                    config, stage, checkpoints, loader, log, evaluates, evaluation
-                )
-                state = run(state, stop)
+                    evaluate = Evaluation(validation, config)
+                parts = (config, stage, checkpoints, loader, log, evaluates, evaluate)
+                state = _Run(*parts)(state, stop)
     now = int(state.step)
     if now < steps:
         return Outcome(False, f"{workdir}: stopped at step {now}; start it again.")
@@ -217,9 +219,10 @@ def _open_log(workdir, config, step, **options):
 
 @dataclasses.dataclass
 class _Run:
-    """The steps of a run; what they use.
+    """The steps of a run, and the objects they use.
 
-    All processes have to agree on when to save, also those that do not evaluate.
+    All processes have to agree on when to save, also those that do not evaluate: saving
+    waits for all of them.
     """
 
     config: Config
@@ -233,13 +236,17 @@ class _Run:
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
         key = parallel.replicate(run_key(self.config.seed))
-        number, before = int(state.step), None
+        number = int(state.step)
+        before = None
         while number < settings.steps:
             batch = next(self.loader)
             state, metrics = self.stage.step(state, batch, key)
-            if before is not None:  # While the device computes.
+            # Losses are fetched one step late: fetching waits for the device, which by
+            # now computes the next step.
+            if before is not None:
                 self._check(number, before)
-            number, before = number + 1, metrics
+            number += 1
+            before = metrics
             self.log.advance(number)
             last = number == settings.steps
             stopping = self._is_stopping(number, stop)
@@ -255,12 +262,14 @@ class _Run:
             score = None
             if evaluated:
                 score = self._evaluate(number, state)
-                # The others get no sign of the first, which evaluates.
+                # Without this the others would wait inside a collective, which times
+                # out, while the first process evaluates.
                 parallel.barrier("evaluated")
             due = number % settings.save_every == 0
             if due or evaluated or last or stopping:
                 self._check(number, metrics)
                 with self.log.pause():
+                    # The log first: a checkpoint must not be ahead of its rows.
                     self.log.sync()
                     extra = {"loader": self.loader.get_state()}
                     self.checkpoints.save(number, state, extra, score)
@@ -269,13 +278,16 @@ class _Run:
         return state
 
     def _is_stopping(self, number, stop):
-        """Whether to stop after this step, the same in all processes."""
+        """Returns whether to stop after this step, the same in all processes.
+
+        Agreeing costs a collective, so several processes agree only now and then.
+        """
         alone = jax.process_count() == 1
         asks = alone or number % parallel.AGREE_EVERY == 0
         return asks and parallel.agree(stop.requested)
 
     def _check(self, number, metrics):
-        """Stops where the loss of step `number` is not finite."""
+        """Raises an error if the loss of step `number` is not finite."""
         metrics = jax.device_get(metrics)
         if math.isfinite(metrics["loss"]):
             return
@@ -286,7 +298,7 @@ class _Run:
         raise InputError(
             f"The loss of step {number} is not finite: {losses}. Its examples: "
             f"{names}. Lower train.optimizer.learning_rate, lengthen its warm-up "
-            "or set its clip_norm; the run goes on from its last checkpoint."
+            "or set its clip_norm; the run resumes from its last checkpoint."
         )
 
     def _evaluate(self, number, state):
@@ -302,11 +314,11 @@ class _Run:
 
 @contextlib.contextmanager
 def claimed(workdir: Path, config: Config) -> Iterator[None]:
-    """Makes a folder this config's, and keeps other processes out of it meanwhile.
+    """Claims a folder for this config, and keeps other processes out meanwhile.
 
     Raises:
-        InputError: It has what another config's run saved; the message shows the
-            difference. Or another process is at work there.
+        InputError: The folder holds the run of another config, and the message shows
+            the difference; or another process is at work there.
     """
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -327,7 +339,8 @@ def _claim(workdir, config):
     saved = (
         any((workdir / CHECKPOINTS).glob("[0-9]*")) or (workdir / RUN_WEIGHTS).exists()
     )
-    # What failed before its first checkpoint may have another config the next time.
+    # A run that failed before its first checkpoint has nothing to lose, so it may be
+    # started again with another config.
     if found is None or not saved:
         write_file(file, text.encode())
     # Files of older versions lack fields whose defaults keep their meaning.
@@ -350,7 +363,7 @@ def best_params(state: TrainState) -> Any:
 
 
 def _begin(config, stage, checkpoints):
-    """The state to begin or go on with, what was saved with it, and what to say."""
+    """The state to start or resume with, what was saved with it, and lines to log."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CheckpointWarning)
         latest = checkpoints.latest_good()
@@ -362,7 +375,7 @@ def _begin(config, stage, checkpoints):
     shapes = jax.eval_shape(stage.make_state, parameter_shapes(config.model))
     like = parallel.replicated_shapes(shapes)
     state, extra = checkpoints.restore(latest, like)
-    return state, extra, (*skipped, f"Goes on from step {latest}.")
+    return state, extra, (*skipped, f"Resumes from step {latest}.")
 
 
 def _write_weights(workdir, config, state):

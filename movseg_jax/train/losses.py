@@ -1,7 +1,7 @@
 """Losses: pure functions from predictions and targets of an image to a `Term`.
 
 The losses of Faster and Mask R-CNN, with the weights Detectron gives them. Each is
-summed here and divided later by the weights of the whole batch, so that neither the
+summed here and divided later by the weights of the complete batch, so that neither the
 number of devices nor an image without objects changes anything.
 """
 

@@ -1,9 +1,9 @@
-"""A folder's files with their sizes and hashes: written last and checked first.
+"""Manifests: a folder's files with their sizes and hashes.
 
-A folder whose manifest agrees with it is complete and unchanged: a process that is
-killed, a disk that fills up or one flipped bit cannot produce one by accident. Orbax
-itself loads an array in which a byte has changed. (No protection against somebody who
-changes a file and its hash.)
+A manifest is written last and checked first, so a folder that agrees with its manifest
+is complete and unchanged: a process that is killed, a full disk or a flipped bit cannot
+produce one by accident. Orbax itself loads an array in which a byte has changed. (It
+does not protect against somebody who changes a file and its hash.)
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import write_file
 
 NAME = "manifest.json"
-MAX_BYTES = 2**26  # Of a manifest.
+MAX_BYTES = 2**26  # The largest manifest.
 
 
 class Manifest(NamedTuple):
-    """What is known of a folder.
+    """The content of a manifest.
 
     Attributes:
-        step: The number of the checkpoint.
-        score: How good it is, the larger the better; None if nobody has said so.
-        extra: What came with it, as JSON has it.
+        step: The checkpoint's step.
+        score: The checkpoint's score, the larger the better, or None.
+        extra: JSON that was saved with it.
         files: Size in bytes and sha256 of every file, by its path in the folder.
     """
 
@@ -37,10 +37,10 @@ class Manifest(NamedTuple):
 
 
 def write(folder: Path, step: int, score: float | None, extra: dict[str, Any]) -> None:
-    """Lists what is in the folder; returns when all of that is on the disk.
+    """Writes the manifest; returns when it and all files are on the disk.
 
     Raises:
-        InputError: A file cannot be read or the manifest not be written.
+        InputError: A file cannot be read, or the manifest cannot be written.
     """
     try:
         files = {
@@ -63,7 +63,7 @@ def write(folder: Path, step: int, score: float | None, extra: dict[str, Any]) -
 
 
 def read(folder: Path) -> Manifest:
-    """What the folder's manifest says, without a look at the other files.
+    """Reads a folder's manifest without checking the other files.
 
     Raises:
         InputError: There is none, or it has changed since it was written.
@@ -71,7 +71,9 @@ def read(folder: Path) -> Manifest:
     path = folder / NAME
     try:
         if not path.is_file():
-            raise InputError(f"{folder}: has no {NAME}, so it is no whole checkpoint.")
+            raise InputError(
+                f"{folder}: has no {NAME}, so it is not a complete checkpoint."
+            )
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
@@ -93,10 +95,10 @@ def read(folder: Path) -> Manifest:
 
 
 def check(folder: Path) -> Manifest:
-    """The folder's manifest, once every file was found to be as it says.
+    """Reads a folder's manifest and checks every file.
 
     Raises:
-        InputError: Names the first file that is missing, has changed or is too many.
+        InputError: A file is missing, has changed or is not in the manifest.
     """
     manifest = read(folder)
     try:
@@ -129,7 +131,7 @@ def sync(path: Path) -> None:
 
 
 def _names(folder: Path, below: str = "") -> Iterator[str]:
-    """Paths of all files, without the manifest; links to folders count as files."""
+    """The paths of all files but the manifest; links to folders count as files."""
     with os.scandir(folder / below) as entries:
         for entry in entries:
             name = f"{below}{entry.name}"
@@ -148,5 +150,5 @@ def _hash(path: Path, sync: bool = False) -> str:
 
 
 def _digest(content: dict[str, Any]) -> str:
-    """Of what a manifest says, however it is spelled."""
+    """The hash of a manifest's content, however its JSON is formatted."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The losses of the detector on a batch: what `train.step` differentiates."""
+"""The losses of the detector on a batch, which `train.step` differentiates."""
 
 import functools
 from typing import Any
@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Array
 
 from movseg_jax.config import TargetConfig
-from movseg_jax.model.decoding import Selected
 from movseg_jax.model.detector import Detector
 from movseg_jax.train import losses, targets
 from movseg_jax.train.losses import Term
-from movseg_jax.types import Batch, Proposals
+from movseg_jax.types import Batch
 
 
 def detection_losses(
@@ -24,8 +23,8 @@ def detection_losses(
     Args:
         params: The detector's parameters.
         batch: A batch of any size.
-        keys: A key for each image, with which anchors and RoIs are drawn.
-        detector: The detector; its config says which features feed which head.
+        keys: Random keys, one for each image, to draw anchors and RoIs with.
+        detector: The detector, whose config says which features feed which head.
         config: The rules by which anchors and RoIs are matched to objects and drawn.
     """
     terms: Any = detector.apply(
@@ -37,7 +36,9 @@ def detection_losses(
 
 def _per_image(detector: Detector, *, batch: Batch, keys: Array, config: TargetConfig):
     """The losses as `Term`s with an axis for the images."""
-    model, inputs, objects = detector.config, batch.inputs, batch.objects
+    model = detector.config
+    inputs = batch.inputs
+    objects = batch.objects
     anchor_key, roi_key = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
     features = detector.features(inputs)
     pyramid = features[model.rpn_features]
@@ -56,24 +57,21 @@ def _per_image(detector: Detector, *, batch: Batch, keys: Array, config: TargetC
     class_logits, roi_deltas = detector.classify(
         detector.box_head,
         features[model.box_features],
-        Proposals(rois.rois, jnp.zeros_like(rois.valid, jnp.float32), rois.valid),
+        rois.rois,
         inputs,
     )
 
     # Positive RoIs come first; the mask head runs on no others.
     most = int(config.rois * config.roi_positive_fraction)
-    positive, object = rois.positive[:, :most], rois.object[:, :most]
-    masked = Selected(
-        rois=rois.rois[:, :most],
-        boxes=rois.rois[:, :most],
-        scores=jnp.ones_like(positive, jnp.float32),
-        classes=jnp.maximum(rois.classes[:, :most] - 1, 0),
-        valid=positive,
+    positive = rois.positive[:, :most]
+    boxes = rois.rois[:, :most]
+    classes = jnp.maximum(rois.classes[:, :most] - 1, 0)  # Without the background.
+    mask_logits = detector.mask_logits(
+        features[model.mask_features], boxes, classes, inputs
     )
-    mask_logits = detector.mask_logits(features[model.mask_features], masked, inputs)
     mask_size = mask_logits.shape[-1]
     masks = jax.vmap(functools.partial(targets.mask_targets, mask_size=mask_size))(
-        masked.rois, object, objects
+        boxes, rois.object[:, :most], objects
     )
 
     logits, deltas = (

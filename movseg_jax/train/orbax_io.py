@@ -1,8 +1,8 @@
-"""Trees of arrays on the disk, written and read by Orbax.
+"""Writes and reads trees of arrays, by Orbax.
 
 They are stored as nested dicts of names, without the types of their containers and
-without devices: "params/rpn/kernel" is `state.params["rpn"]["kernel"]`. So they are
-read by any number of devices, by a program without the model, and by plain Orbax.
+without devices: "params/rpn/kernel" is `state.params["rpn"]["kernel"]`. So any
+number of devices, a program without the model, and plain Orbax can read them.
 """
 
 from collections.abc import Iterable
@@ -11,16 +11,17 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 from orbax.checkpoint import v1 as ocp
 
 from movseg_jax.errors import InputError
 
 Tree = Any
-_SHOWN = 5  # Differences that a message names.
+_SHOWN = 5  # Differences in a message.
 
 
 def flat(tree: Tree) -> dict[str, Any]:
-    """Leaves by path, in the tree's order."""
+    """Returns the leaves by path, in the tree's order."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -29,19 +30,12 @@ def flat(tree: Tree) -> dict[str, Any]:
 
 
 def nested(leaves: dict[str, Any]) -> dict[str, Any]:
-    """Nested dicts of leaves that are given by path."""
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *groups, name = path.split("/")
-        node = tree
-        for group in groups:
-            node = node.setdefault(group, {})
-        node[name] = leaf
-    return tree
+    """Returns nested dicts of leaves that are given by path."""
+    return traverse_util.unflatten_dict(leaves, sep="/")
 
 
 def to_host(tree: Tree) -> dict[str, np.ndarray]:
-    """Copies of the leaves, which nobody else can reach, by path.
+    """Copies the leaves, by path, so that the originals can be donated.
 
     Raises:
         InputError: A leaf is not equal on all devices, or is empty.
@@ -52,7 +46,7 @@ def to_host(tree: Tree) -> dict[str, np.ndarray]:
             if not leaf.is_fully_replicated:
                 raise InputError(f"{path}: is not equal on all devices.")
             leaves[path] = leaf.addressable_data(0)
-            leaves[path].copy_to_host_async()  # All start before one is waited for.
+            leaves[path].copy_to_host_async()  # Start all before waiting for one.
     copies = {path: np.array(leaf) for path, leaf in leaves.items()}
     for path, copy in copies.items():
         if copy.size == 0:
@@ -61,9 +55,9 @@ def to_host(tree: Tree) -> dict[str, np.ndarray]:
 
 
 def save(folder: Path, arrays: dict[str, np.ndarray]) -> Any:
-    """Starts to write; `result()` of what is returned waits for the end.
+    """Starts to write; `result()` of the returned object waits for the end.
 
-    All processes of a run have to call it, with the same folder; one of them writes.
+    All processes of a run have to call it with the same folder; one of them writes.
 
     Raises:
         InputError: Orbax cannot write it.
@@ -75,7 +69,7 @@ def save(folder: Path, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What has been stored, by path; it has a shape and a dtype.
+    """Returns the shapes and dtypes that are stored, by path.
 
     Raises:
         InputError: Orbax cannot read it.
@@ -87,7 +81,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path, stored: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Arrays by path, for the part of `describe(folder)` that is asked for.
+    """Returns the arrays that `stored`, a part of `describe(folder)`, lists, by path.
 
     Raises:
         InputError: Orbax cannot read it.
@@ -126,15 +120,16 @@ def check_same(source: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> 
 
 
 def place(arrays: Iterable[np.ndarray], like: list[Any]) -> list[Any]:
-    """Puts each array where its model is; one call for all of them, which is faster."""
+    """Puts each array on the devices of its counterpart in `like`."""
 
     def sharding(leaf):
-        # An array that was never put anywhere may move, and so may its copy.
+        # JAX may move an array that was never put anywhere, and so may its copy.
         uncommitted = isinstance(leaf, jax.Array) and not leaf.committed
         return None if uncommitted else leaf.sharding
 
     placed: list[Any] = list(arrays)
     indices = [i for i, leaf in enumerate(like) if not isinstance(leaf, np.ndarray)]
+    # One call for all arrays is faster than one for each.
     on_devices = jax.device_put(
         [placed[i] for i in indices], [sharding(like[i]) for i in indices]
     )

@@ -44,7 +44,7 @@ def data_parallel(step: Callable, how: How = "auto") -> Callable:
     drift apart.
 
     Args:
-        step: Of one device.
+        step: The function of one device.
         how: "auto" is `pmap` within one process and `shard_map` among several.
     """
     many = jax.process_count() > 1
@@ -158,7 +158,7 @@ def start_hosts(coordinator: str | None, count: int | None, index: int | None) -
     """Connects the processes of a run on several hosts, and starts their devices.
 
     Without a coordinator, jobs of several tasks of SLURM and Open MPI and TPU pods are
-    detected, as JAX does. A TPU host of which nothing is known goes on alone.
+    detected, as JAX does. A TPU host without such settings runs alone.
 
     Args:
         coordinator: The "host:port" of process 0; None is JAX_COORDINATOR_ADDRESS.
@@ -187,7 +187,7 @@ def start_hosts(coordinator: str | None, count: int | None, index: int | None) -
             if jax.distributed.is_initialized():
                 raise
             print(
-                f"movseg: this TPU host goes on alone: {error}",
+                f"movseg: this TPU host runs alone: {error}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -292,7 +292,7 @@ def agree(flag: bool) -> bool:
 
 
 def from_first(number: int | None) -> int | None:
-    """What process 0 says, from 0 to 2**31 - 1 or None, in all of them."""
+    """Returns process 0's number, from 0 to 2**31 - 1, or None, in all processes."""
     if jax.process_count() == 1:
         return number
     from jax.experimental import multihost_utils

@@ -1,50 +1,98 @@
-"""Curves of training runs, from their logs: one HTML file, or a PNG.
+"""Curves of training runs, drawn from their logs by matplotlib.
 
-The page needs no network and no script. Point at a chart for the values there.
+`draw` returns a figure, for notebooks; `plot` writes it as one HTML page, which needs
+no network and no script, or as SVG or PNG.
 """
 
 import datetime
-import html
 import io
+import warnings
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from jaxtyping import Float64
 
 from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import make_folder, write_file
-from movseg_jax.train import charts
-from movseg_jax.train.charts import Chart, Curve, Line, Strip, Text
 from movseg_jax.train.log import EVALUATION, FILE, read_log
 
-MAX_QUANTITIES = 200  # Of a plot: a chart each.
-MAX_VALUES = 2**24  # Of a run; 16 bytes each.
-# Told apart also by who sees few colours (Okabe and Ito); on white, on black.
+# Matplotlib takes half a second to import, so only the functions that draw do.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_QUANTITIES = 200  # Each quantity has a chart.
+MAX_VALUES = 2**24  # Values of a run, 16 bytes each.
+COLUMNS = 3  # Charts beside one another.
+SMOOTHING = 50  # A curve of n rows is smoothed over n / 50 neighbours to each side.
+DECADES = 2  # A larger range is drawn on a logarithmic scale.
+# Colours that also people who see few colours can tell apart (Okabe and Ito), dark
+# enough for a white page.
 COLOURS = (
-    ("#0072b2", "#56b4e9"),
-    ("#d55e00", "#ff8c42"),
-    ("#009e73", "#2fcf9f"),
-    ("#cc79a7", "#e3a0c5"),
-    ("#8a6d00", "#e6c200"),
-    ("#5b4bb5", "#a498f0"),
-    ("#444444", "#bbbbbb"),
-    ("#b22234", "#ff7a86"),
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#8a6d00",
+    "#5b4bb5",
+    "#444444",
+    "#b22234",
 )
-# In the order of the charts; those between the first and the others are losses.
-FIRST, LAST = ("loss",), ("gradient_norm", "learning_rate", "images_per_second")
+# The order of the charts: the quantities between the first and the last are losses.
+FIRST = ("loss",)
+LAST = ("gradient_norm", "learning_rate", "images_per_second")
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e4e4e4",
+    "svg.fonttype": "none",  # Text stays text, which can be searched.
+    "svg.hashsalt": "movseg",  # Equal logs give equal files.
+    # Names come from files: they are plain text, not formulas.
+    "text.usetex": False,
+    "text.parse_math": False,
+}
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Training curves</title>
+<style>
+body { background: #fff; color: #1a1a1a; margin: 1.5rem auto; max-width: 1500px;
+  padding: 0 1rem; font: 14px/1.5 system-ui, sans-serif; }
+svg { width: 100%; height: auto; }
+</style>
+</head>
+<body>
+FIGURE
+<p>CAPTION</p>
+</body>
+</html>
+"""
+_CAPTION = (
+    "Thin lines are the logged values, thick lines their average over the nearest 4% "
+    "of the rows. Values that were not finite are gaps."
+)
+_EMPTY = "Nothing has been logged yet."
 
 
 class Run(NamedTuple):
-    """What was logged.
+    """The log of a run, by quantity.
 
     Attributes:
-        name: To tell it from the others.
-        quantities: Steps and values by (kind of row, name); NaN is not finite.
-        step: The last one.
-        seconds: Spent until then.
+        name: The run's name, different from those of the other runs.
+        quantities: Steps and values by (kind of row, name); values are NaN where they
+            were not finite.
+        step: The last step.
+        seconds: The time spent until then.
     """
 
     name: str
@@ -59,9 +107,9 @@ def plot(
     """Draws all that the runs logged over their steps; returns what it drew.
 
     Args:
-        workdirs: The runs' folders, as many as there are `COLOURS`.
-        out: A .html or .png file; by default `curves.html` in the first folder, which
-            is replaced.
+        workdirs: The runs' folders, at most as many as there are `COLOURS`.
+        out: A .html, .svg or .png file; by default `curves.html` in the first folder,
+            which is replaced.
         overwrite: Whether to replace `out`.
 
     Raises:
@@ -73,22 +121,20 @@ def plot(
             "(plot.COLOURS)."
         )
     target = workdirs[0] / "curves.html" if out is None else out
-    if target.suffix not in (".html", ".png"):
-        raise InputError(f"{target}: expected a name that ends in .html or .png.")
+    if target.suffix not in (".html", ".svg", ".png"):
+        raise InputError(f"{target}: expected a name that ends in .html, .svg or .png.")
     if out is not None and target.exists() and not overwrite:
         raise InputError(
             f"{target}: exists already.", way_out="`overwrite=True` replaces it."
         )
-    runs = [
-        read_run(workdir, name)
-        for workdir, name in zip(workdirs, _names(workdirs), strict=True)
-    ]
-    drawn = make_charts(runs)
+    names = _names(workdirs)
+    runs = [read_run(path, name) for path, name in zip(workdirs, names, strict=True)]
+    figure = draw(runs)
     make_folder(target.parent)
-    write_file(target, (html_of if target.suffix == ".html" else png_of)(runs, drawn))
+    write_file(target, _file_of(figure, target.suffix))
     what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     step = max(run.step for run in runs)
-    return f"{what} up to step {step}, {len(drawn)} charts: {target}"
+    return f"{what} up to step {step}, {len(figure.axes)} charts: {target}"
 
 
 def read_run(workdir: Path, name: str) -> Run:
@@ -98,9 +144,13 @@ def read_run(workdir: Path, name: str) -> Run:
         InputError: It is missing, damaged or beyond `MAX_QUANTITIES` or `MAX_VALUES`.
     """
     columns: dict[tuple[str, str], tuple[array, array]] = {}
-    step, seconds, count = 0, 0.0, 0
+    last = 0
+    seconds = 0.0
+    count = 0
     for row in read_log(workdir):
-        step, kind = max(step, row.pop("step")), row.pop("kind", "")
+        step = row.pop("step")
+        kind = row.pop("kind", "")
+        last = max(last, step)
         seconds = row.pop("seconds", None) or seconds
         count += len(row)
         for key, value in row.items():
@@ -116,45 +166,135 @@ def read_run(workdir: Path, name: str) -> Run:
         key: (np.array(steps), np.array(values))
         for key, (steps, values) in columns.items()
     }
-    return Run(name, quantities, step, seconds)
+    return Run(name, quantities, last, seconds)
 
 
-def make_charts(runs: Sequence[Run]) -> list[Chart]:
-    """A chart for every quantity: losses, then the rest of training, then evaluation.
+def draw(runs: Sequence[Run]) -> "Figure":
+    """Draws a chart for every quantity: losses, the rest of training, evaluations.
 
     Raises:
         InputError: There are more than `MAX_QUANTITIES`.
     """
+    import matplotlib
+    from matplotlib.figure import Figure
+
     keys = dict.fromkeys(key for run in runs for key in run.quantities)
     if len(keys) > MAX_QUANTITIES:
         raise InputError(
             f"The runs have {len(keys)} quantities together, expected up to "
             f"{MAX_QUANTITIES} (plot.MAX_QUANTITIES)."
         )
+    rows = -(-len(keys) // COLUMNS)
+    header = 0.3 * len(runs) + 0.3  # Inches, as all sizes here.
+    height = header + 2.5 * rows
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(13.2, height))
+        for i, run in enumerate(runs):
+            y = 1 - (0.3 * i + 0.25) / height
+            text = f"{run.name}: {_latest(run) if keys else _EMPTY}"
+            # The swatch is a line, since not every font has a block.
+            figure.add_artist(_swatch(y, COLOURS[i]))
+            figure.text(0.045, y, text, va="center", size=11)
+        # Stable: quantities of the same place stay in the order they were logged in.
+        for i, key in enumerate(sorted(keys, key=_place)):
+            _draw_chart(figure.add_subplot(rows, COLUMNS, i + 1), key, runs)
+        if rows:
+            figure.subplots_adjust(
+                left=0.045,
+                right=0.99,
+                top=1 - (header + 0.25) / height,
+                bottom=0.5 / height,
+                wspace=0.2,
+                hspace=0.5,
+            )
+    return figure
 
-    styles: dict[str, charts.Style] = {EVALUATION: "dots", "learning_rate": "exact"}
 
-    def place(key):
-        kind, name = key
-        others = LAST.index(name) + 1 if name in LAST else 0
-        return kind == EVALUATION, name not in FIRST, others
+def _place(key: tuple[str, str]) -> tuple[bool, bool, int]:
+    kind, name = key
+    others = LAST.index(name) + 1 if name in LAST else 0
+    return kind == EVALUATION, name not in FIRST, others
 
-    return [
-        Chart(
-            _clean(f"{kind}: {name}" if kind else name.replace("_", " ")),
-            [
-                Curve(i, run.name, *run.quantities[kind, name])
-                for i, run in enumerate(runs)
-                if (kind, name) in run.quantities
-            ],
-            rates=kind != EVALUATION and name != "images_per_second",
-            style=styles.get(kind or name, "noisy"),
+
+def _swatch(y: float, colour: str):
+    from matplotlib.lines import Line2D
+
+    return Line2D([0.015, 0.037], [y, y], color=colour, linewidth=3)
+
+
+def _draw_chart(axes: "Axes", key: tuple[str, str], runs: Sequence[Run]) -> None:
+    """Draws one quantity of all runs."""
+    kind, name = key
+    curves = {
+        colour: run.quantities[key]
+        for colour, run in zip(COLOURS, runs, strict=False)
+        if key in run.quantities
+    }
+    title = _clean(f"{kind}: {name}" if kind else name.replace("_", " "))
+    values = np.concatenate([values for _, values in curves.values()])
+    values = values[np.isfinite(values)]
+    axes.set_xlabel("step")
+    if not len(values):
+        axes.set_title(title, loc="left", weight="bold")
+        axes.text(0.5, 0.5, "no finite value", ha="center", transform=axes.transAxes)
+        return
+    # Equal ratios of losses and rates mean as much as equal differences.
+    ratios = kind != EVALUATION and name != "images_per_second"
+    if ratios and 0 < values.min() < values.max() / 10**DECADES:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")  # The default is a formula.
+        title += " (logarithmic scale)"
+    axes.set_title(title, loc="left", weight="bold")
+    noisy = kind != EVALUATION and name != "learning_rate"
+    for colour, (steps, logged) in curves.items():
+        radius = len(logged) // SMOOTHING
+        smooth = logged
+        if noisy and radius >= 2:
+            axes.plot(steps, logged, color=colour, linewidth=0.8, alpha=0.35)
+            smooth = moving_average(logged, radius)
+        marked = np.isfinite(smooth) if kind == EVALUATION else _alone(smooth)
+        axes.plot(
+            steps,
+            smooth,
+            color=colour,
+            linewidth=1.8,
+            marker="o",
+            markersize=4,
+            markevery=np.flatnonzero(marked).tolist(),
+            zorder=3,  # No run's thin line hides another's thick one.
         )
-        for kind, name in sorted(keys, key=place)  # Stable: else as they were logged.
-    ]
+    if axes.get_yscale() == "linear" and 0 < values.min() < values.max() / 2:
+        axes.set_ylim(bottom=0)
 
 
-def _names(workdirs):
+def _alone(values: Float64[np.ndarray, " n"]) -> np.ndarray:
+    """Finds values between gaps, which a line without markers would not show."""
+    finite = np.pad(np.isfinite(values), 1)
+    return finite[1:-1] & ~finite[:-2] & ~finite[2:]
+
+
+def moving_average(
+    values: Float64[np.ndarray, " n"], radius: int
+) -> Float64[np.ndarray, " n"]:
+    """The means over up to `radius` neighbours on each side and the value itself.
+
+    A value that is not finite stays out of the means and is NaN in the result.
+    """
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.full_like(values, np.nan)
+    sums = np.cumsum([0.0, *np.where(finite, values, 0.0)])
+    counts = np.cumsum([0, *finite])
+    places = np.arange(len(values))
+    first = np.maximum(places - radius, 0)
+    end = np.minimum(places + radius + 1, len(values))
+    means = (sums[end] - sums[first]) / np.maximum(counts[end] - counts[first], 1)
+    # The difference of two large sums can be off by more than a small value.
+    means = np.clip(means, values[finite].min(), values[finite].max())
+    return np.where(finite, means, np.nan)
+
+
+def _names(workdirs: Sequence[Path]) -> list[str]:
     """The folders' names, or their paths where these are the same."""
     names = [workdir.resolve().name for workdir in workdirs]
     if len(set(names)) < len(names):
@@ -162,200 +302,38 @@ def _names(workdirs):
     return [_clean(name) for name in names]
 
 
-def _clean(name):
-    """Only what can be printed, and not too long: names come from files."""
+def _clean(name: str) -> str:
+    """Returns a name from a file without what cannot be printed, and not too long."""
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
     return text if len(text) <= 60 else f"{text[:20]}…{text[-39:]}"
 
 
-def _latest(run):
-    """What is said of a run beside its name."""
+def _latest(run: Run) -> str:
+    """The text beside a run's name: how far it is."""
     _, losses = run.quantities.get(("", "loss"), ([], []))
     loss = f"{losses[-1]:.4g}" if len(losses) else "none"
     # A log can claim anything; a timedelta ends at 10^9 days.
     spent = datetime.timedelta(seconds=round(min(max(run.seconds, 0), 1e12)))
-    return [f"step {run.step}", f"loss {loss}", f"{spent} spent"]
+    return f"step {run.step}, loss {loss}, {spent} spent"
 
 
-# HTML ------------------------------------------------------------------------------
+def _file_of(figure: "Figure", suffix: str) -> bytes:
+    import matplotlib
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; --back: #fff; --text: #1a1a1a; --faint: #e4e4e4;
-  --axis: #888; {light} }}
-@media (prefers-color-scheme: dark) {{ :root {{ --back: #15171a; --text: #e6e6e6;
-  --faint: #2c3036; --axis: #8a8f98; {dark} }} }}
-body {{ background: var(--back); color: var(--text); margin: 1.5rem auto;
-  max-width: 1500px; padding: 0 1rem; font: 14px/1.5 system-ui, sans-serif; }}
-h1 {{ font-size: 1.3rem; margin: 0 0 .5rem; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: .1rem 1.2rem .1rem 0; text-align: right; font-weight: normal;
-  font-variant-numeric: tabular-nums; }}
-th[scope] {{ text-align: left; overflow-wrap: anywhere; }}
-.swatch {{ display: inline-block; width: 1.4em; height: .25em; margin-right: .5em;
-  vertical-align: middle; background: var(--c); }}
-.charts {{ display: grid; gap: 1rem 1.5rem; margin-top: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }}
-svg {{ width: 100%; height: auto; overflow: visible; }}
-text {{ fill: var(--text); font-size: 11px; }}
-.title {{ font-size: 13px; font-weight: 600; }}
-polyline {{ fill: none; stroke-linejoin: round; }}
-.grid {{ stroke: var(--faint); }} .axis {{ stroke: var(--axis); }}
-.raw {{ stroke: var(--c); opacity: .35; }}
-.curve {{ stroke: var(--c); stroke-width: 1.8; }}
-circle {{ fill: var(--c); }} circle.raw {{ stroke: none; }}
-.strip {{ fill: var(--text); opacity: 0; }} .strip:hover {{ opacity: .12; }}
-{classes}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<table>{rows}</table>
-<p>{caption}</p>
-<div class="charts">
-{charts}
-</div>
-</body>
-</html>
-"""
-_CAPTION = (
-    "Thin lines are the logged values, thick ones their average over the nearest 4% of "
-    "the rows. Gaps are values that were not finite."
-)
-_EMPTY = "Nothing has been logged yet."
-
-
-def html_of(runs: Sequence[Run], drawn: Sequence[Chart]) -> bytes:
-    """The page."""
-    rows = []
-    for i, run in enumerate(runs):
-        cells = "".join(f"<td>{html.escape(text)}</td>" for text in _latest(run))
-        rows.append(
-            f'<tr><th scope="row"><span class="swatch c{i}"></span>'
-            f"{html.escape(run.name)}</th>{cells}</tr>"
-        )
-    page = _PAGE.format(
-        title="Training curves",
-        light=" ".join(f"--c{i}: {pair[0]};" for i, pair in enumerate(COLOURS)),
-        dark=" ".join(f"--c{i}: {pair[1]};" for i, pair in enumerate(COLOURS)),
-        classes="\n".join(
-            f".c{i} {{ --c: var(--c{i}); }}" for i in range(len(COLOURS))
-        ),
-        rows="\n".join(rows),
-        caption=_CAPTION if drawn else _EMPTY,
-        charts="\n".join(map(_svg, drawn)),
-    )
-    return page.encode()
-
-
-def _svg(chart):
-    shapes = "\n".join(map(_svg_shape, charts.lay_out(chart)))
-    return (
-        f'<svg viewBox="0 0 {charts.WIDTH} {charts.HEIGHT}" role="img" '
-        f'aria-label="{html.escape(chart.title)}">\n{shapes}\n</svg>'
-    )
-
-
-def _svg_shape(shape):
-    if isinstance(shape, Text):
-        return (
-            f'<text class="{shape.style}" x="{shape.x:.1f}" y="{shape.y:.1f}" '
-            f'text-anchor="{shape.anchor}">{html.escape(shape.text)}</text>'
-        )
-    if isinstance(shape, Strip):
-        return (
-            f'<rect class="strip" x="{shape.x:.1f}" y="{charts.TOP}" '
-            f'width="{shape.width:.1f}" height="{charts.BOTTOM - charts.TOP}">'
-            f"<title>{html.escape(shape.text)}</title></rect>"
-        )
-    names = f"{shape.style} c{shape.run}"
-    if len(shape.points) == 1:
-        x, y = shape.points[0]
-        radius = 1 if shape.style == "raw" else 2.5
-        return f'<circle class="{names}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
-    numbers = " ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)
-    return f'<polyline class="{names}" points="{numbers}"/>'
-
-
-# PNG -------------------------------------------------------------------------------
-
-_COLUMNS = 3  # Of charts.
-_SCALE = 2  # Pixels of the picture per pixel of a chart.
-_FINER = 3  # Lines are painted this much larger, then reduced: smooth edges.
-_GREYS = {"grid": (228, 228, 228), "axis": (136, 136, 136)}
-_INK = (26, 26, 26)
-
-
-def png_of(runs: Sequence[Run], drawn: Sequence[Chart]) -> bytes:
-    """The charts and a legend as a picture on white."""
-    legend = 22 * len(runs) + 24
-    rows = -(-len(drawn) // _COLUMNS)
-    width, height = charts.WIDTH * _COLUMNS, legend + rows * charts.HEIGHT
-    picture = Image.new("RGB", (width * _SCALE, height * _SCALE), "white")
-    draw = ImageDraw.Draw(picture)
-    for i, run in enumerate(runs):
-        y = (22 * i + 24) * _SCALE
-        draw.line([(20 * _SCALE, y), (44 * _SCALE, y)], COLOURS[i][0], 3 * _SCALE)
-        text = "   ".join([run.name, *(_latest(run) if drawn else [_EMPTY])])
-        draw.text((52 * _SCALE, y), text, _INK, _font(13), anchor="lm")
-    for i, chart in enumerate(drawn):
-        row, column = divmod(i, _COLUMNS)
-        corner = column * charts.WIDTH, legend + row * charts.HEIGHT
-        with _painted(charts.lay_out(chart)) as panel:
-            picture.paste(panel, (corner[0] * _SCALE, corner[1] * _SCALE))
-    file = io.BytesIO()
-    about = PngImagePlugin.PngInfo()
-    about.add_text("Title", "Training curves")
-    picture.save(file, format="PNG", pnginfo=about)
-    return file.getvalue()
-
-
-def _painted(shapes):
-    scale = _SCALE * _FINER
-    size = charts.WIDTH * scale, charts.HEIGHT * scale
-    panel = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(panel)
-    for shape in shapes:
-        if isinstance(shape, Line):
-            _paint_line(draw, shape, scale)
-    panel = panel.reduce(_FINER)
-    draw = ImageDraw.Draw(panel)
-    for shape in shapes:
-        if isinstance(shape, Text):
-            anchor = {"start": "ls", "middle": "ms", "end": "rs"}[shape.anchor]
-            draw.text(
-                (shape.x * _SCALE, shape.y * _SCALE),
-                shape.text,
-                _INK,
-                _font(13 if shape.style == "title" else 11),
-                anchor=anchor,
-            )
-    return panel
-
-
-def _paint_line(draw, line, scale):
-    colour = _GREYS.get(line.style) or _rgb(COLOURS[line.run][0])
-    if line.style == "raw":
-        colour = tuple(round(255 - 0.35 * (255 - part)) for part in colour)
-    points = [(x * scale, y * scale) for x, y in line.points.tolist()]
-    if len(points) == 1:
-        radius = (1 if line.style == "raw" else 2.5) * scale
-        draw.circle(points[0], radius, colour)
+    # Without metadata, since the default ones hold the time and addresses.
+    if suffix == ".png":
+        options = {"dpi": 200, "metadata": {"Title": "Training curves"}}
     else:
-        width = 1.8 if line.style == "curve" else 1
-        draw.line(points, colour, round(width * scale), joint="curve")
-
-
-def _rgb(colour):
-    return tuple(bytes.fromhex(colour[1:]))
-
-
-def _font(size):
-    return ImageFont.load_default(size * _SCALE)
+        names = ("Creator", "Date", "Format", "Type")
+        options = {"metadata": dict.fromkeys(names)}
+    file = io.BytesIO()
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A name may have letters that the font lacks; a box is drawn for them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(file, format="png" if suffix == ".png" else "svg", **options)
+    if suffix != ".html":
+        return file.getvalue()
+    svg = file.getvalue().decode()
+    svg = svg[svg.index("<svg") :]  # HTML has no XML declaration or second doctype.
+    caption = _CAPTION if figure.axes else _EMPTY
+    return _PAGE.replace("CAPTION", caption).replace("FIGURE", svg).encode()

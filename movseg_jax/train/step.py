@@ -1,4 +1,4 @@
-"""One step of gradient descent, as a pure function."""
+"""A step of gradient descent as a pure function."""
 
 import dataclasses
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _X64 = jax if hasattr(jax, "enable_x64") else jax.experimental
 
 
 class TrainState(NamedTuple):
-    """What a checkpoint holds.
+    """The state of training, which a checkpoint holds.
 
     Attributes:
         step: Number of updates made, an int32 scalar.
@@ -37,15 +37,16 @@ class TrainState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)  # `pmap` hashes it.
 class Step:
-    """One update of the parameters; run it under `parallel.data_parallel`.
+    """Updates the parameters once; to be run under `parallel.data_parallel`.
 
     Attributes:
         objective: `(params, batch, keys) -> {name: Term}`, keys one per image.
-        optimizer: For the parameters that train.
-        mask: True for those: see `freezing.trains`.
-        ema_decay: Of `TrainState.average`.
-        microbatches: Parts that a device's share of the batch is cut into, one after
-            the other, to save memory. The gradient is their mean.
+        optimizer: The optimizer of the parameters that train.
+        mask: A tree that is True for those: see `freezing.trains`.
+        ema_decay: The decay of `TrainState.average`.
+        microbatches: The number of parts that a device's share of the batch is cut
+            into. They run one after the other, which saves memory, and the gradient is
+            their mean.
     """
 
     objective: Objective
@@ -60,12 +61,12 @@ class Step:
         """Makes the step.
 
         Args:
-            state: Where training stands.
+            state: The state before the step.
             batch: This device's share of the batch.
-            key: The run's; the step and the number of each image are folded in.
+            key: The run's random key; the step and each image's number are folded in.
 
         Returns:
-            The new state; and the mean of each loss over the whole batch, their sum
+            The new state; and the mean of each loss over the complete batch, their sum
             ("loss") and the norm of the gradient ("gradient_norm"), float32 scalars.
         """
         trained, frozen = split(state.params, self.mask)
@@ -117,7 +118,10 @@ class Step:
 
 
 def _image_keys(key, batch):
-    """A key for each image, by its number in the whole batch: on whatever device."""
+    """A key for each image, by its number in the complete batch.
+
+    So the number of devices does not change what is drawn.
+    """
     size = len(jax.tree.leaves(batch)[0])
     first = parallel.device_index() * size
     return jax.vmap(jax.random.fold_in, (None, 0))(

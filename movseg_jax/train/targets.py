@@ -1,4 +1,4 @@
-"""What the detector should predict, made from the objects of an image.
+"""Makes the targets, which the detector should predict, from an image's objects.
 
 Pure functions with static shapes, of one image; batch with `jax.vmap`. The rules are
 those of Faster and Mask R-CNN as Detectron has them, where those are sound. Boxes are
@@ -22,8 +22,8 @@ class Match(NamedTuple):
     """The object that each box overlaps most, and how much.
 
     Attributes:
-        object: Its row; 0 where nothing overlaps.
-        iou: 0 where nothing overlaps.
+        object: The object's row; 0 where nothing overlaps.
+        iou: The IoU with it; 0 where nothing overlaps.
     """
 
     object: Int[Array, " n"]
@@ -31,12 +31,13 @@ class Match(NamedTuple):
 
 
 class AnchorTargets(NamedTuple):
-    """What the RPN should say of every anchor.
+    """The targets of the RPN for every anchor.
 
     Attributes:
-        sampled: Anchors that the losses look at.
-        positive: Those of them that are on an object.
-        deltas: From the anchor to its object; 0 where it is not positive.
+        sampled: Whether the losses use the anchor.
+        positive: Whether it is used and on an object.
+        deltas: The box of its object relative to the anchor; 0 where it is not
+            positive.
     """
 
     sampled: Bool[Array, " n"]
@@ -45,15 +46,15 @@ class AnchorTargets(NamedTuple):
 
 
 class RoITargets(NamedTuple):
-    """RoIs to train the heads on, positive ones first, and what to say of them.
+    """RoIs to train the heads on, positive ones first, and their targets.
 
     Attributes:
-        rois: Padded with zeros.
-        valid: The rest is padding.
-        positive: On an object.
-        object: Its row; 0 where there is none.
-        classes: 0 is background, k + 1 the class k.
-        deltas: From the RoI to its object; 0 where there is none.
+        rois: Boxes, padded with zeros.
+        valid: Whether the row is more than padding.
+        positive: Whether the RoI is on an object.
+        object: The object's row; 0 where there is none.
+        classes: Classes to predict: 0 is background, k + 1 the class k.
+        deltas: The box of its object relative to the RoI; 0 where there is none.
     """
 
     rois: Float[Array, "n 4"]
@@ -65,7 +66,7 @@ class RoITargets(NamedTuple):
 
 
 def match(iou: Float[Array, "n objects"]) -> Match:
-    """The best object of each box; the first of equal ones."""
+    """Finds the object that each box overlaps most, the first of equal ones."""
     if not iou.shape[1]:
         return Match(jnp.zeros(len(iou), jnp.int32), jnp.zeros(len(iou), iou.dtype))
     best = jnp.argmax(iou, axis=1).astype(jnp.int32)
@@ -78,10 +79,10 @@ def subsample(
     """Rows of `count` candidates, drawn at random without replacement.
 
     Args:
-        candidates: Which rows may be drawn.
-        count: How many to draw if there are as many; at most `most`.
+        candidates: Whether a row may be drawn.
+        count: The number of rows to draw if there are as many; at most `most`.
         most: A static bound of `count`.
-        key: Of the randomness.
+        key: The random key of the draw.
 
     Returns:
         The rows, padded with n, which is out of bounds.
@@ -97,11 +98,11 @@ def subsample(
 def ignored_fraction(
     ignored: Float[Array, "h w"], boxes: Float[Array, "n 4"], size: Float[Array, "2"]
 ) -> Float[Array, " n"]:
-    """How much of each box's part inside of the image is ignored, in [0, 1].
+    """The fraction of each box, clipped to the image, that is to be ignored.
 
     Args:
-        ignored: Of a grid of cells over the image, the fraction of each to ignore.
-        boxes: A box of area 0 gives 0.
+        ignored: The fraction of each cell to ignore, in a grid over the image.
+        boxes: Boxes in pixels; one of area 0 has a fraction of 0.
         size: Height and width of the image that the grid covers, in pixels.
     """
     height, width = ignored.shape
@@ -147,14 +148,14 @@ def anchor_targets(
     no anchor fits; those are mistakes.)
 
     Args:
-        anchors: Of all levels.
+        anchors: The anchors of all levels.
         usable: The others are neither positive nor negative: in the padding, across
             the image's border.
         may_be_negative: False where the image is not labelled.
-        objects: Of the image.
-        key: Of the draw.
+        objects: The objects of the image.
+        key: The random key of the draw.
         samples: Anchors to draw, fewer if there are not as many.
-        positive_fraction: At most this part of them is positive.
+        positive_fraction: The largest fraction of them that is positive.
         positive_iou: See above.
         negative_iou: See above.
     """
@@ -197,12 +198,13 @@ def roi_targets(
     without replacement.
 
     Args:
-        proposals: Of the RPN.
-        may_be_negative: Of each proposal; False where the image is not labelled.
-        objects: Of the image.
-        key: Of the draw.
+        proposals: The proposals of the RPN.
+        may_be_negative: Whether each proposal may be negative; it may not where the
+            image is not labelled.
+        objects: The objects of the image.
+        key: The random key of the draw.
         samples: RoIs to draw, fewer if there are not as many.
-        positive_fraction: At most this part of them is positive.
+        positive_fraction: The largest fraction of them that is positive.
         positive_iou: See above.
 
     Returns:
@@ -260,10 +262,10 @@ def mask_targets(
     Sampled at 2x2 points a cell from the objects' crops (`types.Objects.masks`).
 
     Args:
-        rois: A RoI of area 0 has an empty mask.
+        rois: RoIs in pixels; one of area 0 has an empty mask.
         object: The row of each RoI's object.
-        objects: Of the image.
-        mask_size: Rows and columns of cells.
+        objects: The objects of the image.
+        mask_size: The number of rows and columns of cells.
     """
     side = objects.masks.shape[-1]
     boxes = _rows(objects.boxes, object)

@@ -1,4 +1,4 @@
-"""How far a run is, for who watches it."""
+"""Shows the progress of a run."""
 
 import datetime
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Progress:
-    """How far a run is, on stderr: a bar on a terminal, elsewhere a line per report."""
+    """Progress on stderr: a bar on a terminal, elsewhere a line per report."""
 
     def __init__(self, step: int, steps: int, *, silent: bool = False):
         self._first, self._steps, self._silent = step, steps, silent

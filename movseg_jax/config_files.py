@@ -1,0 +1,94 @@
+"""Reads config files: Python files with functions that return a `Config`."""
+
+import collections
+import dataclasses
+import inspect
+import runpy
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from movseg_jax.config import Config
+from movseg_jax.errors import InputError
+
+# The name that a config file has for itself while it runs.
+_MODULE = "movseg_config"
+
+T = typing.TypeVar("T")
+
+
+def with_fields(config: T, fields: dict[str, Any]) -> T:
+    """Returns a config dataclass with other values in some fields, at any depth.
+
+    Args:
+        config: The config to start from, such as a `Config` or a part of one.
+        fields: Values by the fields' names as on the command line, such as
+            `{"train.steps": 100}`.
+    """
+    changes: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = collections.defaultdict(dict)
+    for path, value in fields.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            inner[name][rest] = value
+        else:
+            changes[name] = value
+    for name, values in inner.items():
+        changes[name] = with_fields(getattr(config, name), values)
+    # All fields of a part change at once, since each state of it is checked.
+    return dataclasses.replace(typing.cast(Any, config), **changes)
+
+
+def load_config(path: str | Path) -> Config:
+    """Runs a function of a config file. The file is code: run only your own.
+
+    Args:
+        path: A config file and a function in it, as in "configs/paper.py:joint_davis".
+            The function's name may be left out if the file has only one, or one with
+            the file's name, or `get_config`.
+
+    Raises:
+        InputError: There is no such file or function, the name is missing, or the
+            function does not return a `Config`.
+    """
+    file, colon, name = str(path).rpartition(":")
+    if not colon or not name.isidentifier():
+        file, name = str(path), ""
+    if not Path(file).is_file():
+        raise InputError(f"{file}: no such config file.")
+    functions = config_functions(file)
+    if not functions:
+        raise InputError(f"{file}: defines no function that returns a `Config`.")
+    name = name or _default_name(file, list(functions))
+    if name not in functions:
+        raise InputError(
+            f"{file}: has no config {name!r}; expected one of {', '.join(functions)}."
+        )
+    config = functions[name]()
+    if not isinstance(config, Config):
+        raise InputError(f"{file}: {name}() returns no `Config`, but {config!r:.80}.")
+    return config
+
+
+def config_functions(file: str | Path) -> dict[str, Callable[[], Any]]:
+    """Returns the public functions without arguments that a file defines, by name."""
+    found = {}
+    for name, value in runpy.run_path(str(file), run_name=_MODULE).items():
+        # What the file imports is not one of its configs.
+        own = inspect.isfunction(value) and value.__module__ == _MODULE
+        if own and name[0] != "_" and not inspect.signature(value).parameters:
+            found[name] = value
+    return found
+
+
+def _default_name(file: str, names: list[str]) -> str:
+    for name in (Path(file).stem, "get_config"):
+        if name in names:
+            return name
+    if len(names) > 1:
+        raise InputError(
+            f"{file}: has several configs. Append the name of one, as in "
+            f"{file}:{names[0]}; there are {', '.join(names)}."
+        )
+    return names[0]
