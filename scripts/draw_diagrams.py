@@ -46,7 +46,7 @@ class Box(NamedTuple):
 
 
 class Diagram(NamedTuple):
-    """A diagram.
+    """A diagram that is being drawn.
 
     Attributes:
         boxes: The boxes by name.

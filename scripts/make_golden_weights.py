@@ -1,4 +1,4 @@
-"""Makes the tiny PyTorch files that `tests/test_weights_foreign.py` reads.
+"""Makes the tiny PyTorch files that `tests/test_convert_foreign.py` reads.
 
     python scripts/make_golden_weights.py [folder]
 

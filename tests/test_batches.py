@@ -13,7 +13,7 @@ from movseg_jax.data import batches, transforms
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import WAYS, encode_flow
 from movseg_jax.model.inputs import preprocess, resized_size
-from tests.memory import random_example
+from tests.fakes.memory_source import random_example
 
 SIDE = batches.MASK_SIDE
 MODEL = ModelConfig(short_side=64, long_side=96)

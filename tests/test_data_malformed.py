@@ -18,7 +18,7 @@ from movseg_jax.data.datasets.flyingthings3d import read_index
 from movseg_jax.data.sources import open_layout, open_source
 from movseg_jax.errors import InputError
 from movseg_jax.system import bounded
-from tests import layouts
+from tests.fakes import layouts
 
 DEFINITION = layouts.DEFINITION.format("cars1_01", "cars1_04", "pgm")
 FUZZ = settings(

@@ -25,7 +25,7 @@ from movseg_jax.data.sources import describe_layouts, open_source
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.flow.files import encode_kitti
-from tests import layouts
+from tests.fakes import layouts
 
 ROOT = Path(__file__).parents[1]
 

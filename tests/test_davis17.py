@@ -16,7 +16,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.davis17 import Davis17Unsupervised
 from movseg_jax.results import Sighting, TrackedFrame
-from tests.sequences import sequences
+from tests.fakes.random_sequences import sequences
 
 # What TrackEval 1.3.0 gives for `SEQUENCES`, with its `optim_type` "J&F".
 TRACKEVAL = {

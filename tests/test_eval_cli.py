@@ -17,7 +17,7 @@ from movseg_jax.cli import app
 from movseg_jax.errors import InputError
 from movseg_jax.system import process
 from movseg_jax.system.workers import run
-from tests import layouts
+from tests.fakes import layouts
 
 ROOT = Path(__file__).parents[1]
 DAVIS = ("blackswan", "bmx-trees", "cows")

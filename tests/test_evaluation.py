@@ -39,7 +39,7 @@ from movseg_jax.formats.pictures import sightings_of
 from movseg_jax.formats.survey import paint
 from movseg_jax.results import TrackedFrame
 from movseg_jax.system.notes import notes_kept
-from tests import layouts
+from tests.fakes import layouts
 from tests.outside import needs, outside
 
 DAVIS = ("blackswan", "bmx-trees")  # Of which DAVIS takes the first for stable.

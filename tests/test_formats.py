@@ -35,7 +35,7 @@ from movseg_jax.formats.spool import Spool
 from movseg_jax.images import encode_jpeg, encode_png, palette, read_ids
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.notes import notes_kept
-from tests import layouts
+from tests.fakes import layouts
 
 FORMATS = list(conversion.FORMATS)
 SIZE = (18, 24)

@@ -11,7 +11,7 @@ from movseg_jax.data import batches, transforms
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import WAYS, encode_flow
 from movseg_jax.model.inputs import make_inputs, preprocess, resized_size
-from tests.memory import MemorySource
+from tests.fakes.memory_source import MemorySource
 
 MODEL = ModelConfig(short_side=48, long_side=64)
 

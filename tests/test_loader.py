@@ -21,7 +21,7 @@ from movseg_jax.data.loader import Loader, evaluation_batches
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import encode_flow, resize_flow
 from movseg_jax.model.inputs import preprocess, resized_size
-from tests.memory import MemorySource, random_example
+from tests.fakes.memory_source import MemorySource, random_example
 
 ROOT = Path(__file__).parents[1]
 MODEL = ModelConfig(short_side=32, long_side=64)
@@ -531,7 +531,7 @@ SCRIPT = """
 import os, sys, time
 from movseg_jax.config import DataConfig, ModelConfig, SourceConfig
 from movseg_jax.data.loader import Loader
-from tests.memory import MemorySource
+from tests.fakes.memory_source import MemorySource
 
 def main():
     config = DataConfig(sources=(SourceConfig("a"),), batch_size=4, workers=2)

@@ -14,7 +14,7 @@ from movseg_jax.cli.segment import Segment
 from movseg_jax.cli.synth import Synth
 from movseg_jax.errors import InputError
 from movseg_jax.system import process
-from tests import squares
+from tests.fakes import square_detector as squares
 
 DAMAGED = InputError(
     "v.mp4: is damaged after 18 frames.",

@@ -22,7 +22,7 @@ from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.model.weights import load_weights
 from movseg_jax.segment.run_folder import FORMAT, RunFolder
 from movseg_jax.segment.settings import SegmentConfig
-from tests import squares
+from tests.fakes import square_detector as squares
 
 RELEASE = Path(__file__).parent / "golden" / "release_0_1_0"
 

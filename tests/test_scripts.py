@@ -26,8 +26,8 @@ from movseg_jax.model.parameters import fresh
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import Detected
 from movseg_jax.video.reading import Frame
-from tests import layouts
-from tests.squares import make_detector
+from tests.fakes import layouts
+from tests.fakes.square_detector import make_detector
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SIZE = (40, 60)

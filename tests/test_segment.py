@@ -33,7 +33,7 @@ from movseg_jax.system.atomic import locked
 from movseg_jax.track.linking import link
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.video.reading import Frame, read_frames
-from tests.squares import (
+from tests.fakes.square_detector import (
     RED,
     SIDE,
     SIZE,

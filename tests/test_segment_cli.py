@@ -28,8 +28,14 @@ from movseg_jax.segment.run import RECORD as RECORD_NAME
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.run_folder import WORK
 from movseg_jax.system.signals import STOPPED
+from tests.fakes.square_detector import (
+    background,
+    make_detector,
+    scene,
+    write_images,
+    write_video,
+)
 from tests.oracles import random_params
-from tests.squares import background, make_detector, scene, write_images, write_video
 from tests.test_segment import after, recorded_frames, results
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +48,7 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 from movseg_jax.model import loading
 from movseg_jax.cli.app import main
-from tests.squares import make_detector
+from tests.fakes.square_detector import make_detector
 pause, limit = float(sys.argv.pop(1)), int(sys.argv.pop(1))
 loading.load_detector = lambda *_, **__: make_detector(lambda: time.sleep(pause))
 if limit:
@@ -301,7 +307,7 @@ import jax
 jax.config.update("jax_platforms", "cpu")
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
-from tests.squares import make_detector, scene, write_video
+from tests.fakes.square_detector import make_detector, scene, write_video
 settings = SegmentConfig(save=("coco", "mots", "cutouts", "foreground"))
 source = segment_to_folder(sys.argv[1], Path(sys.argv[2]), make_detector(), settings)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -21,7 +21,7 @@ from movseg_jax.data.datasets import fbms, video_instances
 from movseg_jax.data.datasets.joins import join_objects
 from movseg_jax.data.sources import LAYOUTS, open_layout, open_source
 from movseg_jax.errors import InputError
-from tests import layouts
+from tests.fakes import layouts
 from tests.outside import needs, outside
 
 DAVIS = "data/davis2016"

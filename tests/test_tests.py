@@ -32,9 +32,9 @@ def helpers_of(stem):
     tree = ast.parse(FILES[stem].read_text())
     found = set()
     for node in tree.body:
-        module = getattr(node, "module", None) or ""
-        if isinstance(node, ast.ImportFrom) and module.startswith("tests."):
-            imported = helpers_of(module.rpartition(".")[2])
+        package, _, module = (getattr(node, "module", None) or "").rpartition(".")
+        if package.startswith("tests") and module in FILES:
+            imported = helpers_of(module)
             found |= imported & {alias.name for alias in node.names}
     while True:
         more = {f.name for f in functions(tree) if asserts(f, found)} - found

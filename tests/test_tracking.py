@@ -23,7 +23,7 @@ from movseg_jax.metrics.tracking import (
     measure_tracks,
 )
 from movseg_jax.results import Sighting, TrackedFrame
-from tests.sequences import sequences
+from tests.fakes.random_sequences import sequences
 
 GOLDEN = Path(__file__).parent / "golden" / "tracking.npz"
 SIZE = (24, 32)

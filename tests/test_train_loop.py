@@ -29,7 +29,7 @@ from movseg_jax.train.checkpoints import Checkpoints
 from movseg_jax.train.log import TIMINGS, read_log
 from movseg_jax.train.loop import best_params, claimed, train
 from movseg_jax.train.step import TrainState
-from tests.memory import MemorySource
+from tests.fakes.memory_source import MemorySource
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 ROOT = Path(__file__).parents[1]

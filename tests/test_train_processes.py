@@ -28,7 +28,7 @@ from movseg_jax.train import parallel
 from movseg_jax.train.checkpoints import Checkpoints, restore_params
 from movseg_jax.train.log import read_log
 from movseg_jax.train.loop import train
-from tests.memory import MemorySource
+from tests.fakes.memory_source import MemorySource
 from tests.test_train_loop import (
     STEPS,
     Signalling,

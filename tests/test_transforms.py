@@ -11,7 +11,7 @@ from movseg_jax import masks
 from movseg_jax.data import transforms
 from movseg_jax.data.example import Example
 from movseg_jax.flow.encoding import encode_flow
-from tests.memory import random_example
+from tests.fakes.memory_source import random_example
 
 ROWS = ("masks", "classes", "ids", "ignore", "moving")
 

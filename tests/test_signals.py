@@ -15,9 +15,9 @@ import pytest
 from movseg_jax.system import process, signals
 from movseg_jax.system.progress import progress_bar
 from movseg_jax.system.signals import STOPPED, Interrupts
-from tests import layouts
+from tests.fakes import layouts
+from tests.fakes.square_detector import scene, write_images
 from tests.oracles import hashed_weights, unpack_shapes
-from tests.squares import scene, write_images
 
 ROOT = Path(__file__).parents[1]
 # As a terminal starts it, whoever started the tests; it says when `main` begins.

@@ -1,0 +1,1 @@
+"""Small data sets, detectors and videos that tests use in place of real ones."""
