@@ -270,7 +270,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TargetConfig:
-    """How anchors and RoIs are matched to objects and sampled, per image."""
+    """Rules by which anchors and RoIs are matched to objects and sampled, per image."""
 
     anchors: int = 256  # Number of anchors sampled for the RPN.
     anchor_positive_fraction: float = 0.5  # Largest share of positive anchors.
@@ -325,7 +325,7 @@ class StartConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """One stage of training. Sizes are over all devices and hosts."""
+    """A stage of training. Sizes are over all devices and hosts."""
 
     steps: int = 90_000  # Number of steps.
     frozen: tuple[str, ...] = ()  # Globs on the paths of parameters to freeze.
@@ -348,7 +348,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrackConfig:
-    """How detections are linked to tracks.
+    """Rules by which detections are linked to tracks.
 
     The defaults aim at one track per thing. `as_released` is the tracker that the
     paper's authors released, `as_published` the one that the paper describes.

@@ -23,7 +23,7 @@ FRAMES, TRUTH, RESULT = "frames", "truth", "result"
 
 
 class Ended(NamedTuple):
-    """How a demonstration ended.
+    """Outcome of a demonstration.
 
     Attributes:
         finished: False if it was stopped; it can be started again.

@@ -1,4 +1,4 @@
-"""What may keep this package from working on a machine, and the line that mends it.
+"""Finds what keeps the package from working on a machine, and what mends it.
 
 `movseg doctor` prints the findings. Everything is looked at from outside: metadata of
 installed packages, files of drivers, and a process of its own that starts JAX, since
@@ -52,7 +52,7 @@ Status = Literal["ok", "note", "problem"]
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """A fact about the machine, and what mends it if it is a problem.
 
     Attributes:
         about: A word for it.
@@ -134,7 +134,7 @@ def _same_release(one: str, other: str) -> bool:
 
 
 def _plugins() -> Iterator[Finding]:
-    """What JAX needs to see an accelerator that this machine has."""
+    """Yields findings about what JAX needs to see this machine's accelerators."""
     asked = os.environ.get("JAX_PLATFORMS", "")
     if asked:
         yield Finding("JAX_PLATFORMS", "ok", f"set to {asked}")
@@ -300,7 +300,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def _devices(run_model: bool) -> Iterator[Finding]:
-    """What a process of its own sees when it starts JAX."""
+    """Yields what a process of its own sees when it starts JAX."""
     code = _PROBE if run_model else _PROBE.split("import numpy", 1)[0]
     command = [sys.executable, "-c", code]
     timed_out = False

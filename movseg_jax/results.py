@@ -1,4 +1,4 @@
-"""What segmenting a video gives: which object is where, frame by frame.
+"""Results of segmenting a video: which object is where, frame by frame.
 
 Everything that writes or draws results takes a sequence of `TrackedFrame`s and goes
 through it from the front, one frame at a time. A list will do; `segment_video` hands
@@ -12,7 +12,7 @@ from movseg_jax.masks import Rle
 
 
 class Detection(NamedTuple):
-    """One object that was found in one frame.
+    """An object that was found in a frame.
 
     Attributes:
         mask: The object's pixels, at the size of the frame.
@@ -33,7 +33,7 @@ class Detection(NamedTuple):
 
 
 class FrameDetections(NamedTuple):
-    """What the detector found in one frame, on the host.
+    """Detections in one frame, on the host.
 
     Attributes:
         moving: Detections of the model's own heads.
@@ -54,7 +54,7 @@ class Sighting(NamedTuple):
         mask: The object's pixels, at the size of the frame.
         score: The detector's confidence, 0 to 1.
         moving: True if it was seen to move, False if only the static branch found it.
-        motion: As in `Detection`.
+        motion: Motion of the object, see `Detection`.
     """
 
     id: int

@@ -354,7 +354,7 @@ def test_the_command_chooses_a_video_and_says_how_it_read(tmp_path, capsys):
     assert [[s.id for s in there] for there in found] == [
         [s.id for s in frame.sightings] for frame in tracks()
     ]
-    with pytest.raises(InputError, match="is of one video"):
+    with pytest.raises(InputError, match="holds one video"):
         read_tracks(out, sequence="bear")
 
 

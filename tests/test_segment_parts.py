@@ -17,7 +17,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.old_record import import_old_record
 from movseg_jax.segment.record import Column, Record
-from movseg_jax.system.prefetch import ahead
+from movseg_jax.system.pipeline import ahead
 from movseg_jax.video.reading import Frame
 
 ABOUT = {"video": "some video"}

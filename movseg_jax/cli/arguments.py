@@ -22,7 +22,7 @@ def optional(default: str, metavar: str | None = None) -> object:
     Its help says what happens then, instead of "(default: None)".
 
     Args:
-        default: What is used if the option is left out.
+        default: Text that says what happens without the option.
         metavar: The placeholder of the value in the help; None is tyro's.
     """
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")

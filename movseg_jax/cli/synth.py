@@ -25,7 +25,7 @@ class Synth:
         workers: Number of processes; 0 means one for each CPU.
         overwrite: Replace the clips of another run in the folder.
         quiet: Do not show progress.
-        scene: How the clips look.
+        scene: Look of the clips.
     """
 
     out: Path

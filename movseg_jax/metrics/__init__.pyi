@@ -2,7 +2,6 @@ from .average_precision import AveragePrecision as AveragePrecision
 from .base import ComparedFrame as ComparedFrame
 from .base import Metric as Metric
 from .base import State as State
-from .base import TrackMetric as TrackMetric
 from .davis import Davis16 as Davis16
 from .davis import boundary_accuracy as boundary_accuracy
 from .davis import region_similarity as region_similarity

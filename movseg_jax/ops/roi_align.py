@@ -42,7 +42,7 @@ def roi_align(
     of padding ([0, 0, 0, 0]) too. The same as `torchvision.ops.roi_align`.
 
     Args:
-        features: One image's features at one pyramid level. With bfloat16
+        features: Features of an image at a pyramid level. With bfloat16
             features, weights and sums are still float32, and crops are bfloat16.
         boxes: Boxes in pixels of the image.
         stride: Pixels of the image per cell of the features.
@@ -82,7 +82,7 @@ def pyramid_roi_align(
     """`roi_align` of each box on the pyramid level that suits its size: `roi_level`.
 
     Args:
-        pyramid: One image's features by level, of stride `2**level`; no level between
+        pyramid: Features of an image by level, of stride `2**level`; no level between
             the lowest and the highest may be missing.
         boxes: Boxes in pixels of the image.
         output_size: Height and width of a crop.

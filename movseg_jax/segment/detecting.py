@@ -26,8 +26,7 @@ from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.results import FrameDetections
 from movseg_jax.segment.flow_source import FlowBetween, FlowSource, open_flow
 from movseg_jax.segment.outputs import KEPT_SCORE, Flow, to_detections
-from movseg_jax.system.prefetch import ahead
-from movseg_jax.system.stopwatch import Timing, stopwatch, timed
+from movseg_jax.system.pipeline import Timing, ahead, stopwatch, timed
 from movseg_jax.types import Inputs, Outputs
 from movseg_jax.video.cuts import ShotFrame, mark_cuts
 from movseg_jax.video.reading import Frame

@@ -45,8 +45,8 @@ from movseg_jax.segment.run_folder import (
 from movseg_jax.segment.settings import FPS_RANGE, SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
+from movseg_jax.system.pipeline import Timing, stopwatch
 from movseg_jax.system.stopping import StopRequest
-from movseg_jax.system.stopwatch import Timing, stopwatch
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
 from movseg_jax.video.cuts import LOOKBACK

@@ -24,7 +24,7 @@ class SegmentConfig:
         flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it;
             a folder holds a flow file for each frame, named as the frame.
         find_cuts: Split the video into shots. No track continues across a cut.
-        track: How detections are linked to tracks.
+        track: Rules by which detections are linked to tracks.
         min_motion: Leave out tracks that are not faster than this relative to the
             scene, in pixels per frame. Default: 0.2, or 0 if the model does not use
             flow.

@@ -21,5 +21,6 @@ def start_devices() -> None:
         raise InputError(
             f"JAX cannot start the devices {what}{reason}. Set JAX_PLATFORMS=cpu to "
             "compute without them. For an NVIDIA GPU this package has to be installed "
-            "with the extra `cuda`, for a TPU with `tpu`."
+            "with the extra `cuda12` or `cuda13`, for a TPU with `tpu`. `movseg "
+            "doctor` says more."
         ) from error

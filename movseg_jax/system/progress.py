@@ -1,4 +1,4 @@
-"""Progress bars."""
+"""Shows progress bars."""
 
 import contextlib
 import sys

@@ -75,7 +75,7 @@ def read_frames(
 
     Args:
         source: A video file, an image file (of which every picture is a frame), a
-            folder of images, a pattern of them such as "frames/*.png" (in natural
+            folder of images, a pattern of them such as `frames/*.png` (in natural
             order), or a camera's number. A name that is both a number and a file or
             folder is the latter.
         start: The number of the first frame to give.

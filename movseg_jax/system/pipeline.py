@@ -1,11 +1,14 @@
-"""Reading ahead: a thread makes the next items while the caller uses the last one."""
+"""Parts of a pipeline: reading ahead in a thread, and measuring how long parts take."""
 
+import contextlib
 import queue
 import threading
-from collections.abc import Generator, Iterable
+import time
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Timing = dict[str, float]  # Seconds by the name of the part.
 _END = object()
 POLL_SECONDS = 0.1  # Seconds until a thread sees that its items are not wanted.
 
@@ -54,3 +57,24 @@ def ahead(items: Iterable[T], count: int = 2) -> Generator[T, None, None]:
     finally:
         unwanted.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def stopwatch(timing: Timing, part: str) -> Iterator[None]:
+    """Adds the seconds that the block takes to those of a part."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        timing[part] = timing.get(part, 0.0) + time.perf_counter() - began
+
+
+def timed(items: Iterable[T], timing: Timing, part: str) -> Generator[T, None, None]:
+    """Returns the same items, and adds the seconds that making them takes to a part."""
+    items = iter(items)
+    while True:
+        with stopwatch(timing, part):
+            item = next(items, None)
+        if item is None:
+            return
+        yield item
