@@ -323,8 +323,7 @@ def _file_of(figure: "Figure", suffix: str) -> bytes:
     # Without metadata, since the default ones hold the time and addresses.
     options: dict[str, Any]
     if suffix == ".png":
-        metadata: dict[str, str | None] = {"Title": "Training curves"}
-        options: dict[str, Any] = {"dpi": 200, "metadata": metadata}
+        options = {"dpi": 200, "metadata": {"Title": "Training curves"}}
     else:
         names = ("Creator", "Date", "Format", "Type")
         options = {"metadata": dict.fromkeys(names)}
