@@ -42,6 +42,7 @@ COLOURS = (
     "#b22234",
 )
 # The order of the charts: the quantities between the first and the last are losses.
+LARGEST = 1e100  # Larger values are drawn there.
 FIRST = ("loss",)
 LAST = ("gradient_norm", "learning_rate", "images_per_second")
 _STYLE: Any = {
@@ -226,7 +227,7 @@ def _draw_chart(axes: "Axes", key: tuple[str, str], runs: Sequence[Run]) -> None
     """Draws one quantity of all runs."""
     kind, name = key
     curves = {
-        colour: run.quantities[key]
+        colour: _drawable(*run.quantities[key])
         for colour, run in zip(COLOURS, runs, strict=False)
         if key in run.quantities
     }
@@ -265,6 +266,11 @@ def _draw_chart(axes: "Axes", key: tuple[str, str], runs: Sequence[Run]) -> None
         )
     if axes.get_yscale() == "linear" and 0 < values.min() < values.max() / 2:
         axes.set_ylim(bottom=0)
+
+
+def _drawable(steps, values):
+    """The curve without values that are so large that matplotlib's axes overflow."""
+    return steps, np.clip(values, -LARGEST, LARGEST)
 
 
 def _alone(values: Float64[np.ndarray, " n"]) -> np.ndarray:
