@@ -11,9 +11,13 @@ from movseg_jax.errors import InputError
 T = typing.TypeVar("T")
 
 
+# Raised when an older version would misread newer files; JSON without it has format 1.
+FORMAT = 1
+
+
 def to_json(config: Any) -> str:
-    """A config dataclass as JSON; `from_json` is its inverse."""
-    return json.dumps(dataclasses.asdict(config), indent=2)
+    """A config dataclass and a format number as JSON; `from_json` is its inverse."""
+    return json.dumps({"format": FORMAT, **dataclasses.asdict(config)}, indent=2)
 
 
 def from_json(kind: type[T], text: str, source: str = "config") -> T:
@@ -27,6 +31,13 @@ def from_json(kind: type[T], text: str, source: str = "config") -> T:
         value = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}.") from None
+    if isinstance(value, dict):
+        found = value.pop("format", FORMAT)
+        if found != FORMAT:
+            raise InputError(
+                f"{source}: has format {found!r:.20}; this version of movseg-jax reads "
+                f"format {FORMAT}."
+            )
     return typing.cast(T, _parse(kind, value, source))
 
 

@@ -52,7 +52,9 @@ def test_tracks_are_written_as_they_were(tracks, tmp_path):
         provenance=provenance,
         image_suffix=".png",
     )
-    assert json.loads((tmp_path / "tracks.json").read_text()) == stored
+    written = json.loads((tmp_path / "tracks.json").read_text())
+    assert written["info"].pop("format") == 1  # Which files of before do not say.
+    assert written == stored
 
 
 def test_a_finished_run_is_recognised_and_another_is_told_apart(tmp_path):
@@ -95,3 +97,13 @@ def test_weights_and_their_card_are_read():
     assert weights.card == {"run": "example"}
     assert weights.config.appearance == TrunkConfig(depth=14, width=8)
     assert json.loads((RELEASE / "weights.json").read_text())["format"] == 1
+
+
+def test_files_of_a_newer_format_are_refused(tmp_path):
+    with pytest.raises(InputError, match="has format 2"):
+        from_json(Config, to_json(Config()).replace('"format": 1', '"format": 2'))
+    stored = json.loads((RELEASE / "tracks.json").read_text())
+    stored["info"]["format"] = 2
+    (tmp_path / "tracks.json").write_text(json.dumps(stored))
+    with pytest.raises(InputError, match="has format 2"):
+        read_tracks(tmp_path / "tracks.json")

@@ -17,6 +17,12 @@ def to_text(value: Any) -> str:
     return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
 
 
+# The format of our own fields, in "info"; files without it are of format 1. It is
+# raised when an older version would misread a newer file.
+FORMAT = 1
+DESCRIPTION = "tracks by movseg_jax"
+
+
 def info(provenance: Mapping[str, Any] | None, out: Path) -> str:
     """Returns the "info" of a file, as COCO defines it.
 
@@ -29,10 +35,31 @@ def info(provenance: Mapping[str, Any] | None, out: Path) -> str:
     """
     try:
         return to_text(
-            {"description": "tracks by movseg_jax", "provenance": provenance or {}}
+            {
+                "description": DESCRIPTION,
+                "format": FORMAT,
+                "provenance": provenance or {},
+            }
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{out}: the provenance is not JSON: {error}.") from None
+
+
+def check_format(data: Any, path: Path) -> None:
+    """Refuses a file of ours that a newer version wrote.
+
+    Raises:
+        InputError: The file's format is not known here.
+    """
+    about = data.get("info") if isinstance(data, dict) else None
+    if not isinstance(about, dict) or about.get("description") != DESCRIPTION:
+        return
+    found = about.get("format", FORMAT)
+    if found != FORMAT:
+        raise InputError(
+            f"{path}: has format {found!r:.20}; this version of movseg-jax reads "
+            f"format {FORMAT}."
+        )
 
 
 def write_list(file: TextIO, items: Iterable[str]) -> None:

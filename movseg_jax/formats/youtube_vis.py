@@ -19,7 +19,13 @@ from typing import Any, NamedTuple, TextIO
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.formats import dialects, parsing
-from movseg_jax.formats.json_text import CATEGORIES, info, to_text, write_list
+from movseg_jax.formats.json_text import (
+    CATEGORIES,
+    check_format,
+    info,
+    to_text,
+    write_list,
+)
 from movseg_jax.formats.spool import Spool
 from movseg_jax.formats.survey import Survey, box_of, check_suffix, stem
 from movseg_jax.results import Sighting, TrackedFrame
@@ -188,6 +194,7 @@ def read_youtube_vis(
     Raises:
         InputError: It is malformed, or holds no such video.
     """
+    check_format(data, path)
     if isinstance(data, list):
         annotations, known = _results(data, path), None
     else:
