@@ -312,7 +312,7 @@ class OptimizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StartConfig:
-    """Weights to start from: .safetensors files or the folders of training runs."""
+    """Weights to start from: a .safetensors file, the folder of a run, or "bundled"."""
 
     # Weights of the complete model; "" is none. The other fields replace parts of it.
     weights: str = ""

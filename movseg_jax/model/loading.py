@@ -13,7 +13,12 @@ from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
 from movseg_jax.model.parameters import parameter_shapes
-from movseg_jax.model.weights import RUN_WEIGHTS, Weights, load_weights
+from movseg_jax.model.weights import (
+    RUN_WEIGHTS,
+    Weights,
+    load_weights,
+    read_config,
+)
 from movseg_jax.system.devices import start_devices
 from movseg_jax.types import Inputs, Outputs
 
@@ -90,8 +95,8 @@ def load_detector(
 
     Args:
         weights: A .safetensors file, the folder of a finished training run, or weights
-            that are loaded already. The default is the model that comes with the
-            package.
+            that are loaded already. The default, or "bundled", is the model that comes
+            with the package.
         use: The streams to detect with, by default all. "appearance" takes the
             backbone of appearance and the heads of the static branch out of a joint
             model, and finds objects whether they move or not.
@@ -124,6 +129,15 @@ def load_detector(
     return TrainedDetector(config, jax.device_put(params), name, found.sha256)
 
 
+def bundled_config() -> ModelConfig:
+    """The model that comes with the package, by the card of its weights.
+
+    Raises:
+        InputError: The card is missing or damaged.
+    """
+    return read_config(BUNDLED)
+
+
 def is_unfinished_run(weights: str | Path) -> bool:
     """True if this is a folder without the weights that a finished run leaves."""
     path = Path(weights)
@@ -134,7 +148,7 @@ def _found(weights: str | Path | Weights | None) -> Weights:
     """The weights asked for."""
     if isinstance(weights, Weights):
         return weights
-    if weights is None:
+    if weights is None or str(weights) == "bundled":
         if not BUNDLED.is_file():
             raise InputError(f"{BUNDLED}: is missing; reinstall, or hand in weights.")
         return load_weights(BUNDLED)._replace(name="bundled")

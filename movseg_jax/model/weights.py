@@ -122,14 +122,12 @@ def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
         InputError: A file is missing, damaged, of a newer version, or not the one that
             the card is about.
     """
-    name = str(path)
+    source = str(path)
     path, card_path = _paths(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file.")
     content = _read_card(card_path)
-    config = from_json(
-        ModelConfig, json.dumps(content["model"]), f"{card_path}: `model`"
-    )
+    config = _model_of(content, card_path)
     if ":" in config.fusion and config.fusion != fusion:
         raise InputError(
             f"{card_path}: the model's fusion is code, {config.fusion!r}. If you trust "
@@ -146,7 +144,7 @@ def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
         flat[name] = array.astype(np.float32, copy=False)
         flat[name].flags.writeable = False
     params = unflatten_dict(dict(sorted(flat.items())), sep="/")
-    return Weights(params, config, content["card"], content["sha256"], name)
+    return Weights(params, config, content["card"], content["sha256"], source)
 
 
 def read_safetensors(data: bytes, source: str) -> dict[str, np.ndarray]:
@@ -168,6 +166,21 @@ def read_safetensors(data: bytes, source: str) -> dict[str, np.ndarray]:
         array = np.frombuffer(entry["data"], _SAFETENSORS_DTYPES[entry["dtype"]])
         tensors[name] = array.reshape(entry["shape"])
     return tensors
+
+
+def read_config(path: str | Path) -> ModelConfig:
+    """Reads which model weights are for, from their card alone.
+
+    Raises:
+        InputError: The card is missing, damaged or of a newer version.
+    """
+    _, card_path = _paths(path)
+    return _model_of(_read_card(card_path), card_path)
+
+
+def _model_of(content: Mapping[str, Any], card_path: Path) -> ModelConfig:
+    text = json.dumps(content["model"])
+    return from_json(ModelConfig, text, f"{card_path}: `model`")
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:

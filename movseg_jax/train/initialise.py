@@ -19,6 +19,7 @@ from movseg_jax.config import Config, ModelConfig, StartConfig
 from movseg_jax.config_json import from_json
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import (
+    BUNDLED,
     TrainedDetector,
     is_unfinished_run,
     load_detector,
@@ -58,19 +59,19 @@ def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
         lambda name: read_weights(name, config.fusion),
     )
     known: dict[str, Any] = flatten_dict(fresh(config, seed), sep="/")
-    counts: dict[str, dict[str, int]] = {}
+    parts: dict[str, dict[str, int]] = {}  # Numbers of arrays by origin and part.
     for path in known:
         origin = "fresh"
         if path in origins:
             array, origin = origins[path]
             if array is not None:
                 known[path] = np.array(array, np.float32)
-        of_part = counts.setdefault(_part(path), {})
-        of_part[origin] = of_part.get(origin, 0) + 1
-    report = [
-        f"{part}: " + "; ".join(f"{n} arrays {origin}" for origin, n in parts.items())
-        for part, parts in counts.items()
-    ]
+        counts = parts.setdefault(origin, {})
+        counts[_part(path)] = counts.get(_part(path), 0) + 1
+    report = []
+    for origin, counts in parts.items():
+        what = "everything" if len(parts) == 1 else ", ".join(counts)
+        report.append(f"{origin}: {what} ({sum(counts.values())} arrays)")
     if unused:
         report.append(f"not used: {', '.join(unused)}")
     return Start(unflatten_dict(known, sep="/"), tuple(report))
@@ -200,7 +201,8 @@ def read_weights(source: str, fusion: str | None = None) -> Weights:
     """Reads weights from a file, or from the last intact checkpoint of a run.
 
     Args:
-        source: A .safetensors file or the folder of a training run.
+        source: A .safetensors file, the folder of a training run, or "bundled" for the
+            model that comes with the package.
         fusion: See `load_weights`; the config of a run's folder is trusted.
 
     Returns:
@@ -210,9 +212,9 @@ def read_weights(source: str, fusion: str | None = None) -> Weights:
     Raises:
         InputError: There are no weights, or they are damaged.
     """
-    path = Path(source)
+    path = BUNDLED if source == "bundled" else Path(source)
     if path.suffix in (".safetensors", ".json"):
-        return load_weights(path, fusion=fusion)
+        return load_weights(path, fusion=fusion)._replace(name=source)
     config_file = path / "config.json"
     if not config_file.is_file():
         raise InputError(
