@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import inspect
+import re
 import runpy
 import typing
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from movseg_jax.errors import InputError
 
 # The name that a config file has for itself while it runs.
 _MODULE = "movseg_config"
+# The sentences of a config's docstring that say what it costs and ends at.
+_RESULT = re.compile(r"^(Cost: .+|Not run\..*)(\n(?!\n).+)*", re.M)
 
 T = typing.TypeVar("T")
 
@@ -46,7 +49,8 @@ def load_config(path: str | Path) -> Config:
     Args:
         path: A config file and a function in it, as in "configs/paper.py:joint_davis".
             The function's name may be left out if the file has only one, or one with
-            the file's name, or `get_config`.
+            the file's name, or `get_config`. A file that comes with the package needs
+            neither folder nor suffix: "tiny", "paper:joint_davis".
 
     Raises:
         InputError: There is no such file or function, the name is missing, or the
@@ -55,8 +59,14 @@ def load_config(path: str | Path) -> Config:
     file, colon, name = str(path).rpartition(":")
     if not colon or not name.isidentifier():
         file, name = str(path), ""
+    known = packaged_files()
     if not Path(file).is_file():
-        raise InputError(f"{file}: no such config file.")
+        if file not in known:
+            raise InputError(
+                f"{file}: no such config file; those of the package are "
+                f"{', '.join(known)}, see `movseg configs`."
+            )
+        file = str(known[file])
     functions = config_functions(file)
     if not functions:
         raise InputError(f"{file}: defines no function that returns a `Config`.")
@@ -69,6 +79,35 @@ def load_config(path: str | Path) -> Config:
     if not isinstance(config, Config):
         raise InputError(f"{file}: {name}() returns no `Config`, but {config!r:.80}.")
     return config
+
+
+def packaged_files() -> dict[str, Path]:
+    """Returns the config files that come with the package, by name.
+
+    They are in `configs` beside the package in the repository, and inside the package
+    in a wheel.
+    """
+    package = Path(__file__).parent
+    folders = (package / "configs", package.parent / "configs")
+    for folder in folders:
+        if (folder / "tiny.py").is_file():
+            return {path.stem: path for path in sorted(folder.glob("*.py"))}
+    return {}
+
+
+def describe_configs() -> str:
+    """Describes each config of the package: its name, title, cost and result."""
+    lines = []
+    for stem, path in packaged_files().items():
+        functions = config_functions(path)
+        for name, function in functions.items():
+            text = inspect.getdoc(function) or ""
+            lines.append(stem if name == stem else f"{stem}:{name}")
+            lines.append(f"    {text.splitlines()[0]}")
+            found = _RESULT.search(text)
+            if found:
+                lines.append(f"    {' '.join(found[0].split())}")
+    return "\n".join(lines)
 
 
 def config_functions(file: str | Path) -> dict[str, Callable[[], Any]]:

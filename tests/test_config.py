@@ -19,7 +19,12 @@ from movseg_jax.config import (
     SourceConfig,
     TrunkConfig,
 )
-from movseg_jax.config_files import config_functions, load_config, with_fields
+from movseg_jax.config_files import (
+    config_functions,
+    describe_configs,
+    load_config,
+    with_fields,
+)
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import SegmentConfig
@@ -250,3 +255,13 @@ def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
         for phrase in phrases:
             assert phrase in text, f"{file} does not say {phrase!r}"
     assert SegmentConfig().min_frames == MIN_FRAMES
+
+
+def test_configs_of_the_package_are_known_by_name():
+    assert load_config("tiny") == load_config(ROOT / "configs" / "tiny.py")
+    assert load_config("paper:joint_davis").model.fusion == "concat_convs"
+    with pytest.raises(InputError, match="no such config file; those of the package"):
+        load_config("nothing")
+    text = describe_configs()
+    assert "tiny\n    Two narrow streams" in text and "finetune" in text
+    assert "Cost: some minutes on two CPU cores." in text

@@ -95,6 +95,7 @@ def _print_notes() -> None:
 
 
 def _commands() -> tuple[type, ...]:
+    from movseg_jax.cli.configs import Configs
     from movseg_jax.cli.convert import Convert
     from movseg_jax.cli.convert_tracks import ConvertTracks
     from movseg_jax.cli.data import Data
@@ -109,7 +110,7 @@ def _commands() -> tuple[type, ...]:
 
     return (
         Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
-        Doctor,
+        Configs, Doctor,
     )  # fmt: skip
 
 

@@ -20,7 +20,8 @@ class Train:
 
     Attributes:
         config: A config file and, if it has several, the name of one, such as
-            configs/tiny.py or configs/paper.py:joint_davis.
+            my_config.py or my_configs.py:large; or a config that `movseg configs`
+            lists, such as tiny or paper:joint_davis.
         workdir: Folder of the run.
         data_dir: Folder that `movseg data prepare` wrote to, or that holds a
             folder <name>/ for each data set.
