@@ -1,3 +1,5 @@
+import sys
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -5,7 +7,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from movseg_jax.cli.arguments import make_importable
+from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
+from movseg_jax.model.loading import load_detector
+from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.weights import save_weights
 from movseg_jax.nn import fusion
 from movseg_jax.nn.padding import real_cells
 
@@ -186,3 +193,28 @@ def test_real_cells_are_those_an_image_reaches_into():
     expected = np.zeros((4, 3), bool)
     expected[:3, :1] = True
     assert_array_equal(real[0, :, :, 0], expected)
+
+
+def test_a_fusion_in_the_current_folder_is_found_if_it_is_asked_for(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "my_fusions.py").write_text("def mean(a, m):\n    return (a + m) / 2\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", ".")])
+    make_importable("gated")
+    with pytest.raises(InputError, match="my_fusions"):
+        fusion.get_fusion("my_fusions:mean")
+    make_importable("my_fusions:mean")
+    assert fusion.get_fusion("my_fusions:mean")(1, 3) == 2
+
+
+def test_weights_whose_fusion_is_code_are_loaded_if_it_is_named(tmp_path):
+    trunk = TrunkConfig(depth=14, width=8, norm="group")
+    name = "movseg_jax.nn.fusion:average"
+    config = ModelConfig(trunk, trunk, name, channels=16, box_head_width=16)
+    shapes = parameter_shapes(config)
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    save_weights(tmp_path / "a.safetensors", params, config, card={})
+    with pytest.raises(InputError, match="the model's fusion is code"):
+        load_detector(tmp_path / "a.safetensors")
+    assert load_detector(tmp_path / "a.safetensors", fusion=name).config == config

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import io
+import os
+import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +28,19 @@ def optional(default: str, metavar: str | None = None) -> object:
         metavar: The placeholder of the value in the help; None is tyro's.
     """
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+def make_importable(fusion: str | None) -> None:
+    """Lets Python import a fusion of the user's from the current folder.
+
+    Only a name that was given on the command line, or in a config of the user's, may do
+    so: what a file of weights names must not choose the code that runs.
+
+    Args:
+        fusion: "module:attribute"; other names and None change nothing.
+    """
+    if fusion is not None and ":" in fusion and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def read_config(path: Path, settings: Sequence[str]) -> Config:

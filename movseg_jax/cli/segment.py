@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from movseg_jax.cli.arguments import optional
+from movseg_jax.cli.arguments import make_importable, optional
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.signals import STOPPED
@@ -29,6 +29,8 @@ class Segment:
         out: Folder for the results.
         weights: A .safetensors file, or the folder of a training run.
         model: Streams to use. "appearance" finds objects whether they move or not.
+        fusion: Fusion of the weights, if it is code of yours: MODULE:NAME. The module
+            may be in the current folder.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.
         timing: Print how long each part took.
@@ -46,6 +48,7 @@ class Segment:
         Literal["joint", "appearance", "motion"] | None,
         optional("all streams in the weights", "{joint,appearance,motion}"),
     ] = None
+    fusion: Annotated[str | None, optional("one of the package's", "STR")] = None
     max_side: Annotated[int | None, optional("the model's own size", "INT")] = None
     timing: bool = False
     allow_truncated: bool = False
@@ -75,7 +78,13 @@ class Segment:
         from movseg_jax.system.progress import progress_bar
 
         share_processor()
-        detector = load_model(self.weights, use=self.model, max_side=self.max_side)
+        make_importable(self.fusion)
+        detector = load_model(
+            self.weights,
+            use=self.model,
+            max_side=self.max_side,
+            fusion=self.fusion,
+        )
         with progress_bar("frame", quiet=self.quiet) as show:
             summary = segment_to_folder(
                 self.video,

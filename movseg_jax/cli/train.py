@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from movseg_jax.cli.arguments import optional, read_config
+from movseg_jax.cli.arguments import make_importable, optional, read_config
 from movseg_jax.system.signals import STOPPED
 
 
@@ -48,6 +48,7 @@ class Train:
         from movseg_jax.train import parallel
 
         config = read_config(self.config, self.settings)
+        make_importable(config.model.fusion)
 
         # Processes must find each other before anything asks JAX for its devices.
         parallel.start_hosts(self.coordinator, self.processes, self.process)

@@ -90,6 +90,7 @@ def load_detector(
     *,
     use: Use | None = None,
     max_side: int | None = None,
+    fusion: str | None = None,
 ) -> TrainedDetector:
     """Loads a detector.
 
@@ -102,13 +103,15 @@ def load_detector(
             model, and finds objects whether they move or not.
         max_side: The longer side that frames are reduced to, in pixels; less is faster.
             The default is the model's own.
+        fusion: The name of the model's fusion, "package.module:attribute", if it is
+            code of yours; see `load_weights`.
 
     Raises:
         InputError: There are no such weights, they are damaged or incomplete, or lack
             what is to be used; or JAX has no device.
     """
     start_devices()
-    found = _found(weights)
+    found = _found(weights, fusion)
     name, params, config = found.name, found.params, found.config
     parts = (*config.streams, "rpn", "box_head", "mask_head")
     parts += ("static",) * config.static_branch
@@ -144,7 +147,7 @@ def is_unfinished_run(weights: str | Path) -> bool:
     return path.is_dir() and not (path / RUN_WEIGHTS).is_file()
 
 
-def _found(weights: str | Path | Weights | None) -> Weights:
+def _found(weights: str | Path | Weights | None, fusion: str | None) -> Weights:
     """The weights asked for."""
     if isinstance(weights, Weights):
         return weights
@@ -161,7 +164,7 @@ def _found(weights: str | Path | Weights | None) -> Weights:
     path = Path(weights)
     if path.is_dir():
         path = path / RUN_WEIGHTS
-    return load_weights(path)._replace(name=str(weights))
+    return load_weights(path, fusion=fusion)._replace(name=str(weights))
 
 
 def _used(

@@ -242,7 +242,8 @@ def load_trained(weights: str | Path | None, **options: Any) -> TrainedDetector:
         options: The other arguments of `load_detector`.
     """
     if weights is not None and is_unfinished_run(weights):
-        return load_detector(read_weights(str(weights)), **options)
+        found = read_weights(str(weights), options.get("fusion"))
+        return load_detector(found, **options)
     return load_detector(weights, **options)
 
 
