@@ -18,13 +18,17 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 75  # Exit status of a run that resumes when it is started again.
 GRACE = 3.0  # Seconds that a command has to end by itself.
+# Packages in whose code nothing is raised: while extension modules are imported, an
+# exception prints a traceback, and in what JAX's C++ code calls, it aborts the process.
+FRAGILE = {"importlib", "jax", "jaxlib", "numpy"}
 
 
 class Interrupts:
     """Makes signals end the command, from `start` to `stop`.
 
     The first signal raises KeyboardInterrupt in the main thread, so that files and
-    processes are cleaned up. If the command has not ended `GRACE` seconds later, the
+    processes are cleaned up; in code of the packages in `FRAGILE` it waits until that
+    code has returned. If the command has not ended `GRACE` seconds later, the
     exception was lost or the cleaning up hangs: then the process ends at once. The same
     happens `GRACE` seconds after a second signal, whatever the main thread is doing.
 
@@ -37,7 +41,9 @@ class Interrupts:
 
     def __init__(self, *, resumable: bool):
         self.number: int | None = None
-        self._resumable, self._told = resumable, threading.Lock()
+        self._resumable = resumable
+        self._told = threading.Lock()
+        self._deferred = False
         self._previous, self._wakeup = {}, -1
         self._pipe: tuple[int, int] | None = None
 
@@ -89,11 +95,13 @@ class Interrupts:
                 os.write(2, f"movseg: interrupted{further}.\n".encode())
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        del frame
         self.number = number
         # Otherwise Python prints the exception where it is lost.
         sys.unraisablehook = lambda unraisable: None
-        raise KeyboardInterrupt
+        # The watching thread sends the signal again until it may be raised.
+        self._deferred = self._pipe is not None and _is_fragile(frame)
+        if not self._deferred:
+            raise KeyboardInterrupt
 
     def _watch(self, read: int) -> None:
         """Ends the process if it does not end by itself."""
@@ -110,6 +118,10 @@ class Interrupts:
                 deadline = time.monotonic() + GRACE
             if deadline is not None and time.monotonic() >= deadline:
                 self._end()
+            if self._deferred and self.number is not None:
+                self._deferred = False
+                main = threading.main_thread().ident
+                signal.pthread_kill(main or 0, self.number)
 
     def _end(self) -> None:
         self.tell()
@@ -117,6 +129,16 @@ class Interrupts:
             for process in sys.modules["multiprocessing"].active_children():
                 process.kill()
         os._exit(self.status)
+
+
+def _is_fragile(frame: FrameType | None) -> bool:
+    """True if code is running that no exception may interrupt."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__") or ""
+        if module.partition(".")[0] in FRAGILE:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager
