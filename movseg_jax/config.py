@@ -33,7 +33,7 @@ class Convention:
     channel_order: Literal["rgb", "bgr"]
     mean: tuple[float, float, float]  # Subtracted; in `channel_order`, of 0..255.
     std: tuple[float, float, float]  # Divided by afterwards.
-    resize: Literal["round", "floor", "factor"]  # See `preprocessing.resized_size`.
+    resize: Literal["round", "floor", "factor"]  # See `model.inputs.resized_size`.
     anchor_offset: float  # Of an anchor's centre from its cell's corner, in strides.
     anchor_rounding: Literal["none", "corners", "detectron"]  # See `ops.anchors`.
     half_pixel_crops: bool  # RoIAlign shifts by half a pixel and has no minimum size.

@@ -295,7 +295,7 @@ def _in_order(
 def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
     """Gives a path to write to, which becomes the folder if the block succeeds.
 
-    It removes what a killed run left. The lock of `atomic.locked` ends with its process
+    It removes what a killed run left. The lock of `system.atomic.locked` ends with its process
     however that ends, so whatever is there under the lock was left.
     """
     if folder.exists() and not overwrite:

@@ -48,7 +48,7 @@ class Request:
         protocol: Name of the protocol, a key of `protocols.PROTOCOLS`.
         pred: Folder of the predictions.
         root: Folder of the data set, or of the truth's PNGs.
-        dataset: Name of the data set, a key of `sources.LAYOUTS`, if the protocol
+        dataset: Name of the data set, a key of `data.sources.LAYOUTS`, if the protocol
             leaves it open.
         split: Name of the split; None for the protocol's.
         options: Options of the data set's reader.

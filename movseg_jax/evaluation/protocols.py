@@ -109,7 +109,7 @@ class Protocol:
         text: Description in a line.
         metric_sets: Metrics with the numbers that are reported; the first one's scores
             of frames find the worst frames.
-        dataset: Name of the data set, a key of `sources.LAYOUTS`; None if the user
+        dataset: Name of the data set, a key of `data.sources.LAYOUTS`; None if the user
             chooses it, "" for two folders.
         split: Name of the default split.
         foreground: Whether masks of 0 and 255 are accepted, as objects are not told

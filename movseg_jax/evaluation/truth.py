@@ -154,7 +154,7 @@ def read_dataset(
     """Lists the truth of a data set without decoding it.
 
     Args:
-        name: Name of the data set, a key of `sources.LAYOUTS`.
+        name: Name of the data set, a key of `data.sources.LAYOUTS`.
         split: Name of the split.
         root: Folder of the data set.
         chosen: Names of the sequences to measure; all if there are none.
@@ -210,7 +210,7 @@ def read_folders(
     Args:
         root: The folder.
         chosen: Names of the sequences to measure; all if there are none.
-        join: File of the objects that move as one, see `datasets.joins`.
+        join: File of the objects that move as one, see `data.datasets.joins`.
 
     Raises:
         InputError: The folder has no sequences, lacks a chosen one, or has images that

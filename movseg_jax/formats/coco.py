@@ -59,7 +59,7 @@ def read_coco(
     in ground truth: scores are 1 and all moves.
 
     Args:
-        data: The file's content, from `reading.read_json`.
+        data: The file's content, from `parsing.read_json`.
         path: The file, for messages.
         sequence: The id or name of the video, needed if the images are of several.
 

@@ -49,7 +49,7 @@ def check_name(name: str, source: str) -> str:
     """Returns the name of a folder or file, and refuses anything else.
 
     Raises:
-        InputError: The name has a slash, or `paths.inside` refuses it.
+        InputError: The name has a slash, or `system.paths.inside` refuses it.
     """
     inside(Path("."), name, source=source)
     if "/" in name or name.startswith("."):
