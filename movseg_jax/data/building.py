@@ -295,8 +295,8 @@ def _in_order(
 def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
     """Gives a path to write to, which becomes the folder if the block succeeds.
 
-    It removes what a killed run left. The lock of `system.atomic.locked` ends with its process
-    however that ends, so whatever is there under the lock was left.
+    It removes what a killed run left. The lock of `system.atomic.locked` ends with its
+    process, however that ends, so whatever is there under the lock was left behind.
     """
     if folder.exists() and not overwrite:
         raise InputError(
