@@ -107,6 +107,7 @@ def test_the_demo_finds_what_moves(tmp_path):
     assert f"J {scores[0]}, F {scores[1]}" in again.stdout
 
 
+@pytest.mark.slow
 def test_convert_writes_weights_that_load(tmp_path):
     golden = Path(__file__).parent / "golden" / "resnet50.npz"
     weights = hashed_weights(unpack_shapes(np.load(golden)["weights"]))

@@ -220,6 +220,7 @@ def assert_empty(found):
     assert jnp.isfinite(found.mask_logits).all()
 
 
+@pytest.mark.slow
 def test_no_object_anywhere_is_an_empty_result(params):
     assert_empty(apply_one_stream(params, min_score=1.0).moving)
 
@@ -280,6 +281,7 @@ def test_every_convention_runs_with_several_classes(convention):
     assert (np.asarray(found.boxes)[..., 2:] <= [48 + 1e-3, 32 + 1e-3]).all()
 
 
+@pytest.mark.slow
 def test_detectron_returns_detections_in_the_order_of_its_proposals(params):
     found = apply_one_stream(params, convention="detectron").moving
     scores = found.scores[0][found.valid[0]]

@@ -123,6 +123,7 @@ def programs():
     )
 
 
+@pytest.mark.slow
 def test_programs_do_not_depend_on_settings():
     usual = programs()
     with settings(OTHERS):
@@ -214,6 +215,7 @@ def test_a_step_moves_nothing_between_host_and_devices_by_itself(how):
 # Precision -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_convention
 def test_products_state_the_precision_that_their_weights_need(convention):
     config = dataclasses.replace(CONFIG, convention=convention)
