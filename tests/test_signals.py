@@ -189,11 +189,15 @@ def test_control_c_at_any_moment_is_one_line(name, inputs, tmp_path):
         interrupted += 1
         assert status in (expected, -signal.SIGINT), (status, out, errors)
         # It may have said already what it had to say, but nothing that Python says.
-        said = errors.splitlines()
+        # Bars are redrawn in their line, and a line that was just being written when the
+        # signal came may be written again when Python ends.
+        said = {line for line in errors.splitlines() if line.strip()}
+        said = {line for line in said if "frame/s]" not in line}
         assert all(line.startswith("movseg: ") for line in said), errors
-        if status == expected and "stopped at" not in out:  # It ended in good order.
-            assert said and "interrupted" in said.pop(), errors
-        assert len(said) <= 1, errors
+        told = {line for line in said if "interrupted" in line}
+        # A run that ends in good order says so with its results.
+        assert told or status != expected or "stopped at" in out, (out, errors)
+        assert len(said - told) <= 1, errors
     assert interrupted
 
 
