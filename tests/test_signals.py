@@ -189,7 +189,7 @@ def test_control_c_at_any_moment_is_one_line(name, inputs, tmp_path):
         interrupted += 1
         assert status in (expected, -signal.SIGINT), (status, out, errors)
         # It may have said already what it had to say, but nothing that Python says.
-        # Bars are redrawn in their line, and a line that was just being written when the
+        # Bars are redrawn in their line, and a line that was being written when the
         # signal came may be written again when Python ends.
         said = {line for line in errors.splitlines() if line.strip()}
         said = {line for line in said if "frame/s]" not in line}
