@@ -78,39 +78,14 @@ display(Image.fromarray(np.hstack([example.image, truth])))
 # %% [markdown]
 # ## Train
 #
-# The config starts from the model of the package and trains what fuses both streams
-# and the heads. Any of its fields can be set here. If the run is interrupted, the same
-# call resumes it.
+# The config `finetune` starts from the model of the package and trains what fuses both
+# streams, and the heads. Options set any of its fields. If the run is interrupted, the
+# same call resumes it.
 
 # %%
-from pathlib import Path
-
-CONFIG = Path("finetune.py")
-CONFIG.write_text(
-    """
-from movseg_jax.config import *
-from movseg_jax.model import bundled_config
-
-
-def finetune():
-    return Config(
-        model=bundled_config(),
-        data=DataConfig(sources=(SourceConfig("folder", "all"),), batch_size=2),
-        train=TrainConfig(
-            steps=300,
-            frozen=("*/resnet/*", "*/fpn/*", "static/*"),
-            start=StartConfig(weights="bundled"),
-            optimizer=OptimizerConfig(
-                name="adamw", learning_rate=1e-4, warmup_steps=5, clip_norm=5.0
-            ),
-            targets=TargetConfig(pre_nms=300, proposals=300, rois=96),
-            log_every=2,
-        ),
-    )
-"""
-)
 run = ["--workdir", "run", "--data-dir", "data", "--train.steps", str(STEPS)]
-movseg("train", str(CONFIG), *run, "--quiet")
+options = ["--data.batch-size", "2", "--train.log-every", "2"]
+movseg("train", "finetune", *run, *options, "--quiet")
 
 # %%
 movseg("plot", "run", "--out", "curves.png", "--overwrite")

@@ -9,7 +9,7 @@ from movseg_jax.config import (
     TargetConfig,
     TrainConfig,
 )
-from movseg_jax.model.loading import bundled_config
+from movseg_jax.model.weights import read_config
 
 
 def finetune() -> Config:
@@ -19,15 +19,16 @@ def finetune() -> Config:
     values are the numbers of the objects that move; docs/finetuning.md describes it.
 
         movseg data prepare folder --manual-dir MY_FOLDER --data-dir data --flow dis
-        movseg train configs/finetune.py --workdir runs/finetune --data-dir data
+        movseg train configs/finetune.py:finetune --workdir runs/finetune \\
+            --data-dir data
 
     The features of both streams stay as they are; fusion, RPN, box head and mask head
     learn. So a few hundred frames are enough, and what the model knew is kept mostly.
 
-    Cost: about 20 minutes on two CPU cores. Expected result: not run on a benchmark.
+    Cost: about 20 minutes on two CPU cores. Result: not measured on a benchmark.
     """
     return Config(
-        model=bundled_config(),
+        model=read_config("bundled"),
         data=DataConfig(
             sources=(SourceConfig("folder", "all"),),
             batch_size=4,

@@ -13,7 +13,7 @@ from movseg_jax.config_files import config_functions, load_config
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.sources import open_layout
 from movseg_jax.model.parameters import parameter_shapes
-from movseg_jax.model.weights import Weights
+from movseg_jax.model.weights import Weights, read_config
 from movseg_jax.train.freezing import paths, trains
 from movseg_jax.train.initialise import find
 
@@ -78,7 +78,10 @@ def read(source) -> Weights:
         model = load(files[Path(source).stem]).model
         resnet = shapes_of(model)["appearance"]["resnet"]
         return Weights({"appearance": {"resnet": resnet}}, model, {}, "", source)
-    model = load(next(name for name in STAGES if run_of(name) == source)).model
+    if source == "bundled":
+        model = read_config("bundled")
+    else:
+        model = load(next(name for name in STAGES if run_of(name) == source)).model
     return Weights(shapes_of(model), model, {}, "", source)
 
 
