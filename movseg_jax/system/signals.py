@@ -19,8 +19,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 75  # Exit status of a run that resumes when it is started again.
 GRACE = 3.0  # Seconds that a command has to end by itself.
 # Packages in whose code nothing is raised: while extension modules are imported, an
-# exception prints a traceback, and in what JAX's C++ code calls, it aborts the process.
-FRAGILE = {"importlib", "jax", "jaxlib", "numpy"}
+# exception prints a traceback; in what JAX's C++ code calls, it aborts the process; and
+# a worker process that is just being started would print a traceback of its own.
+FRAGILE = {"importlib", "jax", "jaxlib", "multiprocessing", "numpy"}
 
 
 class Interrupts:
@@ -120,8 +121,7 @@ class Interrupts:
                 self._end()
             if self._deferred and self.number is not None:
                 self._deferred = False
-                main = threading.main_thread().ident
-                signal.pthread_kill(main or 0, self.number)
+                os.kill(os.getpid(), self.number)
 
     def _end(self) -> None:
         self.tell()
