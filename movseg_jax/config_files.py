@@ -59,8 +59,8 @@ def load_config(path: str | Path) -> Config:
     file, colon, name = str(path).rpartition(":")
     if not colon or not name.isidentifier():
         file, name = str(path), ""
-    known = packaged_files()
     if not Path(file).is_file():
+        known = packaged_files()
         if file not in known:
             raise InputError(
                 f"{file}: no such config file; those of the package are "

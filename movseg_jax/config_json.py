@@ -7,6 +7,7 @@ import typing
 from typing import Any, Literal
 
 from movseg_jax.errors import InputError
+from movseg_jax.system.bounded import check_format
 
 T = typing.TypeVar("T")
 
@@ -32,12 +33,7 @@ def from_json(kind: type[T], text: str, source: str = "config") -> T:
     except (json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}.") from None
     if isinstance(value, dict):
-        found = value.pop("format", FORMAT)
-        if found != FORMAT:
-            raise InputError(
-                f"{source}: has format {found!r:.20}; this version of movseg-jax reads "
-                f"format {FORMAT}."
-            )
+        check_format(value.pop("format", FORMAT), FORMAT, source)
     return typing.cast(T, _parse(kind, value, source))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from movseg_jax.data.datasets.synthetic import SyntheticSource
 from movseg_jax.images import encode_ids, encode_png, read_ids
 from movseg_jax.metrics.davis import boundary_accuracy, region_similarity
-from movseg_jax.model.loading import load_detector
+from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
@@ -48,7 +48,7 @@ class Scores(NamedTuple):
 
 def run(
     out: Path,
-    weights: Path | None = None,
+    detector: TrainedDetector,
     *,
     overwrite: bool = False,
     quiet: bool = False,
@@ -58,14 +58,13 @@ def run(
     Args:
         out: The folder for `frames/`, `truth/` and `result/`; the last one has the
             files of `movseg segment`.
-        weights: The file or folder of the weights; see `load_detector`.
+        detector: The detector, from `load_detector`.
         overwrite: Whether to replace an earlier result.
         quiet: Whether to show no progress.
 
     Raises:
-        InputError: The weights cannot be read, or the folder cannot be written to.
+        InputError: The folder cannot be written to.
     """
-    detector = load_detector(weights)
     render(out)
     with progress_bar("frame", quiet=quiet) as show:
         summary = segment_to_folder(

@@ -7,7 +7,6 @@ a device that hangs must not hang the doctor.
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -20,9 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from movseg_jax.system.process import accelerator_files, compilation_cache
+from movseg_jax.system.process import (
+    accelerator_files,
+    compilation_cache,
+    installed_version,
+)
 
-# Not from `model.loading`, which needs a JAX that works.
+# `model.weights` has this path as well, but importing it needs a JAX that works.
 BUNDLED = Path(__file__).parent / "weights" / "default.safetensors"
 PACKAGES = (
     *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain"),
@@ -55,7 +58,7 @@ class Finding:
     """A fact about the machine, and what mends it if it is a problem.
 
     Attributes:
-        about: A word for it.
+        about: Subject, such as "CUDA".
         status: "problem" keeps the package, or the device asked for, from working;
             "note" costs speed or a feature.
         text: The state that was found.
@@ -69,7 +72,7 @@ class Finding:
 
 
 def examine(*, run_model: bool = True) -> list[Finding]:
-    """Looks at everything.
+    """Examines the machine and returns the findings.
 
     Args:
         run_model: Run the model in the package on two tiny frames; takes seconds.
@@ -99,7 +102,7 @@ def to_json(findings: list[Finding]) -> str:
 def _versions() -> Iterator[Finding]:
     system = f"Python {platform.python_version()}, {platform.platform()}"
     yield Finding("system", "ok", system)
-    found = {name: _version(name) for name in PACKAGES}
+    found = {name: installed_version(name) for name in PACKAGES}
     listed = ", ".join(f"{name} {found[name]}" for name in PACKAGES if found[name])
     yield Finding("packages", "ok", listed)
     for name in PACKAGES:
@@ -115,17 +118,10 @@ def _versions() -> Iterator[Finding]:
         )
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _has_opencv() -> bool:
     """True if one of OpenCV's other wheels is installed, which work as well."""
     names = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
-    return any(_version(name) for name in names)
+    return any(installed_version(name) for name in names)
 
 
 def _same_release(one: str, other: str) -> bool:
@@ -140,7 +136,7 @@ def _plugins() -> Iterator[Finding]:
         yield Finding("JAX_PLATFORMS", "ok", f"set to {asked}")
     driver = nvidia_driver()
     wanted = set(asked.split(",")) & {"cuda", "gpu"}
-    plugins = [name for name in CUDA_DRIVERS if _version(f"jax-{name}-plugin")]
+    plugins = [name for name in CUDA_DRIVERS if installed_version(f"jax-{name}-plugin")]
     if driver is not None:
         name, version = driver
         yield Finding("NVIDIA driver", "ok", f"{version}, {name}")
@@ -160,7 +156,7 @@ def _plugins() -> Iterator[Finding]:
             "install NVIDIA's driver; in a container start it with --gpus all; or "
             "export JAX_PLATFORMS=cpu",
         )
-    elif "tpu" in asked.split(",") and _version("libtpu") is None:
+    elif "tpu" in asked.split(",") and installed_version("libtpu") is None:
         yield Finding(
             "TPU",
             "problem",
@@ -202,14 +198,15 @@ def _cuda_plugin(driver: int, plugins: list[str]) -> Iterator[Finding]:
             f'pip install "movseg-jax[{best}]"',
         )
     for name in plugins:
-        jaxlib, plugin = _version("jaxlib"), _version(f"jax-{name}-plugin")
+        jaxlib = installed_version("jaxlib")
+        plugin = installed_version(f"jax-{name}-plugin")
         if jaxlib and plugin and not _same_release(jaxlib, plugin):
             yield Finding(
                 "CUDA",
                 "problem",
                 f"jax-{name}-plugin {plugin} does not fit jaxlib {jaxlib}, so JAX "
                 "computes on the CPU",
-                f'pip install "jax[{name}]=={_version("jax")}"',
+                f'pip install "jax[{name}]=={installed_version("jax")}"',
             )
 
 
@@ -254,9 +251,12 @@ def _weights() -> Iterator[Finding]:
 
 
 def _video() -> Iterator[Finding]:
-    import av
-
-    missing = [name for name in ("libx264", "h264", "hevc", "vp9") if not _codec(name)]
+    try:
+        import av
+    except ImportError:  # `_versions` has said that it is missing.
+        return
+    codecs = ("libx264", "h264", "hevc", "vp9")
+    missing = [name for name in codecs if name not in av.codecs_available]
     if missing:
         yield Finding(
             "codecs",
@@ -266,12 +266,6 @@ def _video() -> Iterator[Finding]:
         )
     else:
         yield Finding("codecs", "ok", f"PyAV {av.__version__} with H.264")
-
-
-def _codec(name: str) -> bool:
-    import av
-
-    return name in av.codecs_available
 
 
 def _cache() -> Iterator[Finding]:

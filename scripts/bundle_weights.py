@@ -17,8 +17,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from movseg_jax.model.loading import BUNDLED
-from movseg_jax.model.weights import RUN_WEIGHTS, load_weights, save_weights
+from movseg_jax.model.weights import BUNDLED, RUN_WEIGHTS, load_weights, save_weights
 
 
 def main() -> None:

@@ -155,6 +155,11 @@ def test_tests_and_colabs_use_public_names_only():
                     assert not any(p.startswith("_") for p in name.split("."))
 
 
+def run_anew(code):
+    """Runs code in a process of its own, which has imported nothing yet."""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_segmenting_loads_nothing_that_trains():
     code = (
         "import sys, movseg_jax as ms\n"
@@ -164,7 +169,7 @@ def test_segmenting_loads_nothing_that_trains():
         "heavy = {'grain', 'optax', 'orbax', 'tensorflow_datasets', 'tyro'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run_anew(code)
 
 
 def test_segmenting_in_memory_loads_few_modules():
@@ -176,7 +181,7 @@ def test_segmenting_in_memory_loads_few_modules():
         "heavy = {'flax', 'scipy.optimize', 'sqlite3'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run_anew(code)
 
 
 def test_help_imports_nothing_heavy():
@@ -185,7 +190,7 @@ def test_help_imports_nothing_heavy():
         "heavy = {'jax', 'flax', 'cv2', 'numpy', 'pycocotools', 'safetensors'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run_anew(code)
 
 
 def test_the_public_api_is_imported_lazily_and_completely():
@@ -195,4 +200,4 @@ def test_the_public_api_is_imported_lazily_and_completely():
         "for name in movseg_jax.__all__: getattr(movseg_jax, name)\n"
         "assert set(movseg_jax.__all__) <= set(dir(movseg_jax))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run_anew(code)

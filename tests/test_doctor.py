@@ -10,6 +10,7 @@ import pytest
 
 from movseg_jax import doctor
 from movseg_jax.cli import app
+from movseg_jax.system.process import installed_version
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,7 +79,7 @@ def test_a_plugin_of_another_release_than_jaxlib_is_told(tmp_path):
 
 
 def test_a_plugin_that_is_too_new_for_the_driver_is_told(tmp_path):
-    install(tmp_path / "site", "jax-cuda13-plugin", doctor._version("jaxlib"))
+    install(tmp_path / "site", "jax-cuda13-plugin", installed_version("jaxlib"))
     found = diagnose(tmp_path / "site", "550.54", tmp_path)
     (mend,) = mends(found, "CUDA")
     assert "uninstall jax-cuda13-plugin" in mend and "movseg-jax[cuda12]" in mend

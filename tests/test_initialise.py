@@ -10,9 +10,8 @@ import pytest
 
 from movseg_jax.config import ModelConfig, StartConfig, TrunkConfig
 from movseg_jax.errors import InputError
-from movseg_jax.model.loading import bundled_config
 from movseg_jax.model.parameters import parameter_shapes
-from movseg_jax.model.weights import save_weights
+from movseg_jax.model.weights import read_config, save_weights
 from movseg_jax.train.freezing import paths
 from movseg_jax.train.initialise import find, read_weights, start
 
@@ -149,7 +148,7 @@ def test_what_is_all_from_one_place_is_a_line():
 
 def test_the_model_in_the_package_is_a_start():
     weights = read_weights("bundled")
-    assert weights.config == bundled_config() and weights.name == "bundled"
+    assert weights.config == read_config("bundled") and weights.name == "bundled"
 
 
 def test_heads_can_be_those_of_motion_or_fresh(begin):

@@ -50,12 +50,12 @@ def _run(arguments: list[str]) -> int:
     from movseg_jax.cli.arguments import check_paths
     from movseg_jax.cli.messages import in_options
     from movseg_jax.cli.streams import check_output, prepare_streams
-    from movseg_jax.system.process import prepare_jax
+    from movseg_jax.system.process import installed_version, prepare_jax
 
     prepare_streams()
     try:
         if arguments == ["--version"]:
-            print(_version())
+            print(f"movseg {installed_version()}")
         else:
             command = _parse(arguments)
             _print_notes()
@@ -68,12 +68,6 @@ def _run(arguments: list[str]) -> int:
         print(f"movseg: {message}", file=sys.stderr)
         return 2
     return 0
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"movseg {version('movseg-jax')}"
 
 
 def _print_notes() -> None:

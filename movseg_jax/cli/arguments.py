@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tyro
 
@@ -16,6 +16,9 @@ from movseg_jax.config import Config
 from movseg_jax.config_files import load_config
 from movseg_jax.errors import InputError
 from movseg_jax.system.paths import refuse_addresses, refuse_overlap
+
+if TYPE_CHECKING:
+    from movseg_jax.model.loading import TrainedDetector
 
 
 def optional(default: str, metavar: str | None = None) -> object:
@@ -28,6 +31,27 @@ def optional(default: str, metavar: str | None = None) -> object:
         metavar: The placeholder of the value in the help; None is tyro's.
     """
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+def load_model(weights: Path | None, **options: Any) -> "TrainedDetector":
+    """Loads a detector from a file of weights or from a training run.
+
+    Orbax is only imported for a run that has not finished: its import takes seconds.
+
+    Args:
+        weights: The file or folder; None is the model in the package.
+        options: Further arguments of `load_detector`.
+
+    Raises:
+        InputError: The weights cannot be read.
+    """
+    from movseg_jax.model.loading import is_unfinished_run, load_detector
+
+    if weights is None or not is_unfinished_run(weights):
+        return load_detector(weights, **options)
+    from movseg_jax.train.initialise import load_trained
+
+    return load_trained(weights, **options)
 
 
 def make_importable(fusion: str | None) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-from movseg_jax.cli.arguments import optional
+from movseg_jax.cli.arguments import load_model, optional
 from movseg_jax.system.signals import STOPPED
 
 
@@ -39,7 +39,10 @@ class Demo:
 
         share_processor()
         ended = demo.run(
-            self.out, self.weights, overwrite=self.overwrite, quiet=self.quiet
+            self.out,
+            load_model(self.weights),
+            overwrite=self.overwrite,
+            quiet=self.quiet,
         )
         if not ended.finished:
             print(ended.report)

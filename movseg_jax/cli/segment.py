@@ -2,17 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from movseg_jax.cli.arguments import make_importable, optional
+from movseg_jax.cli.arguments import load_model, make_importable, optional
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.signals import STOPPED
-
-if TYPE_CHECKING:
-    from movseg_jax.model.loading import TrainedDetector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,24 +130,3 @@ def _timing_table(seconds: dict[str, float], frames: int) -> str:
         f"{part:>16} {s:9.2f} s {1000 * s / frames:9.1f} ms/frame {s / total:7.1%}"
         for part, s in seconds.items()
     )
-
-
-def load_model(weights: Path | None, **options: Any) -> "TrainedDetector":
-    """Loads a detector from a file of weights or from a training run.
-
-    Orbax is only imported for a run that has not finished: its import takes seconds.
-
-    Args:
-        weights: The file or folder; None is the model in the package.
-        options: Further arguments of `load_detector`.
-
-    Raises:
-        InputError: The weights cannot be read.
-    """
-    from movseg_jax.model.loading import is_unfinished_run, load_detector
-
-    if weights is None or not is_unfinished_run(weights):
-        return load_detector(weights, **options)
-    from movseg_jax.train.initialise import load_trained
-
-    return load_trained(weights, **options)

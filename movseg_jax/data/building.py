@@ -8,7 +8,6 @@ the disk.
 
 import collections
 import contextlib
-import importlib.metadata
 import os
 import re
 import shutil
@@ -40,6 +39,7 @@ from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.files import encode_kitti
 from movseg_jax.images import read_rgb
 from movseg_jax.system import atomic
+from movseg_jax.system.process import installed_version
 from movseg_jax.system.progress import progress_bar
 
 VERSION = f"{FORMAT}.0.0"
@@ -250,7 +250,10 @@ def describe(
         "sizes": [[int(side) for side in size] for size in source.sizes],
         "has_flow": has_flow,
         "object_counts": [],  # They are added while the records are written.
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": {
+            package: installed_version(package) or "not installed"
+            for package in PACKAGES
+        },
     }
 
 
@@ -324,16 +327,4 @@ def _locked(folder: Path, overwrite: bool) -> Iterator[Path]:
 def _to_disk(folder: Path) -> None:
     """Waits until a folder and its files would survive a power cut."""
     for path in [*folder.iterdir(), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _version(package: str) -> str:
-    """Returns the version of an installed package."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        atomic.sync(path)

@@ -6,7 +6,6 @@ sequences are sorted by name.
 
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from movseg_jax.evaluation.protocols import MetricSet, Number, Protocol
 from movseg_jax.metrics.base import State, TrackMetric
 from movseg_jax.metrics.reference import COUNTS, reference_results
 from movseg_jax.report.html import counted
+from movseg_jax.system.process import installed_version
 
 APART = 10  # Frames that are shown are at least 1 / APART of the sequence apart.
 MOST_OF_ONE = 3  # Largest number of frames of a sequence that are shown.
@@ -362,8 +362,5 @@ def _plain(value: float) -> float | None:
 
 
 def own_version() -> str:
-    """The version of this package."""
-    try:
-        return importlib.metadata.version("movseg_jax")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    """The version of this package, for results."""
+    return installed_version() or "not installed"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from movseg_jax.errors import InputError
-from movseg_jax.formats import FORMATS, Format, load, parsing
+from movseg_jax.formats import FORMATS, Format, json_text, load, parsing
 from movseg_jax.formats.pictures import MaskFolder, OpenFrames
 from movseg_jax.formats.survey import Survey, survey
 from movseg_jax.results import TrackedFrame
@@ -107,6 +107,7 @@ def read_tracks(
     match suffix:
         case ".json":
             data = parsing.read_json(path, max_text_bytes)
+            json_text.refuse_newer(data, path)
             is_coco = isinstance(data, dict) and "images" in data
             read = load(READERS["coco" if is_coco else "tracks"])
             return read(data, path, sequence=sequence)

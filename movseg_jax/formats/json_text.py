@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from movseg_jax.errors import InputError
+from movseg_jax.system.bounded import check_format
 
 # The only category of our files, as COCO and YouTube-VIS list them.
 CATEGORIES = '"categories":[{"id":1,"name":"object","supercategory":"object"}]'
@@ -45,21 +46,15 @@ def info(provenance: Mapping[str, Any] | None, out: Path) -> str:
         raise InputError(f"{out}: the provenance is not JSON: {error}.") from None
 
 
-def check_format(data: Any, path: Path) -> None:
+def refuse_newer(data: Any, path: Path) -> None:
     """Refuses a file of ours that a newer version wrote.
 
     Raises:
         InputError: The file's format is not known here.
     """
     about = data.get("info") if isinstance(data, dict) else None
-    if not isinstance(about, dict) or about.get("description") != DESCRIPTION:
-        return
-    found = about.get("format", FORMAT)
-    if found != FORMAT:
-        raise InputError(
-            f"{path}: has format {found!r:.20}; this version of movseg-jax reads "
-            f"format {FORMAT}."
-        )
+    if isinstance(about, dict) and about.get("description") == DESCRIPTION:
+        check_format(about.get("format", FORMAT), FORMAT, path)
 
 
 def write_list(file: TextIO, items: Iterable[str]) -> None:

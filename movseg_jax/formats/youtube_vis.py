@@ -21,7 +21,6 @@ from movseg_jax.errors import InputError
 from movseg_jax.formats import dialects, parsing
 from movseg_jax.formats.json_text import (
     CATEGORIES,
-    check_format,
     info,
     to_text,
     write_list,
@@ -194,7 +193,6 @@ def read_youtube_vis(
     Raises:
         InputError: It is malformed, or holds no such video.
     """
-    check_format(data, path)
     if isinstance(data, list):
         annotations, known = _results(data, path), None
     else:

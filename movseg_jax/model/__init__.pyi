@@ -6,9 +6,9 @@ from .inputs import preprocess as preprocess
 from .inputs import resized_size as resized_size
 from .inputs import stack as stack
 from .loading import TrainedDetector as TrainedDetector
-from .loading import bundled_config as bundled_config
 from .loading import load_detector as load_detector
 from .parameters import parameter_shapes as parameter_shapes
 from .weights import Weights as Weights
 from .weights import load_weights as load_weights
+from .weights import read_config as read_config
 from .weights import save_weights as save_weights

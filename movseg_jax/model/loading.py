@@ -14,15 +14,14 @@ from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
 from movseg_jax.model.parameters import parameter_shapes
 from movseg_jax.model.weights import (
+    BUNDLED,
     RUN_WEIGHTS,
     Weights,
     load_weights,
-    read_config,
 )
 from movseg_jax.system.devices import start_devices
 from movseg_jax.types import Inputs, Outputs
 
-BUNDLED = Path(__file__).parents[1] / "weights" / "default.safetensors"
 Use = Literal["joint", "appearance", "motion"]
 
 
@@ -132,15 +131,6 @@ def load_detector(
     return TrainedDetector(config, jax.device_put(params), name, found.sha256)
 
 
-def bundled_config() -> ModelConfig:
-    """The model that comes with the package, by the card of its weights.
-
-    Raises:
-        InputError: The card is missing or damaged.
-    """
-    return read_config(BUNDLED)
-
-
 def is_unfinished_run(weights: str | Path) -> bool:
     """True if this is a folder without the weights that a finished run leaves."""
     path = Path(weights)
@@ -148,13 +138,13 @@ def is_unfinished_run(weights: str | Path) -> bool:
 
 
 def _found(weights: str | Path | Weights | None, fusion: str | None) -> Weights:
-    """The weights asked for."""
+    """Loads the weights that were asked for."""
     if isinstance(weights, Weights):
         return weights
     if weights is None or str(weights) == "bundled":
         if not BUNDLED.is_file():
             raise InputError(f"{BUNDLED}: is missing; reinstall, or hand in weights.")
-        return load_weights(BUNDLED)._replace(name="bundled")
+        return load_weights("bundled")
     if is_unfinished_run(weights):
         raise InputError(
             f"{weights}: has no {RUN_WEIGHTS}, which a finished training run has. "

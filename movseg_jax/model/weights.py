@@ -22,7 +22,7 @@ from movseg_jax.config import ModelConfig
 from movseg_jax.config_json import from_json
 from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import make_folder, write_file
-from movseg_jax.system.bounded import read_bytes
+from movseg_jax.system.bounded import check_format, read_bytes
 
 FORMAT = 1  # Raised when older code would misread newer files.
 MAX_CARD_BYTES = 2**20
@@ -39,6 +39,8 @@ _SAFETENSORS_DTYPES = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
+# The model that comes with the package, which is also known as "bundled".
+BUNDLED = Path(__file__).parents[1] / "weights" / "default.safetensors"
 RUN_WEIGHTS = "weights.safetensors"  # What a finished training run leaves.
 
 
@@ -114,7 +116,7 @@ def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
     """Reads what `save_weights` wrote.
 
     Args:
-        path: The file of weights or their card.
+        path: The file of weights or their card; "bundled" is the model of the package.
         fusion: If the model's fusion is "package.module:attribute", its name once
             more: building the model imports it, and a file must not choose what runs.
 
@@ -184,7 +186,7 @@ def _model_of(content: Mapping[str, Any], card_path: Path) -> ModelConfig:
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:
-    path = Path(path)
+    path = BUNDLED if str(path) == "bundled" else Path(path)
     if path.suffix not in (".safetensors", ".json"):
         raise InputError(f"{path}: the name of weights ends in .safetensors.")
     return path.with_suffix(".safetensors"), path.with_suffix(".json")
@@ -202,11 +204,7 @@ def _read_card(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: not the card of weights; `movseg convert` makes one."
         )
-    if content["format"] != FORMAT:
-        raise InputError(
-            f"{path}: has format {content['format']!r:.20}; this version of movseg-jax "
-            f"reads format {FORMAT}."
-        )
+    check_format(content["format"], FORMAT, path)
     for name, kind in expected.items():
         if not isinstance(content.get(name), kind):
             raise InputError(f"{path}: `{name}` is missing or not a {kind.__name__}.")

@@ -21,8 +21,8 @@ MAX_LINE = 2**27  # Bytes: thousands of detections.
 def import_old_record(old: Path, new: Path, about: dict[str, Any]) -> None:
     """Copies an old file of detections into a new record, then removes it.
 
-    If the old file is there, a new one beside it is of an import that was killed; it is
-    made again.
+    The old file is removed last. So if it is there, an import was killed, and the new
+    file beside it is made again.
 
     Args:
         old: The old file, which may be missing.

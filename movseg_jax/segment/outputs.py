@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -10,7 +9,6 @@ from jaxtyping import Float32, UInt8
 from movseg_jax import masks
 from movseg_jax.config import ModelConfig
 from movseg_jax.flow.object_motion import object_shifts, object_speeds
-from movseg_jax.masks.paste import ConventionName
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_histogram
 from movseg_jax.types import Detections, Outputs
@@ -64,8 +62,9 @@ def _paste(
         return []
     boxes, scores, _, logits, valid = (part[row] for part in found)
     kept = valid & (scores > min_score)
-    convention = cast(ConventionName, model.convention)  # `ModelConfig` checks it.
-    rles = masks.paste_rles(logits[kept], boxes[kept], size, convention=convention)
+    rles = masks.paste_rles(
+        logits[kept], boxes[kept], size, convention=model.convention
+    )
     return [
         Detection(rle, float(score))
         for rle, score in zip(rles, scores[kept], strict=True)

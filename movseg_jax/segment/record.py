@@ -123,7 +123,7 @@ class Record(Sequence[FrameDetections]):
 
     @contextlib.contextmanager
     def _errors(self, what: str = "the file") -> Iterator[None]:
-        """Turns errors of the disk, and values no record has, into InputErrors."""
+        """Turns errors of the disk, and damaged values, into InputErrors."""
         try:
             yield
         except sqlite3.OperationalError as error:

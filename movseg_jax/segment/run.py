@@ -10,7 +10,6 @@ for `run.json`, which holds the times.
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +45,7 @@ from movseg_jax.segment.settings import FPS_RANGE, SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
 from movseg_jax.system.pipeline import Timing, stopwatch
+from movseg_jax.system.process import installed_version
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
@@ -149,20 +149,13 @@ def _about(source, detector, config) -> dict[str, Any]:
         "settings": dataclasses.asdict(config),
         "versions": {
             RUN: FORMAT,
-            "movseg_jax": _own_version(),
+            "movseg_jax": installed_version() or "not installed",
             "jax": jax.__version__,
             "opencv": cv2.__version__,
         },
         "device": jax.devices()[0].device_kind,
     }
     return json.loads(json.dumps(about))  # Tuples are lists, as in the file.
-
-
-def _own_version() -> str:
-    try:
-        return importlib.metadata.version("movseg_jax")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 @dataclasses.dataclass

@@ -54,9 +54,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         # The content must be on the disk before the name: after a power cut, a renamed
         # file could otherwise be empty.
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)  # Otherwise the new name may not survive a power cut.
+        sync(path.parent)  # Otherwise the new name may not survive a power cut.
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error}.") from error
     finally:
@@ -96,7 +96,8 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns when a file's content, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

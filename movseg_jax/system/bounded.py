@@ -11,6 +11,19 @@ MAX_LIST_BYTES = 2**24  # A list of names; the longest one of DAVIS has 200 KB.
 MAX_JSON_BYTES = 2**30  # Annotations; those of COCO have 470 MB.
 
 
+def check_format(found: object, known: int, source: object) -> None:
+    """Refuses a file whose format number is not known here.
+
+    Raises:
+        InputError: The numbers differ; a newer version may have written the file.
+    """
+    if found != known:
+        raise InputError(
+            f"{source}: has format {found!r:.20}; this version of movseg-jax reads "
+            f"format {known}."
+        )
+
+
 def read_bytes(file: Path, max_bytes: int, limit: str) -> bytes:
     """Returns the content of a file.
 

@@ -19,9 +19,15 @@ ACCELERATORS = (
     "/dev/accel*",
     "/dev/vfio/[0-9]*",
 )
-
-
 OPENCV_THREADS = "OPENCV_FOR_THREADS_NUM"  # An environment variable of OpenCV.
+
+
+def installed_version(package: str = "movseg-jax") -> str | None:
+    """Returns the version of an installed package; None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def prepare_jax() -> None:

@@ -27,6 +27,7 @@ from typing import Any
 import jax
 
 from movseg_jax.errors import InputError
+from movseg_jax.system.atomic import sync
 from movseg_jax.train import manifest, orbax_io, parallel
 from movseg_jax.train.manifest import Manifest
 
@@ -223,7 +224,7 @@ class Checkpoints:
             manifest.write(unfinished, about.step, about.score, about.extra)
             old = self._take_down(about.step) if replaces else None
             unfinished.rename(self._path(about.step))
-            manifest.sync(self.folder)
+            sync(self.folder)
             if old:
                 shutil.rmtree(old, ignore_errors=True)
             self._remove_old(about.step)
@@ -264,7 +265,7 @@ class Checkpoints:
         removed = self.folder / f".{step}.removed"
         shutil.rmtree(removed, ignore_errors=True)
         self._path(step).rename(removed)
-        manifest.sync(self.folder)
+        sync(self.folder)
         return removed
 
     def _candidates(self) -> list[Path]:

@@ -19,7 +19,6 @@ from movseg_jax.config import Config, ModelConfig, StartConfig
 from movseg_jax.config_json import from_json
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import (
-    BUNDLED,
     TrainedDetector,
     is_unfinished_run,
     load_detector,
@@ -212,9 +211,9 @@ def read_weights(source: str, fusion: str | None = None) -> Weights:
     Raises:
         InputError: There are no weights, or they are damaged.
     """
-    path = BUNDLED if source == "bundled" else Path(source)
-    if path.suffix in (".safetensors", ".json"):
-        return load_weights(path, fusion=fusion)._replace(name=source)
+    path = Path(source)
+    if source == "bundled" or path.suffix in (".safetensors", ".json"):
+        return load_weights(source, fusion=fusion)
     config_file = path / "config.json"
     if not config_file.is_file():
         raise InputError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from movseg_jax.errors import InputError
-from movseg_jax.system.atomic import write_file
+from movseg_jax.system.atomic import sync, write_file
 
 NAME = "manifest.json"
 MAX_BYTES = 2**26  # The largest manifest.
@@ -119,15 +119,6 @@ def check(folder: Path) -> Manifest:
     except (OSError, TypeError) as error:  # TypeError: not a list.
         raise InputError(f"{folder}: cannot be read: {error}.") from error
     return manifest
-
-
-def sync(path: Path) -> None:
-    """Returns when the file's content, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _names(folder: Path, below: str = "") -> Iterator[str]:

@@ -41,8 +41,9 @@ COLOURS = (
     "#444444",
     "#b22234",
 )
+# Matplotlib's axes overflow with larger values, so those are drawn at this one.
+LARGEST = 1e100
 # The order of the charts: the quantities between the first and the last are losses.
-LARGEST = 1e100  # Larger values are drawn there.
 FIRST = ("loss",)
 LAST = ("gradient_norm", "learning_rate", "images_per_second")
 _STYLE: Any = {
@@ -269,7 +270,7 @@ def _draw_chart(axes: "Axes", key: tuple[str, str], runs: Sequence[Run]) -> None
 
 
 def _drawable(steps, values):
-    """The curve without values that are so large that matplotlib's axes overflow."""
+    """Returns the curve with its values limited to `LARGEST`."""
     return steps, np.clip(values, -LARGEST, LARGEST)
 
 
