@@ -63,7 +63,7 @@ def _run(arguments: list[str]) -> int:
         if arguments == ["--version"]:
             print(f"movseg {installed_version()}")
         else:
-            command = _parse(arguments)
+            command = parse(arguments)
             _print_notes()
             check_paths(command)
             prepare_jax()
@@ -125,7 +125,7 @@ def _commands() -> tuple[type, ...]:
     )  # fmt: skip
 
 
-def _parse(arguments: list[str]) -> Any:
+def parse(arguments: list[str]) -> Any:
     """Returns the command that the arguments ask for; `--help` exits.
 
     Raises:
