@@ -27,6 +27,8 @@ class Train:
         workdir: Folder of the run.
         data_dir: Folder that `movseg data prepare` wrote to, or that holds a
             folder <name>/ for each data set.
+        dry_run: Compile the step, print the devices and what it needs of them, and do
+            not train. No data is read.
         print_config: Print the config with all settings, as JSON, and do not train.
         coordinator: Address of process 0, to train with several processes.
         processes: Number of processes.
@@ -37,6 +39,7 @@ class Train:
     config: tyro.conf.Positional[Path]
     workdir: Annotated[Path | None, optional("none; needed to train", "PATH")] = None
     data_dir: Annotated[Path | None, optional("none; needed to train", "PATH")] = None
+    dry_run: bool = False
     print_config: bool = False
     coordinator: Annotated[
         str | None,
@@ -54,9 +57,15 @@ class Train:
         config = read_config(self.config, self.settings)
         if self.print_config:
             return to_json(config)
+        make_importable(config.model.fusion)
+        if self.dry_run:
+            from movseg_jax.system.devices import start_devices
+            from movseg_jax.train.plan import describe_plan
+
+            start_devices()
+            return describe_plan(config)
         if self.workdir is None or self.data_dir is None:
             raise InputError("Training needs --workdir and --data-dir.")
-        make_importable(config.model.fusion)
 
         # Processes must find each other before anything asks JAX for its devices.
         parallel.start_hosts(self.coordinator, self.processes, self.process)
