@@ -1,4 +1,4 @@
-"""What a training run would do: `movseg train --dry-run`."""
+"""Plans a training run without any data: `movseg train --dry-run`."""
 
 import math
 import warnings
