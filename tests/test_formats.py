@@ -274,7 +274,7 @@ COMMANDS = [
     "convert-tracks wrong/a --to tracks --out a.json",
     "eval masks --pred wrong --gt right --quiet --workers 1",
     "eval masks --pred right --gt wrong --quiet --workers 1 --foreground",
-    "data check folder --manual-dir data --split all --thorough",
+    "data check folder --manual-dir data --split all",
 ]
 
 
