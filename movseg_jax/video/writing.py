@@ -73,12 +73,14 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         size: tuple[int, int],
         fps: int | float | Fraction | None,
         *,
         alpha: bool = False,
         crf: int | None = None,
+        max_bit_rate: int | None = None,
+        keyframe_interval: int | None = None,
     ):
         """Checks the settings; nothing is written yet.
 
@@ -89,10 +91,15 @@ class VideoWriter:
             alpha: Whether frames are RGBA (alpha not multiplied in) instead of RGB.
             crf: Quality: less is better and larger; 20 and 24 are hard to tell from
                 the original in H.264 and VP9. ProRes has no such setting.
+            max_bit_rate: The largest number of bits per second, over two seconds;
+                where the quality would need more, it is lowered. For H.264.
+            keyframe_interval: The largest number of frames from one keyframe to the
+                next. A player that jumps to a frame decodes from the keyframe before.
 
         Raises:
             InputError: A setting is not valid.
         """
+        path = Path(path)
         height, width = size
         chosen = _FORMATS.get((path.suffix.lower(), alpha))
         if chosen is None:
@@ -115,6 +122,14 @@ class VideoWriter:
         self._fps = None if fps is None else Fraction(fps).limit_denominator(1001)
         self._format = chosen
         self._crf = chosen.crf if crf is None else crf
+        self._limits: dict[str, str] = {}
+        if max_bit_rate is not None:
+            self._limits |= {
+                "maxrate": f"{max_bit_rate}",
+                "bufsize": f"{2 * max_bit_rate}",
+            }
+        if keyframe_interval is not None:
+            self._limits["g"] = str(keyframe_interval)
         self._reformatter = VideoReformatter()
         self._count, self._last_tick = 0, -1
 
@@ -186,7 +201,7 @@ class VideoWriter:
         return tick
 
     def _add_stream(self) -> VideoStream:
-        options = dict(self._format.options)
+        options = self._format.options | self._limits
         if self._crf is not None:
             options["crf"] = str(self._crf)
         if self._format.codec == "libvpx-vp9":
