@@ -204,7 +204,7 @@ function describe(frame, found) {
 // Shows the frame that is wanted; if another one is wanted meanwhile, that one.
 async function show() {
   refresh();
-  if (seeking || playing) return;
+  if (seeking) return;
   seeking = true;
   while (!shown || shown.place !== state.place) {
     const place = state.place;
@@ -215,7 +215,7 @@ async function show() {
   draw();
 }
 
-// Everything that does not wait for the player.
+// Shows the state in the controls.
 function refresh() {
   slider.value = state.place;
   const x = 1000 * (state.place + 0.5) / video.chosen.length;
@@ -233,7 +233,6 @@ function refresh() {
   const on = [...boxes.values()].filter((box) => box.checked).length;
   all.checked = on === boxes.size;
   all.indeterminate = on > 0 && on < boxes.size;
-  draw();
 }
 
 function readFragment() {
@@ -290,7 +289,7 @@ async function playOrStop() {
   if (await loaded === "broken" || seeking) return;
   setPlaying(true);
   nextPicture();
-  player.play();
+  player.play().catch(stop);
 }
 
 // Calls `played` when the player shows its next frame, with the time of that frame.
@@ -306,6 +305,7 @@ function played(time) {
   shown = readFrame(place);
   state.place = place;
   refresh();
+  draw();
   nextPicture();
 }
 

@@ -15,10 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.report import html
 from movseg_jax.report.charts import chart, cut_lines, hex_colour, lane, nice_top
@@ -26,7 +24,7 @@ from movseg_jax.report.movie import GAP, Movie
 from movseg_jax.report.summary import TrackSummary, summarise
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.atomic import whole_file
-from movseg_jax.video.overlay import paired
+from movseg_jax.video.overlay import paired, resize_tracks
 from movseg_jax.video.reading import Frame
 
 MAX_FRAMES = 600  # Largest number of frames that are shown.
@@ -44,7 +42,7 @@ def _step(count: int) -> int:
 
 
 def write_report(
-    out: Path,
+    out: str | Path,
     tracks: Sequence[TrackedFrame],
     frames: Iterable[np.ndarray | Frame],
     flows: Mapping[int, np.ndarray],
@@ -77,7 +75,7 @@ def write_report(
     """
     if not len(tracks):
         raise InputError(f"{out}: a report needs at least one frame.")
-    chosen = chosen_frames(len(tracks))
+    out, chosen = Path(out), chosen_frames(len(tracks))
     with whole_file(out) as temporary, tempfile.TemporaryDirectory() as folder:
         file_of_movie = Path(folder) / "movie.mp4"
         movie = Movie(
@@ -225,14 +223,14 @@ def _frame_blocks(out, tracks, frames, flows, chosen, fps, movie) -> Iterator[st
     wanted = frozenset(chosen)
     for i, (image, frame) in enumerate(paired(frames, tracks, source=str(out))):
         if i in wanted:
-            flow = flows.get(i)
+            flow, small = flows.get(i), resize_tracks(frame, movie.size)
             movie.add(image, flow)
             time = i / fps if frame.time is None else frame.time
             content = {
                 "name": html.clean(frame.name),
                 "time": round(time, 3),
                 "flow": flow is not None,
-                "tracks": [_sighting_content(s, movie.size) for s in frame.sightings],
+                "tracks": [_sighting_content(sighting) for sighting in small.sightings],
             }
             yield (
                 f'<script type="application/json" id="frame-{i}">'
@@ -240,7 +238,7 @@ def _frame_blocks(out, tracks, frames, flows, chosen, fps, movie) -> Iterator[st
             )
 
 
-def _sighting_content(sighting: Sighting, size: tuple[int, int]) -> dict[str, Any]:
+def _sighting_content(sighting: Sighting) -> dict[str, Any]:
     motion = round(sighting.motion, 3) if math.isfinite(sighting.motion) else None
     return {
         "id": sighting.id,
@@ -248,16 +246,8 @@ def _sighting_content(sighting: Sighting, size: tuple[int, int]) -> dict[str, An
         "score": round(sighting.score, 3),
         "motion": motion,
         "moving": not sighting.stands_still,
-        "mask": _shrink_mask(sighting.mask, size).counts.decode("ascii"),
+        "mask": sighting.mask.counts.decode("ascii"),
     }
-
-
-def _shrink_mask(mask: masks.Rle, size: tuple[int, int]) -> masks.Rle:
-    if mask.size == size:
-        return mask
-    pixels = masks.decode(mask).view(np.uint8)
-    small = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return masks.encode(small.view(bool))
 
 
 # Text ------------------------------------------------------------------------------

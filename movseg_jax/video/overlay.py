@@ -101,6 +101,23 @@ def label_text(sighting: Sighting, *, why: bool = False) -> str:
     return f"{sighting.id}: {f'{sighting.motion:.1f}' if known else '?'} px"
 
 
+def resize_tracks(tracked: TrackedFrame, size: tuple[int, int]) -> TrackedFrame:
+    """Returns the tracks as they are in a picture of another size.
+
+    Args:
+        tracked: The tracks of a frame.
+        size: Height and width of the picture.
+    """
+    if tracked.size == size:
+        return tracked
+    sightings = []
+    for sighting in tracked.sightings:
+        pixels = sighting.pixels.view(np.uint8)
+        pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        sightings.append(sighting._replace(mask=masks.encode(pixels.view(bool))))
+    return tracked._replace(size=size, sightings=tuple(sightings))
+
+
 def write_overlay(
     frames: Iterable[np.ndarray | Frame],
     tracks: Sequence[TrackedFrame],
