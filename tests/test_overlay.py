@@ -159,6 +159,8 @@ def test_sightings_alone_and_frames_of_videos_can_be_drawn():
     frame = Frame(0, "00000", image, None)
     assert_array_equal(overlay.draw_tracks(frame, tracked(found)), expected)
     assert_array_equal(overlay.draw_tracks(frame, []), image)
+    ids = np.where(rectangle(40, 90, 30, 100), 3, 0).astype(np.uint8)
+    assert_array_equal(overlay.draw_tracks(image, ids), expected)
 
 
 def test_no_tracks_an_empty_mask_and_a_tiny_frame_can_be_drawn():

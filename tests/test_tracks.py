@@ -1,6 +1,5 @@
 """Tracks in scripts and notebooks: shown, drawn, written, and progress on the way."""
 
-import io
 import re
 from base64 import b64decode
 from itertools import groupby
@@ -18,6 +17,7 @@ from PIL import Image
 
 import movseg_jax as ms
 from movseg_jax.errors import InputError
+from movseg_jax.images import read_rgb
 from movseg_jax.segment.tracks import MOST_PREVIEWS, Previews
 from movseg_jax.system.progress import progress_bar
 from tests.content import content
@@ -99,7 +99,7 @@ def test_a_notebook_shows_a_contact_sheet(tracks):
     found = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="Frame (\d+)"', text)
     assert [int(number) for _, number in found] == [0, 1, 3, 4, 6, 7]
     for data, number in found:
-        picture = np.asarray(Image.open(io.BytesIO(b64decode(data)))).astype(int)
+        picture = read_rgb(b64decode(data), source="sheet").astype(int)
         assert picture.shape == (*SIZE, 3)
         drawn = np.asarray(tracks.show(int(number))).astype(int)
         assert np.abs(picture - drawn).mean() < 6
@@ -192,7 +192,8 @@ def test_the_first_example_of_the_page_runs(video, tmp_path, monkeypatch):
     monkeypatch.setattr("movseg_jax.model.loading.load_detector", make_detector)
     first, second, *_ = examples("python.md")
     exec((first + second).replace("40", "4"), names := {})
-    assert Image.open("frame.png").size == SIZE[::-1]
+    with Image.open("frame.png") as picture:
+        assert picture.size == SIZE[::-1]
     assert Path("overlay.mp4").exists() and Path("tracks.json").exists()
     assert names["mask"].dtype == bool
 

@@ -8,7 +8,7 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FrameDetector, detect_frames
 from movseg_jax.segment.flow_source import FlowSource
-from movseg_jax.segment.interruption import phase
+from movseg_jax.segment.phases import phase
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.segment.tracks import Previews, Tracks
 from movseg_jax.system.progress import Progress, shown_progress

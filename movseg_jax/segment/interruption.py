@@ -1,81 +1,13 @@
-"""Frames and sequences that end early: where a video is damaged, or when asked to.
+"""Frames that end early: where a video is damaged, or when a camera is stopped."""
 
-Sequences also report how far they are read.
-"""
-
-import contextlib
-import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from movseg_jax.errors import InputError
 from movseg_jax.masks import Size
-from movseg_jax.system.progress import Progress
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.video.reading import Frame
 from movseg_jax.video.writing import LEAST_INTERVAL, VideoWriter
-
-
-class Stopped(Exception):
-    """The run was asked to stop."""
-
-
-class Watched(Sequence):
-    """A sequence whose iteration raises `Stopped` after a request to stop."""
-
-    def __init__(
-        self, items: Sequence, stop: StopRequest | None, read: Callable[[], object]
-    ):
-        """Wraps the items.
-
-        Args:
-            items: The sequence.
-            stop: The request; None for a sequence that is always read to its end.
-            read: A function that is called for each item that is read.
-        """
-        self._items, self._stop, self._read = items, stop, read
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: Any) -> Any:
-        self._read()
-        return self._items[index]
-
-    def __iter__(self) -> Iterator[Any]:
-        for index in range(len(self)):
-            if self._stop is not None and self._stop.requested:
-                raise Stopped
-            yield self[index]
-
-
-@contextlib.contextmanager
-def phase(
-    name: str,
-    items: Sequence,
-    progress: Progress,
-    *,
-    passes: int = 1,
-    stop: StopRequest | None = None,
-) -> Iterator[Sequence]:
-    """Gives a sequence whose reading is the progress of a phase.
-
-    Args:
-        name: The name of the phase.
-        items: An item for each frame.
-        progress: The function that is told of the progress.
-        passes: The number of times that the phase reads each item.
-        stop: The request to stop, which is obeyed in each pass from the front.
-    """
-    count, reads = len(items), itertools.count(1)
-
-    def read() -> None:
-        progress(min(next(reads) // passes, count), count, name)
-
-    progress(0, count, name)
-    yield Watched(items, stop, read)
-    progress(count, count, name)
 
 
 class ReadableFrames(Iterator[Frame]):

@@ -30,8 +30,9 @@ from movseg_jax.report.page import chosen_frames, write_report
 from movseg_jax.results import TrackedFrame
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.flow_source import open_flow
-from movseg_jax.segment.interruption import ReadableFrames, Stopped, phase, recorded
+from movseg_jax.segment.interruption import ReadableFrames, recorded
 from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
+from movseg_jax.segment.phases import Stopped, phase
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.segment.run_folder import (
     ALWAYS,
@@ -250,7 +251,7 @@ class _Job:
 
     @contextlib.contextmanager
     def _phase(self, name: str, items: Sequence, passes: int = 1) -> Iterator[Sequence]:
-        """Measures and reports a phase that reads items, as `interruption.phase`."""
+        """Measures and reports a phase that reads items, as `phases.phase`."""
         stop = None if self.is_camera else self.stop
         with (
             stopwatch(self.timing, name),

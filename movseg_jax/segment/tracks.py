@@ -1,4 +1,7 @@
-"""The tracks of a video for scripts and notebooks: `Tracks`."""
+"""The tracks of a video for scripts and notebooks: `Tracks`.
+
+What draws and writes is imported when it is used, so that segmenting loads little.
+"""
 
 import base64
 import functools
@@ -14,12 +17,9 @@ from PIL import Image
 
 from movseg_jax import images
 from movseg_jax.errors import InputError
-from movseg_jax.formats.survey import survey
-from movseg_jax.report.html import counted
 from movseg_jax.results import TrackedFrame
-from movseg_jax.segment.interruption import phase
+from movseg_jax.segment.phases import phase
 from movseg_jax.system.progress import Progress, shown_progress
-from movseg_jax.video.overlay import draw_tracks, resize_tracks, write_overlay
 from movseg_jax.video.reading import Frame, read_frames
 
 Video = str | Path | int | Sequence[Frame] | None
@@ -105,6 +105,8 @@ class Tracks(Sequence[TrackedFrame]):
         return dict(sorted(counts.items()))
 
     def __repr__(self) -> str:
+        from movseg_jax.report.html import counted
+
         height, width = self[0].size if len(self) else (0, 0)
         found = list(self.counts.items())
         listed = [f"{id}: {counted(count, 'frame')}" for id, count in found[:10]]
@@ -117,6 +119,8 @@ class Tracks(Sequence[TrackedFrame]):
 
     def _repr_html_(self) -> str:
         """The contact sheet: frames with their tracks, evenly spaced."""
+        from movseg_jax.video.overlay import draw_tracks, resize_tracks
+
         text = f"<p>{html.escape(repr(self))}</p>"
         rows, columns = SHEET
         chosen = self._previews.choose(rows * columns) if self._previews else []
@@ -144,13 +148,20 @@ class Tracks(Sequence[TrackedFrame]):
         Raises:
             InputError: There is no such frame, or the video cannot be read again.
         """
+        from movseg_jax.video.overlay import draw_tracks
+
         if not -len(self) <= index < len(self):
             raise InputError(
                 f"frame {index}: expected {-len(self)} to {len(self) - 1}, as there "
                 f"are {len(self)} frames."
             )
         index = range(len(self))[index]
-        (frame,) = self._read(index, 1)
+        frame = next(self._read(index, 1), None)
+        if frame is None:
+            raise InputError(
+                f"{self.video}: has no frame {index} any more; expected the video that "
+                "was segmented."
+            )
         return Image.fromarray(draw_tracks(frame, self[index], why=why))
 
     def to_video(
@@ -174,6 +185,9 @@ class Tracks(Sequence[TrackedFrame]):
         Raises:
             InputError: The video cannot be read again, or the file cannot be written.
         """
+        from movseg_jax.formats.survey import survey
+        from movseg_jax.video.overlay import write_overlay
+
         if fps is None and not survey(self, Path(path)).timed:
             fps = 25
         with shown_progress(progress, "frame") as show:

@@ -59,7 +59,7 @@ def shown_progress(progress: bool | Progress, unit: str) -> Iterator[Progress]:
     """Gives the function that is told of progress.
 
     Args:
-        progress: That function; or whether bars are shown.
+        progress: The function itself; True for bars, False for nothing.
         unit: The unit of what is counted, such as "frame".
     """
     if callable(progress):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, UInt, UInt8
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
@@ -49,7 +49,7 @@ def draw_masks(
 
 def draw_tracks(
     frame: UInt8[np.ndarray, "h w 3"] | Frame,
-    tracked: TrackedFrame | Sequence[Sighting],
+    tracked: TrackedFrame | Sequence[Sighting] | UInt[np.ndarray, "h w"],
     *,
     why: bool = False,
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -60,7 +60,8 @@ def draw_tracks(
 
     Args:
         frame: RGB; it is not changed.
-        tracked: The tracks of the frame, or some of its sightings.
+        tracked: The tracks of the frame, some of its sightings, or an image whose
+            pixels are numbers of tracks, with 0 for the background.
         why: Whether labels tell the motion, in pixels per frame; "?" if it is unknown.
 
     Raises:
@@ -68,6 +69,8 @@ def draw_tracks(
     """
     image = frame.image if isinstance(frame, Frame) else frame
     if not isinstance(tracked, TrackedFrame):
+        if isinstance(tracked, np.ndarray):
+            tracked = _sightings(tracked)
         name = frame.name if isinstance(frame, Frame) else ""
         tracked = TrackedFrame(name, image.shape[:2], None, tuple(tracked))
     _check_size(image, tracked, f"frame {tracked.name!r}")
@@ -91,6 +94,14 @@ def draw_tracks(
             _label(drawn, text, place, track_colour(sighting.id), short, taken)
         )
     return drawn
+
+
+def _sightings(ids: UInt[np.ndarray, "h w"]) -> list[Sighting]:
+    """The tracks in an image whose pixels are their numbers; motion is unknown."""
+    return [
+        Sighting(id, masks.encode(ids == id), 1.0, True, math.nan)
+        for id in np.unique(ids[ids > 0]).tolist()
+    ]
 
 
 def label_text(sighting: Sighting, *, why: bool = False) -> str:

@@ -122,14 +122,7 @@ class VideoWriter:
         self._fps = None if fps is None else Fraction(fps).limit_denominator(1001)
         self._format = chosen
         self._crf = chosen.crf if crf is None else crf
-        self._limits: dict[str, str] = {}
-        if max_bit_rate is not None:
-            self._limits |= {
-                "maxrate": f"{max_bit_rate}",
-                "bufsize": f"{2 * max_bit_rate}",
-            }
-        if keyframe_interval is not None:
-            self._limits["g"] = str(keyframe_interval)
+        self._limits = _limits(max_bit_rate, keyframe_interval)
         self._reformatter = VideoReformatter()
         self._count, self._last_tick = 0, -1
 
@@ -258,3 +251,13 @@ class VideoWriter:
         except (OSError, FFmpegError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self._path}: cannot be written: {reason}.") from error
+
+
+def _limits(max_bit_rate: int | None, keyframe_interval: int | None) -> dict[str, str]:
+    """The options of the encoder that keep a video small, and quick to jump in."""
+    limits = {}
+    if max_bit_rate is not None:
+        limits |= {"maxrate": str(max_bit_rate), "bufsize": str(2 * max_bit_rate)}
+    if keyframe_interval is not None:
+        limits["g"] = str(keyframe_interval)
+    return limits
