@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 Array = Any  # NumPy's on the host, JAX's on the device; shapes are in each docstring.
 
 
-def _short(bundle: Any) -> str:
+def _short(self: Any) -> str:
     """Returns a `repr` that has shapes instead of values."""
     fields = (
         f"{name}={value.dtype}{[*value.shape]}" if hasattr(value, "shape") else
         f"{name}={value!r}"
-        for name, value in zip(bundle._fields, bundle, strict=True)
+        for name, value in zip(self._fields, self, strict=True)
     )  # fmt: skip
-    return f"{type(bundle).__name__}({', '.join(fields)})"
+    return f"{type(self).__name__}({', '.join(fields)})"
 
 
 class Inputs(NamedTuple):

@@ -1,7 +1,7 @@
 """Segmenting a complete video in memory: for scripts and notebooks."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,8 @@ def _open(video, config: SegmentConfig):
     A camera and an iterator can be read only once.
     """
     if not isinstance(video, str | Path | int):
-        total = len(video) if isinstance(video, Sized) else None
-        return video, total, video if isinstance(video, Sequence) else None
+        is_held = isinstance(video, Sequence)
+        return video, len(video) if is_held else None, video if is_held else None
     frames = read_frames(video, max_frames=config.max_frames, white=config.white)
     if not source_paths(video):  # A camera.
         return frames, config.max_frames, None

@@ -3,18 +3,9 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from movseg_jax.system.progress import Progress
-
-
-class Stop(Protocol):
-    """The part of a `StopRequest` that reading needs."""
-
-    @property
-    def requested(self) -> bool:
-        """Whether the run was asked to stop."""
-        ...
 
 
 class Stopped(Exception):
@@ -24,12 +15,14 @@ class Stopped(Exception):
 class Watched(Sequence):
     """A sequence whose iteration raises `Stopped` after a request to stop."""
 
-    def __init__(self, items: Sequence, stop: Stop | None, read: Callable[[], object]):
+    def __init__(
+        self, items: Sequence, stop: Callable[[], bool], read: Callable[[], object]
+    ):
         """Wraps the items.
 
         Args:
             items: The sequence.
-            stop: The request; None for a sequence that is always read to its end.
+            stop: A function that returns whether there was such a request.
             read: A function that is called for each item that is read.
         """
         self._items, self._stop, self._read = items, stop, read
@@ -43,7 +36,7 @@ class Watched(Sequence):
 
     def __iter__(self) -> Iterator[Any]:
         for index in range(len(self)):
-            if self._stop is not None and self._stop.requested:
+            if self._stop():
                 raise Stopped
             yield self[index]
 
@@ -55,7 +48,7 @@ def phase(
     progress: Progress,
     *,
     passes: int = 1,
-    stop: Stop | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Sequence]:
     """Gives a sequence whose reading is the progress of a phase.
 
@@ -64,7 +57,8 @@ def phase(
         items: An item for each frame.
         progress: The function that is told of the progress.
         passes: The number of times that the phase reads each item.
-        stop: The request to stop, which is obeyed in each pass from the front.
+        stop: A function that returns whether to raise `Stopped`; it is called for each
+            item while the phase reads from the front.
     """
     count, reads = len(items), itertools.count(1)
 

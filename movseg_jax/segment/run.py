@@ -257,7 +257,10 @@ class _Job:
     @contextlib.contextmanager
     def _phase(self, name: str, items: Sequence, passes: int = 1) -> Iterator[Sequence]:
         """Measures and reports a phase that reads items, as `phases.phase`."""
-        stop = None if self.is_camera else self.stop
+
+        def stop() -> bool:
+            return self.stop.requested and not self.is_camera
+
         with (
             stopwatch(self.timing, name),
             phase(name, items, self.progress, passes=passes, stop=stop) as read,
