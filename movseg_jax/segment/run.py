@@ -90,7 +90,7 @@ class Summary(NamedTuple):
 
 
 def segment_to_folder(
-    source: str,
+    source: str | Path,
     out: str | Path,
     detector: TrainedDetector,
     config: SegmentConfig | None = None,
@@ -116,7 +116,7 @@ def segment_to_folder(
         InputError: The video cannot be read, or the folder has other results or cannot
             be written to.
     """
-    out, config = Path(out), config or SegmentConfig()
+    source, out, config = str(source), Path(out), config or SegmentConfig()
     began, timing = time.perf_counter(), {}
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
@@ -129,9 +129,7 @@ def segment_to_folder(
     with StopRequest() as stop, locked(out):
         before = folder.claim(about, overwrite=overwrite)
         if before is not None:
-            damage = "" if allow_truncated else str(before.get("damage", ""))
-            counts = (before.get("frames", 0), before.get("tracks", 0))
-            return Summary(True, *counts, timing, damage, already=True)
+            return _finished_before(before, allow_truncated)
         tell = progress or (lambda done, total, phase: None)
         job = _Job(source, info, folder, detector, config, about, timing, stop, tell)
         path = folder.work / RECORD
@@ -151,6 +149,12 @@ def segment_to_folder(
         folder.finish(about, **outcome, seconds=seconds)
     damage = "" if allow_truncated else damage
     return Summary(True, frames, count, timing, damage, hint=hint)
+
+
+def _finished_before(run: Mapping[str, Any], allow_truncated: bool) -> Summary:
+    damage = "" if allow_truncated else str(run.get("damage", ""))
+    counts = (run.get("frames", 0), run.get("tracks", 0))
+    return Summary(True, *counts, {}, damage, already=True)
 
 
 def _about(source, detector, config) -> dict[str, Any]:
