@@ -37,12 +37,18 @@ class TrainedDetector(NamedTuple):
         params: The parameters, on the device.
         name: The name of the weights, for messages.
         digest: The sha256 of the weights' file, as in its card and by `sha256sum`.
+        licence: The licence of the weights; "" if their card does not say.
     """
 
     config: ModelConfig
     params: Any
     name: str
     digest: str
+    licence: str = ""
+
+    def __repr__(self) -> str:
+        streams = " and ".join(self.config.streams)
+        return f"TrainedDetector({self.name!r}, {streams}, sha256 {self.digest[:12]})"
 
     def __call__(self, inputs: Inputs, min_score: float = 0.0) -> Outputs:
         """Detects in a batch; compiled once for each shape. Returns before it is done.
@@ -170,7 +176,8 @@ def load_detector(
         config = dataclasses.replace(
             config, long_side=long, short_side=min(config.short_side, long)
         )
-    return TrainedDetector(config, replicate(params), name, found.sha256)
+    licence = str(found.card.get("licence", ""))
+    return TrainedDetector(config, replicate(params), name, found.sha256, licence)
 
 
 def is_unfinished_run(weights: str | Path) -> bool:
