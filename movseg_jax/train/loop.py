@@ -185,8 +185,7 @@ def train(
                 _open_loader(sources, config, extra) as loader,
                 _open_log(workdir, config, done, active=first, quiet=quiet) as log,
             ):
-                devices = parallel.describe_devices(config.data.batch_size)
-                for line in (devices, *report):
+                for line in report:
                     log.note(line)
                 evaluate = None
                 evaluates = validation is not None and config.train.evaluate_every > 0
@@ -220,7 +219,9 @@ def _open_loader(sources, config, extra):
 
 def _open_log(workdir, config, step, **options):
     size = config.data.batch_size
-    return Log(workdir, step, steps=config.train.steps, batch=size, **options)
+    log = Log(workdir, step, steps=config.train.steps, batch=size, **options)
+    log.note(parallel.describe_devices(size))
+    return log
 
 
 @dataclasses.dataclass
