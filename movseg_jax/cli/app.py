@@ -15,7 +15,7 @@ from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system.signals import Interrupts
 
 # Commands that resume when they are started again.
-RESUMABLE = {"segment", "demo", "flow", "synth", "train"}
+RESUMABLE = {"segment", "detect", "demo", "flow", "synth", "train"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,6 +94,7 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.convert_tracks import ConvertTracks
     from movseg_jax.cli.data import Data
     from movseg_jax.cli.demo import Demo
+    from movseg_jax.cli.detect import Detect
     from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
     from movseg_jax.cli.flow import Flow
@@ -103,8 +104,8 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.train import Train
 
     return (
-        Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
-        Configs, Doctor,
+        Segment, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot,
+        Convert, Configs, Doctor,
     )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ class Eval:
             "coco": a COCO results file, --pred, against an instances file, --gt.
         pred: Folder of predictions. For each sequence it holds SEQUENCE/ as `movseg
             segment` writes it, or SEQUENCE/ with a PNG of track numbers for each frame,
-            or SEQUENCE.json, .npz or .dat.
+            or SEQUENCE.json, .npz or .dat. Or a file that `movseg detect` wrote, for
+            detection and davis16.
         data_dir: Folder of the data set as it was downloaded and unpacked.
         gt: Folder of the truth for masks: SEQUENCE/FRAME.png with object numbers. The
             instances JSON for coco.

@@ -46,7 +46,7 @@ class Request:
 
     Attributes:
         protocol: Name of the protocol, a key of `protocols.PROTOCOLS`.
-        pred: Folder of the predictions.
+        pred: Folder of the predictions, or a file that `movseg detect` wrote.
         root: Folder of the data set, or of the truth's PNGs.
         dataset: Name of the data set, a key of `data.sources.LAYOUTS`, if the protocol
             leaves it open.
@@ -122,6 +122,11 @@ def evaluate(request: Request, progress: Progress | None = None) -> Measured:
             f"`draws` is {request.draws}, expected 0 to {MAX_DRAWS} "
             "(bootstrap.MAX_DRAWS)."
         )
+    if request.pred.is_file() and PROTOCOLS[request.protocol].detections is None:
+        raise InputError(
+            f"{request.pred}: is a file, but {request.protocol} measures a folder of "
+            "tracks. detection and davis16 take files of `movseg detect`."
+        )
     count = workers.count_workers(request.workers)
     truth = _read_truth(request, PROTOCOLS[request.protocol])
     name = _protocol_of(request, truth)
@@ -162,7 +167,9 @@ def _read_truth(request: Request, protocol: Protocol) -> Truth:
 
 
 def _protocol_of(request: Request, truth: Truth) -> str:
-    """The name of the protocol; masks of 0 and 255 have one of their own."""
+    """The name of the protocol; detections, and masks of 0 and 255, have their own."""
+    if request.pred.is_file():
+        return PROTOCOLS[request.protocol].detections or request.protocol
     if request.protocol != "masks":
         return request.protocol
     binary = request.foreground or all(is_binary(s) for s in truth.sequences)

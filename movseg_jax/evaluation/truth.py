@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Float64, Int32
 
 from movseg_jax.data.datasets.fbms import LabelledFrame
 from movseg_jax.data.datasets.joins import JoinedAnnotation, read_joins
@@ -44,12 +44,19 @@ class TruthFrame:
     annotation: Annotation
     image: Path | None = None
 
-    def compare(self, tracks: TrackedFrame, *, weights: bool = False) -> ComparedFrame:
+    def compare(
+        self,
+        tracks: TrackedFrame,
+        *,
+        weights: bool = False,
+        boxes: Float64[np.ndarray, "n 4"] | None = None,
+    ) -> ComparedFrame:
         """Reads the truth and puts it beside the tracks.
 
         Args:
             tracks: Tracks that were found in the frame.
             weights: Whether to read the weights of the labels, which only FBMS has.
+            boxes: Boxes of the tracks, if they are a detector's.
 
         Raises:
             InputError: A file is missing, damaged or of another size.
@@ -67,6 +74,7 @@ class TruthFrame:
             tracks=tracks,
             void=void,
             weights=sure,
+            boxes=boxes,
         )
 
     def _read_objects(
