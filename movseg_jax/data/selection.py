@@ -51,6 +51,12 @@ def with_flow(source: Source) -> "Subset":
     return subset(source, [i for i, has in enumerate(source.has_flow) if has])
 
 
+def without_last(source: Source) -> "Subset":
+    """Returns the examples without the last frame of every sequence."""
+    rows = source.sequences.values()
+    return subset(source, [i for numbers in rows for i in numbers[:-1]])
+
+
 def choose_sequences(source: Source, names: Sequence[str]) -> "Subset":
     """Returns the examples of some sequences, in the source's order.
 
