@@ -1,13 +1,14 @@
 """`movseg detect` on data sets, and what `movseg eval` measures of its files."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from movseg_jax import images, masks
 from movseg_jax.cli import app
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, InputNote
 from movseg_jax.evaluation.coco import evaluate_coco
 from movseg_jax.evaluation.detection_files import read_detections, to_rows
 from movseg_jax.evaluation.evaluate import Request, evaluate
@@ -142,6 +143,23 @@ def test_images_have_the_numbers_of_coco(batches, tmp_path):
     expected = {row["id"] for row in json.loads(truth.read_text())["images"]}
     listed = json.loads((tmp_path / "found_images.json").read_text())["images"]
     assert {row["id"] for row in listed} == expected
+
+
+def test_a_partial_copy_is_detected_in_and_measured_if_that_is_allowed(
+    davis, batches, tmp_path, capsys
+):
+    part, out = tmp_path / "davis", tmp_path / "found.json"
+    shutil.copytree(davis, part)
+    shutil.rmtree(part / "JPEGImages" / "480p" / "bear")
+    assert detect(part, out) == 2
+    assert detect(part, out, "--allow-missing") == 0
+    assert "1 of 2 sequences of val are missing" in capsys.readouterr().err
+    assert [*read_detections(out)] == ["cows"]
+    with pytest.raises(InputError, match="not found"):
+        measure(part, out)
+    with pytest.warns(InputNote, match="1 of 2 sequences"):
+        results = measure(part, out, allow_missing=True)
+    assert "Only a part: 1 of 2 sequences." in to_text(results)
 
 
 # Measuring -------------------------------------------------------------------------

@@ -36,6 +36,7 @@ class Detect:
             a folder holds <sequence>/<frame>.flo (or .png, .npz, .pfm).
         options: Options of the data set, such as resolution=270p.
         sequences: Sequences to detect in.
+        allow_missing: Leave out videos whose frames are missing.
         static: Use the static branch of the weights, if they have one.
         fusion: Fusion of the weights, if it is code of yours: MODULE:NAME. The module
             may be in the current folder.
@@ -55,6 +56,7 @@ class Detect:
     ] = None
     options: Annotated[tuple[str, ...], optional("none")] = ()
     sequences: Annotated[tuple[str, ...], optional("all sequences of the split")] = ()
+    allow_missing: bool = False
     static: bool = True
     fusion: Annotated[str | None, optional("one of the package's", "STR")] = None
     max_side: Annotated[int | None, optional("the model's own size", "INT")] = None
@@ -104,7 +106,13 @@ class Detect:
             max_side=self.max_side,
             fusion=self.fusion,
         )
-        source = open_source(self.dataset, self.split, self.data_dir, **options)
+        source = open_source(
+            self.dataset,
+            self.split,
+            self.data_dir,
+            allow_missing=self.allow_missing,
+            **options,
+        )
         if self.sequences:
             source = choose_sequences(source, self.sequences)
         about = {"dataset": self.dataset, "split": self.split, "options": self.options}

@@ -58,6 +58,7 @@ class Request:
         foreground: Whether the objects of two folders are not told apart.
         match: Way to match frames, see `matching.match_frames`.
         allow_extra: Whether to leave out frames and sequences that the truth lacks.
+        allow_missing: Whether to leave out sequences that the data set's folder lacks.
         draws: Number of draws for the intervals.
         workers: Number of processes; 0 for one on each CPU.
         join: File of the objects of two folders that move as one.
@@ -74,6 +75,7 @@ class Request:
     foreground: bool = False
     match: MatchBy = "auto"
     allow_extra: bool = False
+    allow_missing: bool = False
     draws: int = 1000
     workers: int = 0
     join: Path | None = None
@@ -163,7 +165,14 @@ def _read_truth(request: Request, protocol: Protocol) -> Truth:
         # Only names of frames are read from this folder, and few users unpack it.
         folder = "train_all_frames" if name == "ytvos_moving" else f"{split}_all_frames"
         options.setdefault("all_frames", (request.root / folder).is_dir())
-    return read_dataset(name, split, request.root, request.sequences, **options)
+    return read_dataset(
+        name,
+        split,
+        request.root,
+        request.sequences,
+        allow_missing=request.allow_missing,
+        **options,
+    )
 
 
 def _protocol_of(request: Request, truth: Truth) -> str:

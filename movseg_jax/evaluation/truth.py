@@ -1,6 +1,7 @@
 """Reads the truth of a data set, frame by frame."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from movseg_jax.data.datasets.joins import JoinedAnnotation, read_joins
 from movseg_jax.data.datasets.listings import list_folders
 from movseg_jax.data.frames import Annotation, IdImage, check_size, id_images
 from movseg_jax.data.prepared import plain_options
-from movseg_jax.data.sources import Layout, open_layout
+from movseg_jax.data.sources import Layout, open_layout, present
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, mask_size
 from movseg_jax.metrics.base import ComparedFrame
@@ -157,7 +158,13 @@ class Truth:
 
 
 def read_dataset(
-    name: str, split: str, root: Path, chosen: Sequence[str] = (), **options: Any
+    name: str,
+    split: str,
+    root: Path,
+    chosen: Sequence[str] = (),
+    *,
+    allow_missing: bool = False,
+    **options: Any,
 ) -> Truth:
     """Lists the truth of a data set without decoding it.
 
@@ -166,6 +173,7 @@ def read_dataset(
         split: Name of the split.
         root: Folder of the data set.
         chosen: Names of the sequences to measure; all if there are none.
+        allow_missing: Whether to leave out sequences whose files are missing.
         options: Options of the data set's reader.
 
     Raises:
@@ -175,13 +183,15 @@ def read_dataset(
     layout = open_layout(name, split, root, **options)
     members = list(layout.sequences())
     chosen = _choose(members, chosen, f"{root}: {name}, {split}")
+    read = functools.partial(_list_sequence, layout)
+    sequences = present(layout, read, chosen, allow_missing=allow_missing)
     return Truth(
         dataset=name,
         split=split,
         options=plain_options(layout),
         members=frozenset(members),
         expected=layout.expected_count(),
-        sequences=tuple(_list_sequence(layout, sequence) for sequence in chosen),
+        sequences=tuple(sequences),
     )
 
 
