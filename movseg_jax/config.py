@@ -191,6 +191,9 @@ class SourceConfig:
     weight: float = 1.0  # Share of the examples, relative to the other weights.
     # Treat stationary objects as neither object nor background.
     ignore_resting: bool = True
+    # Leave out the last frame of every video, which has no flow, also for models that
+    # do not see flow.
+    skip_last: bool = False
     # Options of the data set's reader, by name, such as `(("resolution", "270p"),)`.
     options: tuple[tuple[str, str | bool], ...] = ()
 

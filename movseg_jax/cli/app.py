@@ -16,7 +16,7 @@ from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system.signals import Interrupts
 
 # Commands that resume when they are started again.
-RESUMABLE = {"segment", "demo", "flow", "synth", "train"}
+RESUMABLE = {"segment", "detect", "demo", "flow", "synth", "train"}
 VERBOSE = {"-v", "--verbose"}  # Options of every command.
 
 
@@ -111,6 +111,7 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.convert_tracks import ConvertTracks
     from movseg_jax.cli.data import Data
     from movseg_jax.cli.demo import Demo
+    from movseg_jax.cli.detect import Detect
     from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
     from movseg_jax.cli.flow import Flow
@@ -120,8 +121,8 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.train import Train
 
     return (
-        Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
-        Configs, Doctor,
+        Segment, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot,
+        Convert, Configs, Doctor,
     )  # fmt: skip
 
 
@@ -137,9 +138,12 @@ def parse(arguments: list[str]) -> Any:
     import tyro
 
     from movseg_jax.cli.arguments import parse_arguments, read_config
+    from movseg_jax.cli.segment import expand_as_paper
 
     if arguments[:1] == ["train"] and "--help" in arguments[2:]:
         read_config(Path(arguments[1]), ["--help"])
+    if arguments[:1] == ["segment"]:
+        arguments = ["segment", *expand_as_paper(arguments[1:])]
     kind = Union[_commands()]  # noqa: UP007
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
     if arguments[:1] != ["train"]:

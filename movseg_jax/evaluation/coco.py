@@ -183,6 +183,27 @@ def evaluate_coco(
     return metric.compute(metric.merge(states))
 
 
+def detections_by_image(
+    results: Any, listing: Any, *, results_source: str, listing_source: str
+) -> dict[int, ImageDetections]:
+    """Returns the detections in every image that is listed, by the image's number.
+
+    Args:
+        results: Parsed JSON of the results, a list.
+        listing: Parsed JSON with "images"; nothing else of it is read.
+        results_source: Name of the results' file for messages.
+        listing_source: Name of the listing's file for messages.
+
+    Raises:
+        InputError: Something is malformed, or not listed.
+    """
+    images = _images(listing, listing_source)
+    for where, row in _rows(results, results_source):
+        _integer(row, "category_id", where)
+        _image_of(row, images, where).results.append((where, row))
+    return {number: _detections(image, None) for number, image in images.items()}
+
+
 # Images ----------------------------------------------------------------------------
 
 

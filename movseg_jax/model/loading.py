@@ -136,6 +136,7 @@ def load_detector(
     weights: str | Path | Weights | None = None,
     *,
     use: Use | None = None,
+    static: bool = True,
     max_side: int | None = None,
     fusion: str | None = None,
 ) -> TrainedDetector:
@@ -148,6 +149,8 @@ def load_detector(
         use: The streams to detect with, by default all. "appearance" takes the
             backbone of appearance and the heads of the static branch out of a joint
             model, and finds objects whether they move or not.
+        static: Whether to detect with the static branch of a joint model, if it has
+            one. Without it, objects are only found while they move.
         max_side: The longer side that frames are reduced to, in pixels; less is faster.
             The default is the model's own.
         fusion: The name of the model's fusion, "package.module:attribute", if it is
@@ -169,6 +172,9 @@ def load_detector(
             "a detector; hand in weights of a whole model."
         )
     config, params = _used(config, params, use, name)
+    if not static and config.static_branch:
+        config = dataclasses.replace(config, static_branch=False)
+        params = {part: params[part] for part in params if part != "static"}
     if max_side is not None:
         if max_side < 32:
             raise InputError(f"`max_side` is {max_side}, expected 32 or more pixels.")

@@ -22,7 +22,7 @@ from movseg_jax.config import Config
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.example import Source
 from movseg_jax.data.loader import Loader
-from movseg_jax.data.selection import with_flow
+from movseg_jax.data.selection import with_flow, without_last
 from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
@@ -133,6 +133,8 @@ def open_sources(
             root if root.is_dir() else data_dir,
             **dict(wanted.options),
         )
+        if wanted.skip_last:
+            source = without_last(source)
         return with_flow(source) if config.model.motion is not None else source
 
     wanted = config.data.validation if config.train.evaluate_every else None
