@@ -41,7 +41,7 @@ from movseg_jax.segment.run_folder import (
     RUN,
     RunFolder,
 )
-from movseg_jax.segment.settings import FPS_RANGE, SegmentConfig
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
 from movseg_jax.system.pipeline import Timing, stopwatch
@@ -280,7 +280,8 @@ class _Job:
         """Writes all results but run.json; returns the number of tracks."""
         surveyed = survey(tracks, self.folder.path)
         # None: frames are shown at their own times.
-        fps = None if surveyed.timed else self._rate()
+        rate = self.info.rate(self.config.fps)
+        fps = None if surveyed.timed else rate
         frames = functools.partial(self._images, len(tracks))
         for form in dict.fromkeys((*ALWAYS, *self.config.save)):
             with stopwatch(self.timing, f"write {form}"):
@@ -306,15 +307,9 @@ class _Job:
                 # A name may have bytes that are not text.
                 title=Path(self.source).name.encode(errors="replace").decode(),
                 settings=self.about,
-                fps=float(fps or self._rate()),
+                fps=rate,
             )
         return len(surveyed.ids)
-
-    def _rate(self) -> float:
-        """Frames per second, on average."""
-        least, most = FPS_RANGE
-        rate = float(self.info.fps or 0)
-        return rate if least <= rate <= most else self.config.fps
 
     def _images(self, count: int) -> Iterator[np.ndarray]:
         """The first frames of the video again."""

@@ -7,11 +7,16 @@ settings in its help without loading them.
 import dataclasses
 import math
 
-from movseg_jax.config import MIN_FRAMES, MIN_MOTION, ModelConfig, TrackConfig
+from movseg_jax.config import (
+    DEFAULT_FPS,
+    FPS_RANGE,
+    MIN_FRAMES,
+    MIN_MOTION,
+    ModelConfig,
+    TrackConfig,
+)
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS, Format
-
-FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +57,7 @@ class SegmentConfig:
     max_frames: int | None = None
     batch_size: int = 1
     save: tuple[Format, ...] = ()
-    fps: float = 25.0
+    fps: float = DEFAULT_FPS
     white: int | None = None
 
     def __post_init__(self):
