@@ -19,6 +19,8 @@ FlowEncoding = Literal["direct", "paper", "relative", "residual"]
 # pixels a frame: see `track.moving`. Compression and noise alone have flow of about a
 # tenth of a pixel.
 MIN_FRAMES, MIN_MOTION = 6, 0.2
+FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
+DEFAULT_FPS = 25.0  # Frames per second where nothing tells them, as of images.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,13 @@ out sequences that read from disk, so that long videos fit into memory.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
-from movseg_jax.masks import Rle, decode
+from movseg_jax.masks import Rle, decode, union
 
 
 class Detection(NamedTuple):
@@ -92,6 +93,30 @@ class Sighting(NamedTuple):
     def stands_still(self) -> bool:
         """Whether it is known not to move; False where nothing is known of motion."""
         return not self.moving and math.isfinite(self.motion)
+
+
+def joined(pieces: Sequence[Sighting]) -> Sighting:
+    """Returns the sightings of one track in one frame as one sighting.
+
+    It has all their pixels, the highest score and motion, and moves if one of them
+    does. The motion of pieces that are known is used if that of others is not.
+
+    Args:
+        pieces: The sightings, at least one, all with the same number.
+
+    Raises:
+        InputError: Their masks differ in size.
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    motions = [piece.motion for piece in pieces if not math.isnan(piece.motion)]
+    return Sighting(
+        pieces[0].id,
+        union([piece.mask for piece in pieces]),
+        max(piece.score for piece in pieces),
+        any(piece.moving for piece in pieces),
+        max(motions, default=math.nan),
+    )
 
 
 class TrackedFrame(NamedTuple):

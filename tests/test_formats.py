@@ -563,8 +563,8 @@ def test_mots_lines_are_of_masks_that_do_not_overlap(tmp_path):
     out = write(make_tracks(), tmp_path, "mots")
     lines = [line.split(" ") for line in out.read_text().splitlines()]
     assert [(int(f), int(i), int(c)) for f, i, c, *_ in lines] == [
-        (2, 1003, 1), (3, 1001, 1), (3, 1003, 1), (3, 1002, 1), (4, 1002, 1),
-        (6, 1002, 1), (6, 1001, 1),
+        (2, 2003, 2), (3, 2001, 2), (3, 2003, 2), (3, 2002, 2), (4, 2002, 2),
+        (6, 2002, 2), (6, 2001, 2),
     ]  # fmt: skip
     covered = np.zeros(SIZE, int)
     for frame, _, _, height, width, counts in lines:
@@ -682,9 +682,16 @@ def test_options_out_of_range_are_refused(tmp_path):
         write(many, tmp_path, "mots")
     with pytest.raises(InputError, match="expected 1 to 65535"):
         write([EMPTY._replace(sightings=(SEEN._replace(id=65536),))], tmp_path, "npz")
-    untimed = make_tracks(numbered=True)
-    with pytest.raises(InputError, match="second, `fps`"):
-        write(untimed, tmp_path, "alpha")
+    with pytest.raises(InputError, match="`class_id` is 10"):
+        write(tracks, tmp_path, "mots", class_id=10)
+    with pytest.raises(InputError, match="`first_frame` is 2"):
+        write(tracks, tmp_path, "mots", first_frame=2)
+    with pytest.raises(InputError, match="`positive_points` is 0"):
+        write(tracks, tmp_path, "prompts", positive_points=0)
+    with pytest.raises(InputError, match="`prompt_frames` has 6"):
+        write(tracks, tmp_path, "prompts", prompt_frames=[0, 6])
+    with pytest.raises(InputError, match="no option dilated"):
+        write(tracks, tmp_path, "colmap", dilated=1)
     assert list(tmp_path.iterdir()) == []
 
 

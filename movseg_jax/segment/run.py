@@ -43,7 +43,7 @@ from movseg_jax.segment.run_folder import (
     RUN,
     RunFolder,
 )
-from movseg_jax.segment.settings import FPS_RANGE, SegmentConfig
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
 from movseg_jax.system.pipeline import Timing, stopwatch
@@ -317,7 +317,8 @@ class _Job:
         with self._phase("check", tracks) as read:
             surveyed = survey(read, self.folder.path)
         # None: frames are shown at their own times.
-        fps = None if surveyed.timed else self._rate()
+        rate = self.info.rate(self.config.fps)
+        fps = None if surveyed.timed else rate
         frames = functools.partial(self._images, len(tracks))
         for form in dict.fromkeys((*ALWAYS, *self.config.save)):
             with self._phase(f"write {form}", tracks) as read:
@@ -342,16 +343,10 @@ class _Job:
                 _FlowPictures(self.folder.work / "flow"),
                 title=_title(self.source),
                 settings=self.about,
-                fps=float(fps or self._rate()),
+                fps=rate,
                 licence=self.detector.licence,
             )
         return len(surveyed.ids)
-
-    def _rate(self) -> float:
-        """Frames per second, on average."""
-        least, most = FPS_RANGE
-        rate = float(self.info.fps or 0)
-        return rate if least <= rate <= most else self.config.fps
 
     def _images(self, count: int) -> Iterator[np.ndarray]:
         """The first frames of the video again."""

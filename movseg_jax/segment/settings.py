@@ -8,12 +8,18 @@ import dataclasses
 import math
 from typing import Literal
 
-from movseg_jax.config import MIN_FRAMES, MIN_MOTION, ModelConfig, TrackConfig
+from movseg_jax.config import (
+    DEFAULT_FPS,
+    FPS_RANGE,
+    MIN_FRAMES,
+    MIN_MOTION,
+    ModelConfig,
+    TrackConfig,
+)
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS, Format
 
 Reading = Literal["release", "text"]  # Of the paper's tracker.
-FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +61,7 @@ class SegmentConfig:
     max_frames: int | None = None
     batch_size: int = 1
     save: tuple[Format, ...] = ()
-    fps: float = 25.0
+    fps: float = DEFAULT_FPS
     white: int | None = None
 
     def __post_init__(self):

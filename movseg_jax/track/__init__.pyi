@@ -1,3 +1,4 @@
+from .editing import edit_tracks as edit_tracks
 from .joining import join_tracks as join_tracks
 from .linking import Linker as Linker
 from .linking import link as link

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from movseg_jax import images
+from movseg_jax.config import DEFAULT_FPS, FPS_RANGE
 from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system import paths
 from movseg_jax.video.containers import decode_file, read_header
@@ -61,6 +62,17 @@ class VideoInfo:
     fps: Fraction | None = None
     names: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     pixel_aspect: Fraction = Fraction(1)
+
+    def rate(self, default: float = DEFAULT_FPS) -> float:
+        """Returns the frames per second of a video that is written from this one.
+
+        Args:
+            default: The rate if the video does not tell its own, or one that no video
+                has.
+        """
+        least, most = FPS_RANGE
+        rate = float(self.fps or 0)
+        return rate if least <= rate <= most else default
 
 
 def read_frames(

@@ -22,6 +22,7 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from movseg_jax import images
+from movseg_jax.config import FPS_RANGE
 from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import whole_file
 
@@ -111,8 +112,9 @@ class VideoWriter:
                 f"{path}: size {height}x{width}, expected at least 1x1 and at most "
                 f"{images.MAX_PIXELS} pixels (images.MAX_PIXELS)."
             )
-        if fps is not None and not (math.isfinite(fps) and 0.001 <= fps <= 1000):
-            raise InputError(f"{path}: {fps} fps, expected 0.001 to 1000.")
+        least, most = FPS_RANGE
+        if fps is not None and not (math.isfinite(fps) and least <= fps <= most):
+            raise InputError(f"{path}: {fps} fps, expected {least} to {most:g}.")
         if crf is not None and (chosen.crf is None or not 0 <= crf <= 51):
             raise InputError(
                 f"{path}: crf {crf}, expected 0 to 51, and none for ProRes (.mov)."
