@@ -15,7 +15,9 @@ from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system.signals import Interrupts
 
 # Commands that resume when they are started again.
-RESUMABLE = {"segment", "demo", "flow", "synth", "train"}
+RESUMABLE = {"segment", "demo", "flow", "synth", "train", "fusion-lab"}
+# Commands whose options also set fields of a config file.
+CONFIGURED = {"train", "fusion-lab"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,14 +99,15 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
     from movseg_jax.cli.flow import Flow
+    from movseg_jax.cli.fusion_lab import FusionLab
     from movseg_jax.cli.plot import Plot
     from movseg_jax.cli.segment import Segment
     from movseg_jax.cli.synth import Synth
     from movseg_jax.cli.train import Train
 
     return (
-        Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
-        Configs, Doctor,
+        Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, FusionLab,
+        Convert, Configs, Doctor,
     )  # fmt: skip
 
 
@@ -125,7 +128,7 @@ def _parse(arguments: list[str]) -> Any:
         read_config(Path(arguments[1]), ["--help"])
     kind = Union[_commands()]  # noqa: UP007
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
-    if arguments[:1] != ["train"]:
+    if CONFIGURED.isdisjoint(arguments[:1]):
         return parse_arguments(kind, arguments, **options)
     # Settings of the config are parsed when the config has been read.
     command, settings = parse_arguments(
@@ -144,7 +147,7 @@ def _kinds_of_options(arguments: list[str]) -> Sequence[type]:
     if name == "data":
         name, commands = (rest or [""])[0], DATA_COMMANDS
     kinds = [kind for kind in commands if _name(kind) == name]
-    return [*kinds, Config] if name == "train" else kinds
+    return [*kinds, Config] if name in CONFIGURED else kinds
 
 
 def _name(command: type) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from movseg_jax.cli.arguments import load_model, make_importable, optional
+from movseg_jax.cli.arguments import load_model, optional
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.signals import STOPPED
@@ -75,12 +75,11 @@ class Segment:
         from movseg_jax.system.progress import progress_bar
 
         share_processor()
-        make_importable(self.fusion)
         detector = load_model(
             self.weights,
+            fusion=self.fusion,
             use=self.model,
             max_side=self.max_side,
-            fusion=self.fusion,
         )
         with progress_bar("frame", quiet=self.quiet) as show:
             summary = segment_to_folder(

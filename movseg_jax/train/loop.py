@@ -143,6 +143,7 @@ def train(
     validation: Source | None = None,
     *,
     quiet: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Outcome:
     """Starts or resumes training, until all steps are made or a signal comes.
 
@@ -153,6 +154,8 @@ def train(
         validation: The data set to evaluate on, every `config.train.evaluate_every`
             steps.
         quiet: Whether to print nothing.
+        progress: A function that is called, after each step, with the number of steps
+            made and the number of all steps.
 
     Raises:
         InputError: The folder is another run's, data or weights to start from cannot
@@ -187,7 +190,7 @@ def train(
                 if validation is not None and evaluates and first:
                     evaluate = Evaluation(validation, config)
                 parts = (config, stage, checkpoints, loader, log, evaluates, evaluate)
-                state = _Run(*parts)(state, stop)
+                state = _Run(*parts, progress)(state, stop)
     now = int(state.step)
     if now < steps:
         return Outcome(False, f"{workdir}: stopped at step {now}; start it again.")
@@ -232,6 +235,7 @@ class _Run:
     log: Log
     evaluates: bool
     evaluation: Evaluation | None  # In the first process only.
+    progress: Callable[[int, int], object] | None
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
@@ -248,6 +252,8 @@ class _Run:
             number += 1
             before = metrics
             self.log.advance(number)
+            if self.progress is not None:
+                self.progress(number, settings.steps)
             last = number == settings.steps
             stopping = self._is_stopping(number, stop)
             if number % settings.log_every == 0 or last:
