@@ -34,7 +34,7 @@ def lab() -> Config:
             "data.buckets": ((96, 160),),
             # Frames are small, so that worker processes cost more than they save.
             "data.workers": 0,
-            "train.steps": 400,
+            "train.steps": 300,
             "train.targets.pre_nms": 200,
             "train.targets.proposals": 200,
             "train.optimizer.learning_rate": 2e-3,

@@ -30,7 +30,10 @@ class LabConfig:
     clips: int = 24
     held_out: int = 12
     scene: SceneConfig = dataclasses.field(
-        default_factory=lambda: SceneConfig(frames=6, size=(96, 160), nothing_moves=0.0)
+        # Objects of fewer pixels are too small for a model that is trained briefly.
+        default_factory=lambda: SceneConfig(
+            frames=6, size=(96, 160), nothing_moves=0.0, visible_pixels=100
+        )
     )
 
     def __post_init__(self):
