@@ -194,11 +194,12 @@ def test_differences_are_taken_seed_by_seed():
 
 def test_the_table_has_a_row_for_each_arm_and_says_which_interval_it_is():
     table = make_results([0.1, 0.2], [0.3, 0.5]).table()
-    head, _, first, second, *_ = table.splitlines()
+    head, _, first, second, _, change_head, _, change, *_ = table.splitlines()
     assert len({head.count("|"), first.count("|"), second.count("|")}) == 1
     low, high = (100 * end for end in mean_interval([0.3, 0.5])[1:])
-    assert f"40.0 ({low:.1f} to {high:.1f})" in second and "+25.0" in second
-    assert "2 seeds" in table and "Student's 95% t-interval" in table
+    assert f"40.0 ({low:.1f} to {high:.1f})" in second
+    assert "difference to arm0" in change_head and "+25.0" in change
+    assert "seeds (2)" in table and "Student's 95% t-interval" in table
 
 
 def test_what_could_not_be_measured_is_left_empty_in_all_files():

@@ -28,11 +28,11 @@ class FusionLab:
     such as --train.steps 100 set fields of the config for all arms.
 
     Attributes:
-        arms: What to compare; the others are compared with the first. An arm is a
-            fusion (such as gated, or MODULE:NAME for one of your own), or appearance,
-            motion, motion_boxes or appearance_masks, which change the features that
-            the heads use. "LABEL=ARM --model.channels 32" changes fields of the config,
-            too.
+        arms: Models to compare, all others with the first one. An arm is a fusion, such
+            as gated, or MODULE:NAME for code of yours in the current folder; or one of
+            appearance, motion, motion_boxes and appearance_masks, which change the
+            features that the heads use. "LABEL=ARM --model.channels 64" also sets
+            fields of the config.
         out: Folder for the scenes, the models and the results.
         config: Config of the models, as for `movseg train`.
         workers: Number of processes that render; 0 means one for each CPU.
@@ -92,7 +92,7 @@ def _read_arm(text: str, base: "Config") -> tuple[str, "Config"]:
 
 
 def parse_arm(text: str) -> tuple[str, str, Sequence[str]]:
-    """The label, the name and the settings of an arm."""
+    """Returns the label, the name and the settings of an arm."""
     labelled = re.fullmatch(r"([^\s=-][^\s=]*)=(\S.*)", text)
     label, rest = labelled.groups() if labelled else ("", text)
     try:

@@ -1,4 +1,4 @@
-"""What a model and its fusion cost: parameters, and operations per frame."""
+"""Counts the parameters and the operations per frame of a model and its fusion."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from movseg_jax.nn.fusion import fuse_pyramids
 
 
 class Cost(NamedTuple):
-    """The size of a model, and what a frame costs.
+    """The size of a model and the cost of a frame.
 
     Attributes:
         parameters: The number of the model's parameters that a head depends on.
@@ -21,7 +21,7 @@ class Cost(NamedTuple):
         flops: The floating-point operations of the model for one frame, as XLA counts
             them before it optimises. It counts the body of a loop once, and so the mask
             head for ten detections.
-        fusion_flops: Those of the fusion, over all levels of the pyramid.
+        fusion_flops: The operations of the fusion, over all levels of the pyramid.
     """
 
     parameters: int

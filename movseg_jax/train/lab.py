@@ -140,7 +140,7 @@ def run_lab(
 
 
 def _folders(arms: Mapping[str, Config], out: Path) -> dict[str, Path]:
-    """The folder of each arm's runs."""
+    """Returns the folder of each arm's runs."""
     if not arms:
         raise InputError("There are no arms to compare, expected one or more.")
     folders: dict[str, Path] = {}

@@ -35,7 +35,7 @@ class Interval(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """One trained model.
+    """A trained model and how good it is.
 
     Attributes:
         seed: The seed of its parameters and of the order of its examples.
@@ -56,7 +56,7 @@ class Arm(NamedTuple):
 
     Attributes:
         name: The arm's name.
-        cost: The size of the model, and what a frame costs.
+        cost: The size of the model and the cost of a frame.
         models: The trained models, one for each seed.
     """
 
@@ -65,20 +65,20 @@ class Arm(NamedTuple):
     models: tuple[Trained, ...]
 
     def values(self, measure: str) -> list[float]:
-        """The values of one measure, seed by seed; empty if a model lacks it."""
+        """Returns a measure of each model; nothing if one of them lacks it."""
         found = [model.measures[measure] for model in self.models]
         return [] if None in found else [value for value in found if value is not None]
 
     @property
     def seconds_per_step(self) -> float | None:
-        """The median over the models."""
+        """The median over the models; None if it is not known."""
         known = [m.seconds_per_step for m in self.models if m.seconds_per_step]
         return statistics.median(known) if known else None
 
 
 @dataclasses.dataclass(frozen=True)
 class LabResults:
-    """What the fusion lab measured.
+    """The measurements of the fusion lab.
 
     Attributes:
         arms: The arms; the others are compared with the first one.
@@ -89,33 +89,29 @@ class LabResults:
     config: LabConfig
 
     def interval(self, arm: Arm, measure: str) -> Interval | None:
-        """The mean of a measure over the seeds; None if there is none."""
+        """Returns the mean of a measure over the seeds; None if there is none."""
         return mean_interval(arm.values(measure))
 
     def difference(self, arm: Arm, measure: str) -> Interval | None:
-        """The mean difference to the first arm, seed by seed; None if there is none.
+        """Returns the mean difference of a measure to the first arm; None without one.
 
-        Models of one seed see the same examples in the same order, and start from the
-        same parameters where they have the same layers.
+        It is taken seed by seed: models of one seed see the same examples in the same
+        order, and start from the same parameters where they have the same layers.
         """
         pairs = zip(arm.values(measure), self.arms[0].values(measure), strict=False)
         return mean_interval([one - other for one, other in pairs])
 
     def table(self) -> str:
-        """The table in Markdown, with a line on how to read it."""
-        first = self.arms[0]
-        titles = [*MEASURES.values(), f"mask AP50 - {first.name}"]
-        titles += ["parameters", "in fusion", "GFLOP", "in fusion", "s/step"]
-        rows = [["arm", *titles]]
+        """Returns the results and the differences as tables in Markdown."""
+        rows = [["arm", *MEASURES.values(), "parameters", "in fusion"]]
+        rows[0] += ["GFLOP", "in fusion", "s/step"]
         for arm in self.arms:
             cost = arm.cost
-            change = None if arm is first else self.difference(arm, "mask_ap50")
             seconds = arm.seconds_per_step
             rows.append(
                 [
                     arm.name,
                     *(_percent(self.interval(arm, measure)) for measure in MEASURES),
-                    _percent(change, "+"),
                     f"{cost.parameters:,}",
                     f"{cost.fusion_parameters:,}",
                     f"{cost.flops / 1e9:.3g}",
@@ -123,27 +119,34 @@ class LabResults:
                     "" if seconds is None else f"{seconds:.3g}",
                 ]
             )
-        return f"{_aligned(rows)}\n\n{self._how_to_read()}"
+        first, *others = self.arms
+        changes = [[f"difference to {first.name}", *MEASURES.values()]]
+        for arm in others:
+            cells = (_percent(self.difference(arm, name), "+") for name in MEASURES)
+            changes.append([arm.name, *cells])
+        tables = [_aligned(rows), *([_aligned(changes)] if others else [])]
+        return "\n\n".join([*tables, self._how_to_read()])
 
     def _how_to_read(self) -> str:
         config = self.config
         return (
-            f"In percent: mean over {config.seeds} seeds and, in brackets, Student's "
-            f"{LEVEL:.0%} t-interval of the mean. It covers the randomness of training "
-            f"and not the choice of scenes: all models were trained on the same "
-            f"{config.clips} clips and evaluated on the same {config.held_out} others."
+            f"AP and J are percentages: the mean over seeds ({config.seeds}) and, in "
+            f"brackets, Student's {LEVEL:.0%} t-interval of the mean. It covers the "
+            "randomness of training, not the choice of scenes: all models were trained "
+            f"on the same {config.clips} clips and evaluated on the same "
+            f"{config.held_out} others. Differences are taken seed by seed."
         )
 
     def files(self) -> dict[str, bytes]:
-        """The JSON, the table and the picture as files, by suffix."""
+        """Returns the JSON, the tables and the picture as files, by suffix."""
         return {
             ".json": (json.dumps(self.to_json(), indent=1) + "\n").encode(),
             ".md": (self.table() + "\n").encode(),
-            ".png": encode_figure(self.draw(), ".png"),
+            ".png": encode_figure(self.draw(), ".png", title="Fusion lab"),
         }
 
     def to_json(self) -> dict[str, Any]:
-        """All numbers as JSON. Shares are from 0 to 1."""
+        """Returns all numbers as JSON. AP and J are from 0 to 1."""
         arms = []
         for arm in self.arms:
             about = arm._asdict() | {"cost": arm.cost._asdict()}
@@ -227,7 +230,7 @@ def _percent(interval: Interval | None, sign: str = "") -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown whose columns are aligned; the first row is the head."""
+    """Returns a table in Markdown with aligned columns; the first row is the head."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

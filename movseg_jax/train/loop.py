@@ -151,11 +151,9 @@ def train(
         config: The stage's config.
         workdir: The run's folder; made if it is missing.
         sources: The data sets that `config.data.sources` names, in that order.
-        validation: The data set to evaluate on, every `config.train.evaluate_every`
-            steps.
+        validation: The data set to evaluate on: see `TrainConfig.evaluate_every`.
         quiet: Whether to print nothing.
-        progress: A function that is called, after each step, with the number of steps
-            made and the number of all steps.
+        progress: A function to call after each step with its number and that of all.
 
     Raises:
         InputError: The folder is another run's, data or weights to start from cannot

@@ -324,14 +324,16 @@ def _latest(run: Run) -> str:
     return f"step {run.step}, loss {loss}, {spent} spent"
 
 
-def encode_figure(figure: "Figure", suffix: str) -> bytes:
+def encode_figure(
+    figure: "Figure", suffix: str, *, title: str = "Training curves"
+) -> bytes:
     """Returns a figure as the bytes of a .png, .svg or .html file."""
     import matplotlib
 
     # Without metadata, since the default ones hold the time and addresses.
     options: dict[str, Any]
     if suffix == ".png":
-        options = {"dpi": 200, "metadata": {"Title": "Training curves"}}
+        options = {"dpi": 200, "metadata": {"Title": title}}
     else:
         names = ("Creator", "Date", "Format", "Type")
         options = {"metadata": dict.fromkeys(names)}
