@@ -169,10 +169,8 @@ def train(
             stack.enter_context(claimed(workdir, config))
         parallel.barrier("claimed")
         stage = make_stage(config)
-        steps = config.train.steps
-        checkpoints = stack.enter_context(
-            Checkpoints(workdir / CHECKPOINTS, config.train.keep)
-        )
+        steps, keep = config.train.steps, config.train.keep
+        checkpoints = stack.enter_context(Checkpoints(workdir / CHECKPOINTS, keep))
         stop = stack.enter_context(StopRequest())
         state, extra, report = _begin(config, stage, checkpoints)
         done = int(state.step)
@@ -181,7 +179,8 @@ def train(
                 _open_loader(sources, config, extra) as loader,
                 _open_log(workdir, config, done, active=first, quiet=quiet) as log,
             ):
-                for line in report:
+                devices = parallel.describe_devices(config.data.batch_size)
+                for line in (devices, *report):
                     log.note(line)
                 evaluate = None
                 evaluates = validation is not None and config.train.evaluate_every > 0
