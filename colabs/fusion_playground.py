@@ -99,7 +99,7 @@ for chart in axes:
 #
 # `movseg fusion-lab` renders scenes, trains every arm with every seed, and evaluates on
 # other scenes. The numbers below only show that everything runs: 300 steps and three
-# seeds are the least that says anything, and take about a minute per model.
+# seeds are the least that says anything, and take a minute or two per model.
 
 # %%
 STEPS, SEEDS = 8, 2  # 300 and 3 or more.

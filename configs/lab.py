@@ -13,7 +13,7 @@ def lab() -> Config:
 
         movseg fusion-lab concat_convs gated --out lab
 
-    Cost: about a minute per model on two free CPU cores.
+    Cost: one to two minutes per model on two CPU cores.
     """
     trunk = TrunkConfig(depth=14, width=8, norm="group")
     return with_fields(

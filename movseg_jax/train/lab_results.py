@@ -168,7 +168,7 @@ class LabResults:
         }
 
     def draw(self) -> "Figure":
-        """Draws each measure: a dot per model, the mean and its interval per arm."""
+        """Draws each arm's mean and interval, and below them a dot for each model."""
         import matplotlib
         from matplotlib.figure import Figure
 
@@ -217,7 +217,7 @@ def _draw_arm(axes, place: int, values: Sequence[float], colour: str) -> None:
         ends = [interval.low, interval.high]
         axes.plot(ends, [place, place], color=colour, linewidth=2)
     shown = [100 * value for value in values]
-    axes.scatter(shown, [place] * len(shown), s=14, color=colour, alpha=0.45)
+    axes.scatter(shown, [place - 0.2] * len(shown), s=14, color=colour, alpha=0.6)
     axes.scatter([interval.mean], [place], s=44, marker="D", color=colour, zorder=3)
 
 
