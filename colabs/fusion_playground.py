@@ -102,7 +102,7 @@ for chart in axes:
 # seeds are the least that says anything, and take a minute or two per model.
 
 # %%
-STEPS, SEEDS = 8, 2  # 300 and 3 or more.
+STEPS, SEEDS = 8, 1  # 300 and 3 or more.
 
 arms = ["concat_convs", "mine=my_fusions:MotionGate"]
 size = ["--seeds", str(SEEDS), "--train.steps", str(STEPS)]
