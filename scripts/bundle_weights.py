@@ -33,8 +33,9 @@ def main() -> None:
     )
     parser.add_argument("--sides", type=int, nargs=2, metavar=("SHORT", "LONG"))
     parser.add_argument("--out", type=Path, default=BUNDLED)
+    parser.add_argument("--fusion", help="of the run, if it is code of yours")
     options = parser.parse_args()
-    weights = load_weights(options.run / RUN_WEIGHTS)
+    weights = load_weights(options.run / RUN_WEIGHTS, fusion=options.fusion)
     params = jax.tree.map(np.array, weights.params)
     for part, more in zip((params, params.get("static")), options.surer, strict=True):
         if part:

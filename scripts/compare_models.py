@@ -39,6 +39,9 @@ instead of running the model again. Each `--track` is a row of its own, with set
 
 Below each number is its 95 % bootstrap interval over videos.
 
+If the fusion of a model is code of yours, --fusion MODULE:NAME names it, once for all
+models or once for each; the module may be in the current folder.
+
 Options of the data set's reader are NAME=VALUE: --options resolution=270p. The data set
 must have every frame of its videos, of three frames at least. Objects that move as one
 are joined by --options join=FILE of the data set "folder".
@@ -57,7 +60,7 @@ import numpy as np
 from jaxtyping import Float
 
 from movseg_jax import masks
-from movseg_jax.cli.arguments import parse_arguments, read_options
+from movseg_jax.cli.arguments import load_model, parse_arguments, read_options
 from movseg_jax.config import TrackConfig
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
@@ -78,7 +81,6 @@ from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
-from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame
 
 SCORE = 0.7  # Of detections that count as found (Dave et al., 2019, section 5.4.1).
@@ -120,6 +122,7 @@ def main() -> None:
     parser.add_argument("split")
     parser.add_argument("data", type=Path, help="its folder")
     parser.add_argument("models", nargs="+", help="weights, or folders of runs")
+    parser.add_argument("--fusion", nargs="+", default=[None], help="MODULE:NAME")
     parser.add_argument("--flow", nargs="+", default=["dis"], help="such as dis@240")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
     parser.add_argument("--detections", type=Path, help="a folder to keep them in")
@@ -128,10 +131,16 @@ def main() -> None:
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
     trackers = {text: read_tracker(text) for text in options.track or [""]}
+    if len(options.fusion) == 1:
+        options.fusion *= len(options.models)
+    if len(options.fusion) != len(options.models):
+        parser.error("--fusion: expected one name, or as many as there are models")
     print_row("", COLUMNS.values())
-    for model, flow in itertools.product(options.models, options.flow):
+    models = zip(options.models, options.fusion, strict=True)
+    for (model, fusion), flow in itertools.product(models, options.flow):
+        detector = load_model(Path(model), fusion=fusion)
         compared = compare(
-            source, model, [*trackers.values()], options.detections, flow
+            source, detector, [*trackers.values()], options.detections, flow
         )
         row = model if len(options.flow) == 1 else f"{model}, {flow}"
         for text, videos in zip(trackers, compared, strict=True):
@@ -162,7 +171,7 @@ def print_row(title: str, cells: Iterable[str]) -> None:
 
 def compare(
     source: Source,
-    model: str,
+    detector: TrainedDetector,
     trackers: Sequence[TrackConfig] = (TrackConfig(),),
     kept: Path | None = None,
     flow: str = "dis",
@@ -171,12 +180,11 @@ def compare(
 
     Args:
         source: The data set.
-        model: The weights, or the folder of a run.
+        detector: The model.
         trackers: The settings of the trackers.
         kept: The folder of detections; None keeps none.
         flow: The flow's name, as in `--flow`.
     """
-    detector = load_trained(model)
     compared: list[list[Video]] = [[] for _ in trackers]
     for name, numbers in source.sequences.items():
         if len(numbers) < 3:

@@ -13,13 +13,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from movseg_jax.cli.arguments import load_model
 from movseg_jax.data.datasets.synthetic import SyntheticSource
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.scenes.library import Library, read_library
 from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.segment.api import segment_video
 from movseg_jax.system.process import prepare_jax
-from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame, probe, read_frames
 
 STILLS = 3  # Of each video, evenly spread.
@@ -31,7 +31,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", help="or a run; otherwise the package's own")
+    parser.add_argument(
+        "--weights", type=Path, help="or a run; otherwise the package's"
+    )
+    parser.add_argument("--fusion", help="of the weights, if it is code of yours")
     parser.add_argument("--backgrounds", type=Path, help="a folder of photographs")
     parser.add_argument("--cutouts", type=Path, help="COCO annotations")
     parser.add_argument("--videos", nargs="*", default=[], help="to take frames of")
@@ -40,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="of the clips")
     options = parser.parse_args()
     prepare_jax()
-    detector = load_trained(options.weights)
+    detector = load_model(options.weights, fusion=options.fusion)
     library = None
     if options.backgrounds or options.cutouts:
         library = read_library(options.backgrounds, options.cutouts)

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from movseg_jax import masks
-from movseg_jax.cli.arguments import read_options
+from movseg_jax.cli.arguments import load_model, read_options
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
@@ -35,7 +35,6 @@ from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.segment.detecting import Detected, detect_frames
 from movseg_jax.system.process import prepare_jax
-from movseg_jax.train.initialise import load_trained
 from movseg_jax.video.reading import Frame
 
 GRID = 28
@@ -53,12 +52,15 @@ def main() -> None:
     parser.add_argument("source", help="name of the data set: movseg data list")
     parser.add_argument("split")
     parser.add_argument("data", type=Path, help="its folder")
-    parser.add_argument("--weights", help="or a run; otherwise the package's own")
+    parser.add_argument(
+        "--weights", type=Path, help="or a run; otherwise the package's"
+    )
+    parser.add_argument("--fusion", help="of the weights, if it is code of yours")
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
-    detector = load_trained(options.weights)
+    detector = load_model(options.weights, fusion=options.fusion)
     in_boxes = mask_predictor(detector)  # Once, as it is compiled.
     print(" " * 24 + "".join(f"{column:>12}" for column in COLUMNS))
     rows = []

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from movseg_jax import masks
+from movseg_jax.cli.arguments import load_model
 from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.flow.object_motion import object_speeds
 from movseg_jax.images import read_rgb
@@ -31,7 +32,6 @@ from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.segment.outputs import KEPT_SCORE
 from movseg_jax.system.paths import list_images
 from movseg_jax.system.process import prepare_jax, share_processor
-from movseg_jax.train.initialise import load_trained
 from movseg_jax.types import Inputs, Outputs
 from movseg_jax.video.overlay import draw_tracks
 
@@ -44,7 +44,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("frames", type=Path, help="a folder of images")
-    parser.add_argument("--weights", help="or a run; otherwise the package's own")
+    parser.add_argument(
+        "--weights", type=Path, help="or a run; otherwise the package's"
+    )
+    parser.add_argument("--fusion", help="of the weights, if it is code of yours")
     parser.add_argument("--count", type=int, default=5, help="of frames to measure")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--sides", type=int, nargs="+", default=[], help="long sides")
@@ -82,7 +85,7 @@ def main() -> None:
         estimator = get_estimator(algorithm, int(side) if side else None)
         found = show(f"flow, {name}", estimator, *zip(*pairs, strict=True))
         flows = flows or found
-    detector = load_trained(options.weights)
+    detector = load_model(options.weights, fusion=options.fusion)
     sides = options.sides or [detector.config.long_side]
     for side in sides:
         show_detector(scaled(detector, side), frames, flows, show)

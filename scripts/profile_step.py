@@ -106,11 +106,17 @@ def measure(config: Config, params: Any, batch: Batch, options: Any) -> Cost:
     key = jax.random.key(config.seed)
     # Copies, since the step gives the memory of its state away.
     state = parallel.replicate(stage.make_state(jax.tree.map(jnp.array, params)))
+    step = stage.step
+    if options.models > 1:
+        step = jax.vmap(step)
+        state, batch, key = jax.tree.map(
+            lambda x: jnp.stack([x] * options.models), (state, batch, key)
+        )
     begun = time.perf_counter()
     with warnings.catch_warnings():
         # A `pmap` under `jit` may move data; here it is compiled once and runs alone.
         warnings.simplefilter("ignore")
-        lowered = jax.jit(stage.step, donate_argnums=0).lower(state, batch, key)
+        lowered = jax.jit(step, donate_argnums=0).lower(state, batch, key)
         compiled = lowered.compile()
     compile_seconds = time.perf_counter() - begun
     seconds, metrics = [], {}
@@ -122,7 +128,7 @@ def measure(config: Config, params: Any, batch: Batch, options: Any) -> Cost:
     if options.trace:
         with jax.profiler.trace(str(options.trace)):
             jax.block_until_ready(compiled(state, batch, key))
-    if not math.isfinite(float(metrics["loss"])):
+    if not np.isfinite(metrics["loss"]).all():
         print("The loss is not finite.")
     trains = freezing.trains(params, config.train.frozen)
     trained, frozen = freezing.split(params, trains)
@@ -211,6 +217,9 @@ def _parse():
     parser.add_argument("--batch-size", type=int, help="instead of the config's")
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("H", "W"), help="of the input, in pixels"
+    )
+    parser.add_argument(
+        "--models", type=int, default=1, help="that are trained at once, under vmap"
     )
     parser.add_argument("--repeats", type=int, default=5, help="of each step timed")
     parser.add_argument(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from movseg_jax.cli.arguments import make_importable
+from movseg_jax.cli.arguments import load_model, make_importable
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import load_detector
@@ -217,4 +217,5 @@ def test_weights_whose_fusion_is_code_are_loaded_if_it_is_named(tmp_path):
     save_weights(tmp_path / "a.safetensors", params, config, card={})
     with pytest.raises(InputError, match="the model's fusion is code"):
         load_detector(tmp_path / "a.safetensors")
-    assert load_detector(tmp_path / "a.safetensors", fusion=name).config == config
+    for load in (load_detector, load_model):
+        assert load(tmp_path / "a.safetensors", fusion=name).config == config

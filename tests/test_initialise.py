@@ -200,6 +200,15 @@ def test_a_joint_model_gives_one_of_its_streams(begin):
     assert_found(found, flat(random(JOINT, 3)["motion"], "motion"))
 
 
+def test_arrays_are_taken_from_weights_whose_fusion_is_code_that_is_not_run(tmp_path):
+    theirs = dataclasses.replace(MOTION, fusion="no_such_module:fuse")
+    params = random(MOTION, 5)
+    save_weights(tmp_path / "own.safetensors", params, theirs, {})
+    begun = start(MOTION, StartConfig(weights=str(tmp_path / "own.safetensors")), 0)
+    for name in paths(params):
+        np.testing.assert_array_equal(at(begun.params, name), at(params, name))
+
+
 def test_what_has_no_place_is_named(begin):
     found, unused = begin(PLAIN, weights="joint")
     assert unused == ["static/box_head", "static/rpn"]

@@ -349,11 +349,10 @@ def compared(tmp_path, monkeypatch):
                 yield Detected(frame, flow, detections)
 
         videos = iter(source.sequences.values())
-        monkeypatch.setattr(script, "load_trained", lambda model: make_detector())
         monkeypatch.setattr(script, "detect_frames", detect_frames)
         return [
             script.measure(videos)
-            for videos in script.compare(source, "weights", **options)
+            for videos in script.compare(source, make_detector(), **options)
         ]
 
     return compare

@@ -92,8 +92,16 @@ def make_source():
 def reference(tmp_path_factory, compilation_cache):
     """A run that nothing disturbs."""
     workdir = tmp_path_factory.mktemp("reference")
-    outcome = train(make_config(), workdir, [make_source()], quiet=True)
+    steps = []
+    outcome = train(
+        make_config(),
+        workdir,
+        [make_source()],
+        quiet=True,
+        progress=lambda *step: steps.append(step),
+    )
     assert outcome.finished
+    assert steps == [(step, STEPS) for step in range(1, STEPS + 1)]
     return workdir
 
 

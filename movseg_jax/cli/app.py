@@ -16,7 +16,9 @@ from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system.signals import Interrupts
 
 # Commands that resume when they are started again.
-RESUMABLE = {"segment", "detect", "demo", "flow", "synth", "train"}
+RESUMABLE = {"segment", "detect", "demo", "flow", "synth", "train", "fusion-lab"}
+# Commands whose options also set fields of a config file.
+CONFIGURED = {"train", "fusion-lab"}
 VERBOSE = {"-v", "--verbose"}  # Options of every command.
 
 
@@ -115,6 +117,7 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
     from movseg_jax.cli.flow import Flow
+    from movseg_jax.cli.fusion_lab import FusionLab
     from movseg_jax.cli.plot import Plot
     from movseg_jax.cli.segment import Segment
     from movseg_jax.cli.synth import Synth
@@ -122,7 +125,7 @@ def _commands() -> tuple[type, ...]:
 
     return (
         Segment, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot,
-        Convert, Configs, Doctor,
+        FusionLab, Convert, Configs, Doctor,
     )  # fmt: skip
 
 
@@ -146,7 +149,7 @@ def parse(arguments: list[str]) -> Any:
         arguments = ["segment", *expand_as_paper(arguments[1:])]
     kind = Union[_commands()]  # noqa: UP007
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
-    if arguments[:1] != ["train"]:
+    if CONFIGURED.isdisjoint(arguments[:1]):
         return parse_arguments(kind, arguments, **options)
     # Settings of the config are parsed when the config has been read.
     command, settings = parse_arguments(
@@ -165,7 +168,7 @@ def _kinds_of_options(arguments: list[str]) -> Sequence[type]:
     if name == "data":
         name, commands = (rest or [""])[0], DATA_COMMANDS
     kinds = [kind for kind in commands if _name(kind) == name]
-    return [*kinds, Config] if name == "train" else kinds
+    return [*kinds, Config] if name in CONFIGURED else kinds
 
 
 def _name(command: type) -> str:

@@ -33,13 +33,16 @@ def optional(default: str, metavar: str | None = None) -> object:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
-def load_model(weights: Path | None, **options: Any) -> "TrainedDetector":
+def load_model(
+    weights: Path | None, *, fusion: str | None = None, **options: Any
+) -> "TrainedDetector":
     """Loads a detector from a file of weights or from a training run.
 
     Orbax is only imported for a run that has not finished: its import takes seconds.
 
     Args:
         weights: The file or folder; None is the model in the package.
+        fusion: The fusion as it was named on the command line: see `make_importable`.
         options: Further arguments of `load_detector`.
 
     Raises:
@@ -47,11 +50,12 @@ def load_model(weights: Path | None, **options: Any) -> "TrainedDetector":
     """
     from movseg_jax.model.loading import is_unfinished_run, load_detector
 
+    make_importable(fusion)
     if weights is None or not is_unfinished_run(weights):
-        return load_detector(weights, **options)
+        return load_detector(weights, fusion=fusion, **options)
     from movseg_jax.train.initialise import load_trained
 
-    return load_trained(weights, **options)
+    return load_trained(weights, fusion=fusion, **options)
 
 
 def make_importable(fusion: str | None) -> None:
@@ -68,10 +72,7 @@ def make_importable(fusion: str | None) -> None:
 
 
 def read_config(path: Path, settings: Sequence[str]) -> Config:
-    """Reads a config file and applies settings such as --train.steps 100.
-
-    Setting a field of a part that the config does not have, such as `data.validation`
-    or one more of `data.sources`, adds the part; `--data.validation None` removes it.
+    """Reads a config file and applies settings to it: see `apply_settings`.
 
     Args:
         path: The config file.
@@ -80,7 +81,22 @@ def read_config(path: Path, settings: Sequence[str]) -> Config:
     Raises:
         InputError: There is no such file or setting.
     """
-    config = load_config(path)
+    return apply_settings(load_config(path), settings)
+
+
+def apply_settings(config: Config, settings: Sequence[str]) -> Config:
+    """Returns a config with settings such as --train.steps 100 applied.
+
+    Setting a field of a part that the config does not have, such as `data.validation`
+    or one more of `data.sources`, adds the part; `--data.validation None` removes it.
+
+    Args:
+        config: The config to start from.
+        settings: The settings, as arguments of a command line.
+
+    Raises:
+        InputError: There is no such setting.
+    """
     others = []
     removed = []
     arguments = iter(settings)

@@ -15,12 +15,15 @@ class Demo:
     Attributes:
         out: Folder for the frames, the truth and the result.
         weights: A .safetensors file, or the folder of a training run.
+        fusion: Fusion of the weights, if it is code of yours: MODULE:NAME. The module
+            may be in the current folder.
         overwrite: Replace an earlier result.
         quiet: Do not show progress.
     """
 
     out: Path = Path("demo")
     weights: Annotated[Path | None, optional("the model in the package", "PATH")] = None
+    fusion: Annotated[str | None, optional("one of the package's", "STR")] = None
     overwrite: bool = False
     quiet: bool = False
 
@@ -40,7 +43,7 @@ class Demo:
         share_processor()
         ended = demo.run(
             self.out,
-            load_model(self.weights),
+            load_model(self.weights, fusion=self.fusion),
             overwrite=self.overwrite,
             quiet=self.quiet,
         )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 import tyro
 
-from movseg_jax.cli.arguments import load_model, make_importable, optional
+from movseg_jax.cli.arguments import load_model, optional
 from movseg_jax.cli.messages import in_options
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import Reading, SegmentConfig
@@ -87,13 +87,12 @@ class Segment:
         from movseg_jax.system.progress import progress_bar
 
         share_processor()
-        make_importable(self.fusion)
         detector = load_model(
             self.weights,
+            fusion=self.fusion,
             use=self.model,
             static=self.static,
             max_side=self.max_side,
-            fusion=self.fusion,
         )
         with progress_bar("frame", quiet=self.quiet) as show:
             summary = segment_to_folder(

@@ -1,5 +1,9 @@
 from .checkpoints import Checkpoints as Checkpoints
 from .initialise import load_trained as load_trained
+from .lab import make_arm as make_arm
+from .lab import run_lab as run_lab
+from .lab_results import LabResults as LabResults
+from .lab_settings import LabConfig as LabConfig
 from .log import read_log as read_log
 from .loop import Outcome as Outcome
 from .loop import Stage as Stage

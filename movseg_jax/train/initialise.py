@@ -24,7 +24,7 @@ from movseg_jax.model.loading import (
     load_detector,
 )
 from movseg_jax.model.parameters import fresh, parameter_shapes
-from movseg_jax.model.weights import Weights, load_weights
+from movseg_jax.model.weights import Weights, load_weights, read_config
 from movseg_jax.train import manifest
 from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, restore_params
 
@@ -51,12 +51,7 @@ def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
     Raises:
         InputError: Weights cannot be read, or are not of such a model: see `find`.
     """
-    origins, unused = find(
-        config,
-        sources,
-        parameter_shapes(config),
-        lambda name: read_weights(name, config.fusion),
-    )
+    origins, unused = find(config, sources, parameter_shapes(config), _read_parts)
     known: dict[str, Any] = flatten_dict(fresh(config, seed), sep="/")
     parts: dict[str, dict[str, int]] = {}  # Numbers of arrays by origin and part.
     for path in known:
@@ -196,6 +191,19 @@ def _fit(shapes, taken):
     return found, sorted({_part(path) for path in taken.keys() - shapes.keys()})
 
 
+def _read_parts(source: str) -> Weights:
+    """Reads weights to take arrays from.
+
+    No model is built from their config, so their fusion may be code: it is not run.
+    """
+    fusion = read_config(source).fusion if _is_file(source) else None
+    return read_weights(source, fusion)
+
+
+def _is_file(source: str) -> bool:
+    return source == "bundled" or Path(source).suffix in (".safetensors", ".json")
+
+
 def read_weights(source: str, fusion: str | None = None) -> Weights:
     """Reads weights from a file, or from the last intact checkpoint of a run.
 
@@ -212,7 +220,7 @@ def read_weights(source: str, fusion: str | None = None) -> Weights:
         InputError: There are no weights, or they are damaged.
     """
     path = Path(source)
-    if source == "bundled" or path.suffix in (".safetensors", ".json"):
+    if _is_file(source):
         return load_weights(source, fusion=fusion)
     config_file = path / "config.json"
     if not config_file.is_file():

@@ -149,6 +149,7 @@ def train(
     validation: Source | None = None,
     *,
     quiet: bool = False,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Outcome:
     """Starts or resumes training, until all steps are made or a signal comes.
 
@@ -156,9 +157,9 @@ def train(
         config: The stage's config.
         workdir: The run's folder; made if it is missing.
         sources: The data sets that `config.data.sources` names, in that order.
-        validation: The data set to evaluate on, every `config.train.evaluate_every`
-            steps.
+        validation: The data set to evaluate on: see `TrainConfig.evaluate_every`.
         quiet: Whether to print nothing.
+        progress: A function to call after each step with its number and that of all.
 
     Raises:
         InputError: The folder is another run's, data or weights to start from cannot
@@ -175,10 +176,8 @@ def train(
             stack.enter_context(claimed(workdir, config))
         parallel.barrier("claimed")
         stage = make_stage(config)
-        steps = config.train.steps
-        checkpoints = stack.enter_context(
-            Checkpoints(workdir / CHECKPOINTS, config.train.keep)
-        )
+        steps, keep = config.train.steps, config.train.keep
+        checkpoints = stack.enter_context(Checkpoints(workdir / CHECKPOINTS, keep))
         stop = stack.enter_context(StopRequest())
         state, extra, report = _begin(config, stage, checkpoints)
         done = int(state.step)
@@ -194,7 +193,7 @@ def train(
                 if validation is not None and evaluates and first:
                     evaluate = Evaluation(validation, config)
                 parts = (config, stage, checkpoints, loader, log, evaluates, evaluate)
-                state = _Run(*parts)(state, stop)
+                state = _Run(*parts, progress)(state, stop)
     now = int(state.step)
     if now < steps:
         return Outcome(False, f"{workdir}: stopped at step {now}; start it again.")
@@ -241,6 +240,7 @@ class _Run:
     log: Log
     evaluates: bool
     evaluation: Evaluation | None  # In the first process only.
+    progress: Callable[[int, int], object] | None
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
@@ -257,6 +257,8 @@ class _Run:
             number += 1
             before = metrics
             self.log.advance(number)
+            if self.progress is not None:
+                self.progress(number, settings.steps)
             last = number == settings.steps
             stopping = self._is_stopping(number, stop)
             if number % settings.log_every == 0 or last:

@@ -46,7 +46,7 @@ LARGEST = 1e100
 # The order of the charts: the quantities between the first and the last are losses.
 FIRST = ("loss",)
 LAST = ("gradient_norm", "learning_rate", "images_per_second")
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -133,7 +133,7 @@ def plot(
     runs = [read_run(path, name) for path, name in zip(workdirs, names, strict=True)]
     figure = draw(runs)
     make_folder(target.parent)
-    write_file(target, _file_of(figure, target.suffix))
+    write_file(target, encode_figure(figure, target.suffix))
     what = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     step = max(run.step for run in runs)
     return f"{what} up to step {step}, {len(figure.axes)} charts: {target}"
@@ -189,7 +189,7 @@ def draw(runs: Sequence[Run]) -> "Figure":
     rows = -(-len(keys) // COLUMNS)
     header = 0.3 * len(runs) + 0.3  # Inches, as all sizes here.
     height = header + 2.5 * rows
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(13.2, height))
         for i, run in enumerate(runs):
             y = 1 - (0.3 * i + 0.25) / height
@@ -324,18 +324,21 @@ def _latest(run: Run) -> str:
     return f"step {run.step}, loss {loss}, {spent} spent"
 
 
-def _file_of(figure: "Figure", suffix: str) -> bytes:
+def encode_figure(
+    figure: "Figure", suffix: str, *, title: str = "Training curves"
+) -> bytes:
+    """Returns a figure as the bytes of a .png, .svg or .html file."""
     import matplotlib
 
     # Without metadata, since the default ones hold the time and addresses.
     options: dict[str, Any]
     if suffix == ".png":
-        options = {"dpi": 200, "metadata": {"Title": "Training curves"}}
+        options = {"dpi": 200, "metadata": {"Title": title}}
     else:
         names = ("Creator", "Date", "Format", "Type")
         options = {"metadata": dict.fromkeys(names)}
     file = io.BytesIO()
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         # A name may have letters that the font lacks; a box is drawn for them.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(file, format="png" if suffix == ".png" else "svg", **options)
