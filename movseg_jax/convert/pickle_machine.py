@@ -22,6 +22,7 @@ from movseg_jax.convert.pickled_objects import (
     Dtype,
     Global,
     Malformed,
+    Settings,
     Storage,
     find_global,
     set_items,
@@ -159,13 +160,19 @@ class _Machine:
             raise Malformed("its pickle calls what is not a function.")
         self.stack.append(function.call(self.spend, *short_tuple(arguments)))
 
+    def make_instance(self):
+        if getattr(self.stack[-2], "name", None) != "argparse.Namespace":
+            raise Malformed("its pickle makes an instance of what is not plain data.")
+        self.call()
+
     def set_state(self):
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Array | Dtype):
             target.set_state(self.spend, *short_tuple(state))
-        elif not isinstance(target, collections.OrderedDict):
-            # An OrderedDict's state is PyTorch's `_metadata`, which is not needed.
+        elif not isinstance(target, collections.OrderedDict | Settings):
+            # An OrderedDict's state is PyTorch's `_metadata`, which is not needed, and
+            # neither are the arguments of a command.
             raise Malformed(f"its pickle sets the state of a {type(target).__name__}.")
 
     def push_storage(self):
@@ -210,6 +217,7 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], Any]] = {
     "INST": lambda m, name: m.push_instance(name),
     "STACK_GLOBAL": lambda m, _: m.push_stacked_global(),
     "REDUCE": lambda m, _: m.call(),
+    "NEWOBJ": lambda m, _: m.make_instance(),
     "BUILD": lambda m, _: m.set_state(),
     "BINPERSID": lambda m, _: m.push_storage(),
 }
