@@ -94,7 +94,8 @@ class Check:
         name: Name of the data set.
         manual_dir: Folder of the data set as it was downloaded and unpacked.
         split: Split to check.
-        thorough: Read every annotation and every flow, not only the headers of images.
+        thorough: Read every annotation and every flow, not only the first of a video
+            and the headers of images.
         options: Options of the data set, such as resolution=270p.
     """
 

@@ -68,7 +68,7 @@ def prepare(
     *,
     splits: Sequence[str] = (),
     flow: Path | str | None = None,
-    flow_cache: Path | None = None,
+    flow_cache: Path | str | None = None,
     workers: int = 0,
     overwrite: bool = False,
     allow_missing: bool = False,
@@ -123,13 +123,13 @@ def prepare(
 
 
 def _flow_estimator(
-    flow: Path | str | None, flow_cache: Path | None
+    flow: Path | str | None, flow_cache: Path | str | None
 ) -> FlowEstimator | None:
     """Returns the estimator that `flow` names, if it names one."""
     if not isinstance(flow, str) or flow not in ALGORITHMS:
         return None
     estimator = get_estimator(flow)
-    return cached(estimator, flow_cache) if flow_cache else estimator
+    return cached(estimator, Path(flow_cache)) if flow_cache else estimator
 
 
 def _described(name: str, layout: Layout, estimated: Path | str | None) -> Record:

@@ -62,7 +62,11 @@ class _Image(NamedTuple):
 
 
 def evaluate_coco_files(
-    pred: Path, gt: Path, *, stacked: bool = False, max_detections: int = 100
+    pred: str | Path,
+    gt: str | Path,
+    *,
+    stacked: bool = False,
+    max_detections: int = 100,
 ) -> CocoResults:
     """Measures average precision and recall of boxes and masks.
 
@@ -80,7 +84,7 @@ def evaluate_coco_files(
     """
     if max_detections < 1:
         raise InputError(f"`max_detections` is {max_detections}, expected 1 or more.")
-    files = {"pred": pred, "gt": gt}
+    files = {"pred": Path(pred), "gt": Path(gt)}
     parsed = {name: read_json(path, MAX_BYTES) for name, path in files.items()}
     numbers = evaluate_coco(
         parsed["pred"],

@@ -15,7 +15,7 @@ from movseg_jax.system.atomic import make_folder
 
 def write_tracks(
     tracks: Sequence[TrackedFrame],
-    out: Path,
+    out: str | Path,
     *,
     to: Format,
     frames: OpenFrames | None = None,
@@ -49,6 +49,7 @@ def write_tracks(
         InputError: There is no such format; the tracks do not fit into it; the video
             is needed and missing; or the output cannot be written.
     """
+    out = Path(out)
     if to not in FORMATS:
         known = ", ".join(FORMATS)
         raise InputError(f"{out}: {to!r} is not a format; expected one of {known}.")
@@ -72,7 +73,7 @@ def write_tracks(
 
 
 def read_tracks(
-    path: Path,
+    path: str | Path,
     *,
     sequence: int | str | None = None,
     max_text_bytes: int = parsing.MAX_TEXT_BYTES,
@@ -96,6 +97,7 @@ def read_tracks(
         InputError: The path has none of these formats, or its content is malformed or
             too large. A folder's images raise it when they are asked for.
     """
+    path = Path(path)
     suffix = "" if path.is_dir() else path.suffix.lower()
     if sequence is not None and suffix != ".json":
         raise InputError(

@@ -111,7 +111,9 @@ def make_stage(config: Config) -> Stage:
     return Stage(parallel.data_parallel(step, settings.parallel), make_state, schedule)
 
 
-def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source | None]:
+def open_sources(
+    config: Config, data_dir: str | Path
+) -> tuple[list[Source], Source | None]:
     """Opens the sources of a config, without frames that the model cannot train on.
 
     Each data set is read from a folder of its name below `data_dir`, or from `data_dir`
@@ -120,6 +122,8 @@ def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source |
     Raises:
         InputError: One cannot be opened.
     """
+
+    data_dir = Path(data_dir)
 
     def open_one(wanted):
         root = data_dir / wanted.name
@@ -140,7 +144,7 @@ def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source |
 
 def train(
     config: Config,
-    workdir: Path,
+    workdir: str | Path,
     sources: list[Source],
     validation: Source | None = None,
     *,
@@ -161,6 +165,7 @@ def train(
             be read, a loss is not finite, the run's processes were given different
             configs or data, or JAX has no device.
     """
+    workdir = Path(workdir)
     start_devices()
     # Processes that differ would wait for each other without end, in different steps.
     parallel.check_same("config", to_json(config))
@@ -216,7 +221,9 @@ def _open_loader(sources, config, extra):
 
 def _open_log(workdir, config, step, **options):
     size = config.data.batch_size
-    return Log(workdir, step, steps=config.train.steps, batch=size, **options)
+    log = Log(workdir, step, steps=config.train.steps, batch=size, **options)
+    log.note(parallel.describe_devices(size))
+    return log
 
 
 @dataclasses.dataclass

@@ -38,7 +38,7 @@ class Frame:
 
     index: int
     name: str
-    image: UInt8[np.ndarray, "h w 3"]
+    image: UInt8[np.ndarray, "h w 3"] = dataclasses.field(repr=False)
     time: float | None
 
 
@@ -59,7 +59,7 @@ class VideoInfo:
     size: tuple[int, int]
     frame_count: int | None = None
     fps: Fraction | None = None
-    names: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     pixel_aspect: Fraction = Fraction(1)
 
 

@@ -73,12 +73,14 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         size: tuple[int, int],
         fps: int | float | Fraction | None,
         *,
         alpha: bool = False,
         crf: int | None = None,
+        max_bit_rate: int | None = None,
+        keyframe_interval: int | None = None,
     ):
         """Checks the settings; nothing is written yet.
 
@@ -89,10 +91,15 @@ class VideoWriter:
             alpha: Whether frames are RGBA (alpha not multiplied in) instead of RGB.
             crf: Quality: less is better and larger; 20 and 24 are hard to tell from
                 the original in H.264 and VP9. ProRes has no such setting.
+            max_bit_rate: The largest number of bits per second, over two seconds;
+                where the quality would need more, it is lowered. For H.264.
+            keyframe_interval: The largest number of frames from one keyframe to the
+                next. A player that jumps to a frame decodes from the keyframe before.
 
         Raises:
             InputError: A setting is not valid.
         """
+        path = Path(path)
         height, width = size
         chosen = _FORMATS.get((path.suffix.lower(), alpha))
         if chosen is None:
@@ -115,6 +122,7 @@ class VideoWriter:
         self._fps = None if fps is None else Fraction(fps).limit_denominator(1001)
         self._format = chosen
         self._crf = chosen.crf if crf is None else crf
+        self._limits = _limits(max_bit_rate, keyframe_interval)
         self._reformatter = VideoReformatter()
         self._count, self._last_tick = 0, -1
 
@@ -186,7 +194,7 @@ class VideoWriter:
         return tick
 
     def _add_stream(self) -> VideoStream:
-        options = dict(self._format.options)
+        options = self._format.options | self._limits
         if self._crf is not None:
             options["crf"] = str(self._crf)
         if self._format.codec == "libvpx-vp9":
@@ -243,3 +251,13 @@ class VideoWriter:
         except (OSError, FFmpegError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self._path}: cannot be written: {reason}.") from error
+
+
+def _limits(max_bit_rate: int | None, keyframe_interval: int | None) -> dict[str, str]:
+    """The options of the encoder that keep a video small, and quick to jump in."""
+    limits = {}
+    if max_bit_rate is not None:
+        limits |= {"maxrate": str(max_bit_rate), "bufsize": str(2 * max_bit_rate)}
+    if keyframe_interval is not None:
+        limits["g"] = str(keyframe_interval)
+    return limits
