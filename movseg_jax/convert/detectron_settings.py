@@ -55,7 +55,7 @@ def read_settings(path: Path) -> DetectronSettings:
     text = content.get("cfg") if isinstance(content, dict) else None
     if not isinstance(text, str):
         raise InputError(f"{path}: has no settings of Detectron.pytorch, under 'cfg'.")
-    found = re.search(r"\bRPN_COLLECT_SCALE: *([0-9.]{1,20})\s", f"{text}\n")
+    found = re.search(r"\bRPN_COLLECT_SCALE: *([0-9.]{1,20})[\s,}]", f"{text}\n")
     if found is None:
         raise InputError(f"{path}: has no number FPN.RPN_COLLECT_SCALE.")
     try:
