@@ -74,13 +74,7 @@ def convert_weights(
     source = Source(Path(path), prefix)
     family = source.family
     is_joint = family.contents == "joint"
-    if stream not in ("appearance", "motion") or (is_joint and stream == "motion"):
-        raise InputError(f"{path}: has no stream {stream!r} to convert; leave it out.")
-    if appearance_heads is not None and not is_joint:
-        raise InputError(
-            f"{path}: is a {family.kind}; `appearance_heads` are for the two-stream "
-            f"files of Dave et al. only."
-        )
+    _check_options(source, stream, appearance_heads)
     bodies = {"appearance": "bodies.0.", "motion": "bodies.1."}
     trunks = {
         name: _take_trunk(source, name, body)
@@ -111,6 +105,20 @@ def convert_weights(
         fields |= {"static_branch": True}
     card |= source.finish()
     return Converted(source.params, ModelConfig(**fields), family.kind, card)
+
+
+def _check_options(source: Source, stream: str, appearance_heads: Any) -> None:
+    """Refuses options that the kind of file cannot have."""
+    is_joint = source.family.contents == "joint"
+    if stream not in ("appearance", "motion") or (is_joint and stream == "motion"):
+        raise InputError(
+            f"{source.path}: has no stream {stream!r} to convert; leave it out."
+        )
+    if appearance_heads is not None and not is_joint:
+        raise InputError(
+            f"{source.path}: is a {source.family.kind}; `appearance_heads` are for the "
+            f"two-stream files of Dave et al. only."
+        )
 
 
 def _settings(

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from movseg_jax.convert.pickled_objects import (
+    Arguments,
     Array,
     Dtype,
     Global,
     Malformed,
-    Settings,
     Storage,
     find_global,
     set_items,
@@ -162,7 +162,10 @@ class _Machine:
 
     def make_instance(self):
         if getattr(self.stack[-2], "name", None) != "argparse.Namespace":
-            raise Malformed("its pickle makes an instance of what is not plain data.")
+            raise Malformed(
+                "its pickle uses the instruction NEWOBJ for what is not plain data; it "
+                "is refused."
+            )
         self.call()
 
     def set_state(self):
@@ -170,7 +173,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, Array | Dtype):
             target.set_state(self.spend, *short_tuple(state))
-        elif not isinstance(target, collections.OrderedDict | Settings):
+        elif not isinstance(target, collections.OrderedDict | Arguments):
             # An OrderedDict's state is PyTorch's `_metadata`, which is not needed, and
             # neither are the arguments of a command.
             raise Malformed(f"its pickle sets the state of a {type(target).__name__}.")

@@ -91,7 +91,7 @@ class Dtype:
         self.value = self.value.newbyteorder(order)
 
 
-class Settings:
+class Arguments:
     """An `argparse.Namespace`, of which nothing is kept."""
 
 
@@ -250,7 +250,7 @@ def _from_buffer(spend: Spend, data, dtype, shape, order) -> Array:
 
 
 _CALLS = {
-    "argparse.Namespace": lambda spend: Settings(),
+    "argparse.Namespace": lambda spend: Arguments(),
     "collections.OrderedDict": _ordered_dict,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
