@@ -155,9 +155,9 @@ class Measurement(NamedTuple):
 
     Attributes:
         row: The row.
-        reading: What counts as an object, where the paper leaves that open.
+        reading: Meaning of an object, where the paper leaves that open.
         values: Numbers in the units of the table, by the names of the reference.
-        about: What the numbers are of, or what is missing.
+        about: Text that says what was measured, or what is missing.
     """
 
     row: Row

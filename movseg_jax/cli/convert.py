@@ -22,6 +22,10 @@ class Convert:
         appearance_heads: A second file, whose RPN and box head become the static
             branch, which finds objects that do not move.
         stream: Stream of a model that has only one.
+        settings: config_and_args.pkl, which Detectron.pytorch and the paper's authors
+            keep beside a run's weights. It tells the number of proposals and which
+            features the heads see.
+        proposals: Number of proposals per image.
         prefix: Beginning of the names of the model's arrays, such as "ema_model.". It
             is only needed if the file holds several models.
         overwrite: Replace the output if it exists.
@@ -31,13 +35,19 @@ class Convert:
     out: Path
     appearance_heads: Annotated[Path | None, optional("none", "PATH")] = None
     stream: Literal["appearance", "motion"] = "appearance"
+    settings: Annotated[
+        Path | None, optional("looked for in the folder of FILE and above", "PATH")
+    ] = None
+    proposals: Annotated[
+        int | None, optional("that of the settings, or 1000", "INT")
+    ] = None
     prefix: Annotated[str | None, optional("found in the file", "STR")] = None
     overwrite: bool = False
 
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""
-        heads = [] if self.appearance_heads is None else [self.appearance_heads]
-        return [self.file, *heads]
+        others = (self.appearance_heads, self.settings)
+        return [self.file, *(path for path in others if path is not None)]
 
     def outputs(self) -> list[Path]:
         """The files and folders that the command writes."""
@@ -52,6 +62,8 @@ class Convert:
             self.file,
             appearance_heads=self.appearance_heads,
             stream=self.stream,
+            settings=self.settings,
+            proposals=self.proposals,
             prefix=self.prefix,
         )
         save_weights(

@@ -14,17 +14,16 @@ import numpy as np
 
 from movseg_jax.config import CONVENTIONS, ModelConfig, TrunkConfig
 from movseg_jax.convert import names
+from movseg_jax.convert.detectron_settings import find_settings, read_settings
 from movseg_jax.convert.mapping import CROP, Layer, Source
 from movseg_jax.convert.names import BLOCK
 from movseg_jax.errors import InputError
 
 DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}  # The depth by blocks per stage.
 LEVELS = names.LEVELS
-# A two-stream checkpoint does not tell these; they are in the settings beside it.
-ASSUMED = [
-    "masks from appearance features, as in the paper's final model",
-    "1000 proposals: FPN.RPN_COLLECT_SCALE is 1",
-]
+# No array tells these; they are in the settings beside it.
+ASSUMED_FEATURES = "masks from appearance features, as in the paper's final model"
+ASSUMED_PROPOSALS = "1000 proposals: FPN.RPN_COLLECT_SCALE is 1"
 
 
 class Converted(NamedTuple):
@@ -50,6 +49,8 @@ def convert_weights(
     *,
     appearance_heads: str | Path | None = None,
     stream: Literal["appearance", "motion"] = "appearance",
+    settings: str | Path | None = None,
+    proposals: int | None = None,
     prefix: str | None = None,
 ) -> Converted:
     """Reads a file of another framework as parameters of our model.
@@ -61,6 +62,9 @@ def convert_weights(
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
         stream: The stream that the network of a single-stream file becomes.
+        settings: The `config_and_args.pkl` of a run of Detectron.pytorch; None looks
+            for it in the file's folder and the folder above.
+        proposals: The number of proposals per image; None takes it from the settings.
         prefix: The start of the names of the model's arrays; None finds it.
 
     Raises:
@@ -70,13 +74,7 @@ def convert_weights(
     source = Source(Path(path), prefix)
     family = source.family
     is_joint = family.contents == "joint"
-    if stream not in ("appearance", "motion") or (is_joint and stream == "motion"):
-        raise InputError(f"{path}: has no stream {stream!r} to convert; leave it out.")
-    if appearance_heads is not None and not is_joint:
-        raise InputError(
-            f"{path}: is a {family.kind}; `appearance_heads` are for the two-stream "
-            f"files of Dave et al. only."
-        )
+    _check_options(source, stream, appearance_heads)
     bodies = {"appearance": "bodies.0.", "motion": "bodies.1."}
     trunks = {
         name: _take_trunk(source, name, body)
@@ -98,13 +96,61 @@ def convert_weights(
     if is_joint:
         fields |= {"fusion": _take_fusion(source, fields["channels"])}
         fields |= {"mask_features": "appearance"}
-        card["assumed"] = ASSUMED
+    changes, origin = _settings(source, settings, proposals, is_joint=is_joint)
+    fields |= changes
+    card |= origin
     if appearance_heads is not None:
         heads = _read_appearance_heads(Path(appearance_heads), fields)
         source.params["static"], card["appearance_heads"] = heads
         fields |= {"static_branch": True}
     card |= source.finish()
     return Converted(source.params, ModelConfig(**fields), family.kind, card)
+
+
+def _check_options(source: Source, stream: str, appearance_heads: Any) -> None:
+    """Refuses options that the kind of file cannot have."""
+    is_joint = source.family.contents == "joint"
+    if stream not in ("appearance", "motion") or (is_joint and stream == "motion"):
+        raise InputError(
+            f"{source.path}: has no stream {stream!r} to convert; leave it out."
+        )
+    if appearance_heads is not None and not is_joint:
+        raise InputError(
+            f"{source.path}: is a {source.family.kind}; `appearance_heads` are for the "
+            f"two-stream files of Dave et al. only."
+        )
+
+
+def _settings(
+    source: Source,
+    settings: str | Path | None,
+    proposals: int | None,
+    *,
+    is_joint: bool,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the fields that no array tells, and what the card says about them."""
+    fields: dict[str, Any] = {}
+    card: dict[str, Any] = {}
+    may_have = source.family is names.PAPER or is_joint
+    path = find_settings(source.path) if settings is None else Path(settings)
+    if settings is not None and not may_have:
+        raise InputError(
+            f"{source.path}: is a {source.family.kind}; only Detectron.pytorch has "
+            "such `settings`."
+        )
+    if path is not None and may_have:
+        found = read_settings(path)
+        fields |= {"proposals": found.proposals}
+        fields |= found.features if is_joint else {}
+        card["settings"] = path.name
+    elif is_joint:
+        card["assumed"] = [ASSUMED_FEATURES]
+        card["assumed"] += [ASSUMED_PROPOSALS] if proposals is None else []
+    if proposals is not None:
+        if proposals < 1:
+            raise InputError(f"`proposals` is {proposals}, expected 1 or more.")
+        fields["proposals"] = proposals
+    return fields, card
 
 
 def _check_preprocessing(source: Source) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from movseg_jax.convert.pickled_objects import (
+    Arguments,
     Array,
     Dtype,
     Global,
@@ -159,13 +160,22 @@ class _Machine:
             raise Malformed("its pickle calls what is not a function.")
         self.stack.append(function.call(self.spend, *short_tuple(arguments)))
 
+    def make_instance(self):
+        if getattr(self.stack[-2], "name", None) != "argparse.Namespace":
+            raise Malformed(
+                "its pickle uses the instruction NEWOBJ for what is not plain data; it "
+                "is refused."
+            )
+        self.call()
+
     def set_state(self):
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Array | Dtype):
             target.set_state(self.spend, *short_tuple(state))
-        elif not isinstance(target, collections.OrderedDict):
-            # An OrderedDict's state is PyTorch's `_metadata`, which is not needed.
+        elif not isinstance(target, collections.OrderedDict | Arguments):
+            # An OrderedDict's state is PyTorch's `_metadata`, which is not needed, and
+            # neither are the arguments of a command.
             raise Malformed(f"its pickle sets the state of a {type(target).__name__}.")
 
     def push_storage(self):
@@ -210,6 +220,7 @@ _ACTIONS: Mapping[str, Callable[[_Machine, Any], Any]] = {
     "INST": lambda m, name: m.push_instance(name),
     "STACK_GLOBAL": lambda m, _: m.push_stacked_global(),
     "REDUCE": lambda m, _: m.call(),
+    "NEWOBJ": lambda m, _: m.make_instance(),
     "BUILD": lambda m, _: m.set_state(),
     "BINPERSID": lambda m, _: m.push_storage(),
 }

@@ -1,8 +1,9 @@
 """The names that the pickles of weight files may use, and our functions for them.
 
 `GLOBALS` is the complete list: PyTorch's tensors, parameters and storages, NumPy's
-arrays and the containers around them. Each name stands for a function in this module;
-no function of PyTorch or NumPy is ever called by a name from a file.
+arrays, the containers around them, and a command's arguments. Each name stands for a
+function in this module; no function of PyTorch or NumPy is ever called by a name from a
+file.
 """
 
 import collections
@@ -88,6 +89,10 @@ class Dtype:
         if not is_plain or order not in ("<", ">", "|", "="):
             raise Malformed("an array has a dtype that is not of numbers.")
         self.value = self.value.newbyteorder(order)
+
+
+class Arguments:
+    """An `argparse.Namespace`, of which nothing is kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +250,7 @@ def _from_buffer(spend: Spend, data, dtype, shape, order) -> Array:
 
 
 _CALLS = {
+    "argparse.Namespace": lambda spend: Arguments(),
     "collections.OrderedDict": _ordered_dict,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
