@@ -113,6 +113,7 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.demo import Demo
     from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
+    from movseg_jax.cli.export import Export
     from movseg_jax.cli.flow import Flow
     from movseg_jax.cli.plot import Plot
     from movseg_jax.cli.segment import Segment
@@ -121,7 +122,7 @@ def _commands() -> tuple[type, ...]:
 
     return (
         Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
-        Configs, Doctor,
+        Export, Configs, Doctor,
     )  # fmt: skip
 
 
