@@ -31,12 +31,14 @@ from .model.inputs import preprocess as preprocess
 from .model.inputs import stack as stack
 from .model.loading import TrainedDetector as TrainedDetector
 from .model.loading import load_detector as load_detector
+from .model.stablehlo import export_detector as export_detector
 from .model.weights import load_weights as load_weights
 from .model.weights import save_weights as save_weights
 from .segment.api import segment_video as segment_video
 from .segment.detecting import detect_frames as detect_frames
 from .segment.settings import SegmentConfig as SegmentConfig
 from .segment.tracks import Tracks as Tracks
+from .track.editing import edit_tracks as edit_tracks
 from .track.linking import Linker as Linker
 from .track.linking import link as link
 from .video.overlay import draw_tracks as draw_tracks

@@ -68,6 +68,16 @@ def test_a_finished_run_is_recognised_and_another_is_told_apart(tmp_path):
         folder.claim(other, overwrite=False)
 
 
+def test_results_under_their_names_of_before_are_replaced_with_their_run(tmp_path):
+    about = {"settings": {"save": ["npz"]}, "versions": {"run.json": FORMAT}}
+    (tmp_path / "run.json").write_text(json.dumps({"about": about}))
+    (tmp_path / "npz.npz").touch()
+    folder = RunFolder(tmp_path)
+    assert folder.result("npz").name == "masks.npz"
+    folder.claim({**about, "device": "another"}, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [".movseg"]
+
+
 def test_a_run_s_settings_are_stored_as_they_were():
     about = json.loads((RELEASE / "run.json").read_text())["about"]
     settings = json.loads(json.dumps(dataclasses.asdict(SegmentConfig())))

@@ -116,6 +116,7 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.detect import Detect
     from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
+    from movseg_jax.cli.export import Export
     from movseg_jax.cli.flow import Flow
     from movseg_jax.cli.fusion_lab import FusionLab
     from movseg_jax.cli.plot import Plot
@@ -125,7 +126,7 @@ def _commands() -> tuple[type, ...]:
 
     return (
         Segment, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot,
-        FusionLab, Convert, Configs, Doctor,
+        FusionLab, Convert, Export, Configs, Doctor,
     )  # fmt: skip
 
 

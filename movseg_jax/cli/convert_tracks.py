@@ -58,8 +58,8 @@ class ConvertTracks:
     out: Path
     to: Format
     keep: Annotated[tuple[int, ...] | None, optional("all", "INT [INT ...]")] = None
-    drop: tuple[int, ...] = ()
-    merge: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[INT=INT ...]")] = ()
+    drop: Annotated[tuple[int, ...], optional("none", "INT [INT ...]")] = ()
+    merge: Annotated[tuple[str, ...], optional("none", "INT=INT [INT=INT ...]")] = ()
     sequence: Annotated[str | None, optional("the only video", "STR")] = None
     video: Annotated[str | None, optional("none", "STR")] = None
     white: Annotated[int | None, optional("65535", "INT")] = None

@@ -8,6 +8,7 @@ from .inputs import stack as stack
 from .loading import TrainedDetector as TrainedDetector
 from .loading import load_detector as load_detector
 from .parameters import parameter_shapes as parameter_shapes
+from .stablehlo import export_detector as export_detector
 from .weights import Weights as Weights
 from .weights import load_weights as load_weights
 from .weights import read_config as read_config

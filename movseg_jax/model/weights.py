@@ -184,6 +184,16 @@ def read_config(path: str | Path) -> ModelConfig:
     return _model_of(_read_card(card_path), card_path)
 
 
+def read_digest(path: str | Path) -> str:
+    """Reads the sha256 of weights from their card alone.
+
+    Raises:
+        InputError: The card is missing, damaged or of a newer version.
+    """
+    _, card_path = _paths(path)
+    return _read_card(card_path)["sha256"]
+
+
 def _model_of(content: Mapping[str, Any], card_path: Path) -> ModelConfig:
     text = json.dumps(content["model"])
     return from_json(ModelConfig, text, f"{card_path}: `model`")
