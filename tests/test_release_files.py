@@ -70,7 +70,7 @@ def test_a_finished_run_is_recognised_and_another_is_told_apart(tmp_path):
 
 def test_a_run_s_settings_are_stored_as_they_were():
     about = json.loads((RELEASE / "run.json").read_text())["about"]
-    settings = json.loads(json.dumps(dataclasses.asdict(SegmentConfig())))
+    settings = json.loads(json.dumps(SegmentConfig().stored()))
     assert settings == about["settings"]
     model = json.loads(json.dumps(dataclasses.asdict(squares.make_detector().config)))
     assert model == about["model"]

@@ -29,7 +29,12 @@ from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.report.page import chosen_frames, write_report
 from movseg_jax.results import TrackedFrame
 from movseg_jax.segment.detecting import detect_frames
-from movseg_jax.segment.flow_source import open_flow
+from movseg_jax.segment.flow_source import (
+    FlowSource,
+    SizedEstimator,
+    chosen_flow,
+    open_flow,
+)
 from movseg_jax.segment.interruption import ReadableFrames, Stopped, Watched, recorded
 from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
 from movseg_jax.segment.record import Column, Record
@@ -111,10 +116,11 @@ def segment_to_folder(
     began, timing = time.perf_counter(), {}
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
-    about = _about(source, detector, config)
+    flow = chosen_flow(config, detector.config)
+    about = _about(source, detector, config, flow)
     for name in info.names or ():
         check_name(name, source)
-    open_flow(config.flow, detector.config)
+    open_flow(flow, detector.config)
     folder = RunFolder(out)
     folder.refuse_foreign(about, overwrite=overwrite)
     with StopRequest() as stop, locked(out):
@@ -123,7 +129,7 @@ def segment_to_folder(
             damage = "" if allow_truncated else str(before.get("damage", ""))
             counts = (before.get("frames", 0), before.get("tracks", 0))
             return Summary(True, *counts, timing, damage, already=True)
-        job = _Job(source, info, folder, detector, config, about, timing, stop)
+        job = _Job(source, info, folder, detector, config, flow, about, timing, stop)
         path = folder.work / RECORD
         import_old_record(folder.work / OLD_RECORD, path, about)
         with Record(path, about, multiple=config.batch_size) as record:
@@ -140,13 +146,13 @@ def segment_to_folder(
     return Summary(True, frames, count, timing, "" if allow_truncated else damage)
 
 
-def _about(source, detector, config) -> dict[str, Any]:
+def _about(source, detector, config, flow) -> dict[str, Any]:
     """Everything that decides about the results, as JSON values."""
     about = {
         "video": fingerprint(source),
         "weights": {"name": detector.name, "sha256": detector.digest},
         "model": dataclasses.asdict(detector.config),
-        "settings": dataclasses.asdict(config),
+        "settings": config.stored(),
         "versions": {
             RUN: FORMAT,
             "movseg_jax": installed_version() or "not installed",
@@ -155,6 +161,8 @@ def _about(source, detector, config) -> dict[str, Any]:
         },
         "device": jax.devices()[0].device_kind,
     }
+    if isinstance(flow, SizedEstimator):
+        about["flow_network"] = flow.name  # It has the hash of the network's weights.
     return json.loads(json.dumps(about))  # Tuples are lists, as in the file.
 
 
@@ -171,6 +179,7 @@ class _Job:
     folder: RunFolder
     detector: TrainedDetector
     config: SegmentConfig
+    flow: FlowSource
     about: dict[str, Any]
     timing: Timing
     stop: StopRequest
@@ -194,7 +203,7 @@ class _Job:
             found = detect_frames(
                 frames,
                 self.detector,
-                flow=self.config.flow,
+                flow=self.flow,
                 batch_size=self.config.batch_size,
                 min_score=self.config.track.continue_score,
                 find_cuts=self.config.find_cuts,
