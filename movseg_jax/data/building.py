@@ -131,7 +131,7 @@ def _flow_estimator(
     weights: Path | str | None,
     updates: int | None,
 ) -> tuple[FlowEstimator | None, Record]:
-    """Returns the estimator that `flow` names, if any, and its part of metadata.json."""
+    """Returns the estimator that `flow` names, and what metadata.json says of it."""
     estimator = load_if_network(flow, weights, updates)
     if isinstance(flow, str) and flow in ALGORITHMS:
         estimator = get_estimator(flow)
