@@ -118,8 +118,7 @@ def prepare(
         described = _described(name, layout, flow if estimator else None) | identity
         folder = Path(data_dir) / DATASET / variant(described) / VERSION
         with _locked(folder, overwrite) as temporary:
-            source = layout_source(name, layout)
-            write_source(source, temporary, described, estimator,
+            write_source(layout_source(name, layout), temporary, described, estimator,
                          workers=workers, progress=progress)  # fmt: skip
         folders.append(folder)
     return folders

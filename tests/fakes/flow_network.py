@@ -1,5 +1,6 @@
-"""Weights of a RAFT, and functions in place of its network, which compile nothing."""
+"""Weights of flow networks, and functions in their place, which compile nothing."""
 
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,18 +12,21 @@ from movseg_jax.flow.networks import estimator
 from movseg_jax.model.weights import save_weights
 from tests.oracles import hashed_weights, unpack_shapes
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "raft.npz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "flow_networks.npz"
 
 
-def torchvision_weights(network="raft_small"):
-    """Reproducible weights with torchvision's names."""
+@functools.cache
+def foreign_weights(network="raft_small"):
+    """Reproducible weights, with the names of torchvision or of LiteFlowNet's port."""
     return hashed_weights(unpack_shapes(np.load(GOLDEN)[f"{network}_weights"]))
 
 
 def write_weights(folder, network="raft_small", change=0.0):
     """Converts the reproducible weights; returns the file."""
-    weights = torchvision_weights(network)
-    weights["update_block.flow_head.conv2.bias"] += np.float32(change)
+    weights = dict(foreign_weights(network))
+    if change:
+        bias = "update_block.flow_head.conv2.bias"
+        weights[bias] = weights[bias] + np.float32(change)
     save_file(weights, folder / "theirs.safetensors")
     converted = convert_weights(folder / "theirs.safetensors")
     file = folder / f"{network}.safetensors"
