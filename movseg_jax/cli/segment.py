@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from movseg_jax.cli.arguments import load_model, make_importable, optional
+from movseg_jax.cli.messages import in_options
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.signals import STOPPED
@@ -106,10 +107,8 @@ class Segment:
             f"{self.out}: finished{already}, {summary.tracks} tracks in "
             f"{summary.frames} frames."
         )
-        if summary.frames == 1 and not summary.tracks:
-            report += (
-                "\nOne frame alone shows no motion, so no track can be seen to move."
-            )
+        if summary.hint:
+            report += "\n" + in_options(InputError(summary.hint), [Segment])
         if self.timing and summary.timing:
             report += "\n" + _timing_table(summary.timing, summary.frames)
         if summary.damage:

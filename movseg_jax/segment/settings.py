@@ -36,7 +36,8 @@ class SegmentConfig:
         why: Write at each object in the overlay how fast it moves relative to the
             scene.
         max_frames: Largest number of frames to read. Default: all frames.
-        batch_size: Number of frames that the device processes at once.
+        batch_size: Number of frames that are processed at once. All devices of the
+            machine share them if it is a multiple of their number.
         save: Formats to write besides masks and tracks.json; they are described by
             `movseg convert-tracks --help`.
         fps: Frame rate of the overlay if the video is a folder of frames.
