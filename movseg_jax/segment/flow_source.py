@@ -33,11 +33,13 @@ def chosen_flow(config: SegmentConfig, model: ModelConfig) -> FlowSource:
         model: The model that sees the flow, as in `open_flow`.
 
     Raises:
-        InputError: The settings name a network without its weights, or weights without
-            a network; or the weights cannot be read.
+        InputError: There is no such estimator or folder; the settings name a network
+            without its weights, or weights without a network; or the weights cannot be
+            read.
     """
     network = load_if_network(config.flow, config.flow_weights, config.flow_updates)
     if network is None:
+        open_flow(config.flow, model)  # Finds now what would fail later.
         return config.flow
     return SizedEstimator(network.at_side, model, name=repr(network))
 

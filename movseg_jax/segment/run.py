@@ -33,7 +33,6 @@ from movseg_jax.segment.flow_source import (
     FlowSource,
     SizedEstimator,
     chosen_flow,
-    open_flow,
 )
 from movseg_jax.segment.hints import why_no_tracks
 from movseg_jax.segment.interruption import ReadableFrames, Stopped, Watched, recorded
@@ -123,7 +122,6 @@ def segment_to_folder(
     about = _about(source, detector, config, flow)
     for name in info.names or ():
         check_name(name, source)
-    open_flow(flow, detector.config)
     folder = RunFolder(out)
     folder.refuse_foreign(about, overwrite=overwrite)
     with StopRequest() as stop, locked(out):
