@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from movseg_jax.convert.flow_names import LITEFLOWNET
 from movseg_jax.convert.mapping import Layer, Source
 from movseg_jax.flow.networks.flow_config import FlowNetworkConfig, NetworkName
 
@@ -19,15 +18,12 @@ def take_flow_network(source: Source) -> FlowNetworkConfig:
     # Imported here, as the network needs JAX and most files are of detectors.
     from movseg_jax.flow.networks.estimator import network_shapes
 
-    network: NetworkName = "liteflownet"
-    if source.family is not LITEFLOWNET:
-        large = source.has(Layer("mask_conv1", ()))
-        network = "raft_large" if large else "raft_small"
+    large = source.has(Layer("mask_conv1", ()))
+    network: NetworkName = "raft_large" if large else "raft_small"
     for path, leaves in _layers(network_shapes(network)):
         if "kernel" in leaves:
             *size, inputs, outputs = leaves["kernel"].shape
-            shape = (outputs, inputs, *size)
-            source.convert_layer(Layer(path, shape, has_bias="bias" in leaves))
+            source.convert_layer(Layer(path, (outputs, inputs, *size)))
         else:
             source.convert_norm(Layer(path, leaves["scale"].shape))
     for name, array in source.tensors.items():

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from movseg_jax.errors import InputError
 
-NetworkName = Literal["raft_large", "raft_small", "liteflownet"]
+NetworkName = Literal["raft_large", "raft_small"]
 NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
 
 
