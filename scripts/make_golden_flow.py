@@ -3,8 +3,8 @@
     pip install torch==2.13.0 && pip install --no-deps torchvision==0.28.0
     python scripts/make_golden_flow.py
 
-Writes `tests/golden/flow_networks.npz`. The weights are not stored: both sides fill the network
-with `tests.oracles.hashed_weights`.
+Writes `tests/golden/flow_networks.npz`. The weights are not stored: both sides fill the
+network with `tests.oracles.hashed_weights`.
 """
 
 import sys
