@@ -54,12 +54,14 @@ GAINS = {
     "box_predictor.bbox_pred": 0.3,
     "mask_fcn_logits": 1.0,
     "fpn": 0.5,
+    "flow_head.conv2": 0.2,
 }
 
 
-def frame_of_blobs() -> np.ndarray:
-    """A small frame, uint8 [120, 168, 3], with structure at several sizes."""
-    y, x = np.mgrid[:120, :168].astype(np.float64)
+def frame_of_blobs(height=120, width=168, moved=(0, 0)) -> np.ndarray:
+    """A small frame, uint8 RGB, with structure at several sizes, moved by (x, y)."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    x, y = x - moved[0], y - moved[1]
     channels = [
         128
         + 60 * np.sin(x / (7 + 5 * c) + c)
@@ -68,6 +70,11 @@ def frame_of_blobs() -> np.ndarray:
         for c in range(3)
     ]
     return np.clip(np.round(np.stack(channels, -1)), 0, 255).astype(np.uint8)
+
+
+def pair_of_blobs() -> tuple[np.ndarray, np.ndarray]:
+    """Two frames, uint8 [136, 184, 3], whose features have odd sides in RAFT."""
+    return frame_of_blobs(136, 184), frame_of_blobs(136, 184, moved=(3.5, -2.25))
 
 
 def hashed_image() -> np.ndarray:

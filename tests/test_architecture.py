@@ -19,6 +19,7 @@ LAYERS = [
     {"ops", "results"},
     {"nn", "flow", "video", "track", "metrics"},
     {"model"},
+    {"flow.networks"},
     {"formats", "report", "convert", "scenes"},
     {"data", "segment"},
     {"train", "evaluation"},
@@ -30,13 +31,13 @@ LAYERS = [
 SEGMENTS = {
     *{"errors", "system", "config", "config_json", "types", "images", "masks", "ops"},
     *{"results", "nn", "flow", "video", "track", "model", "formats", "report"},
-    *{"segment"},
+    *{"segment", "flow.networks"},
 }
 TRAINS = {"train", "data", "evaluation", "metrics", "scenes", "convert"}
 # Which modules may import a library, at the top of the file or inside a function.
 ONLY = {
-    "jax": {"system", "ops", "nn", "model", "segment", "train"},
-    "flax": {"nn", "model", "train"},
+    "jax": {"system", "ops", "nn", "model", "flow.networks", "segment", "train"},
+    "flax": {"nn", "model", "flow.networks", "train"},
     "optax": {"train"},
     "orbax": {"train"},
     "absl": {"data"},
@@ -90,32 +91,48 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def names(path):
+    """Returns the folders and the name of a module of the package."""
+    return path.relative_to(PACKAGE).with_suffix("").parts
+
+
+def part_of(names):
+    """Returns the layer of a module, whose folders and name are given.
+
+    Flow networks are a layer of their own: `flow` is below the networks' weights, and
+    nothing in it needs JAX.
+    """
+    nested = ".".join(names[:2])
+    return nested if nested in LEVEL else names[0]
+
+
 def identify(path):
     return str(path.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=identify)
 def test_imports_point_downwards(path):
-    part = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    part = part_of(names(path))
     if part == "__init__":
         return
     for name in imports(path):
         library, *rest = name.split(".")
         if library in ONLY:
             assert part in ONLY[library], f"{part} must not import {library}"
-        if library == "movseg_jax" and rest[0] in LEVEL:
-            assert rest[0] == part or LEVEL[rest[0]] < LEVEL[part], (
-                f"{part} must not import {rest[0]}: see LAYERS"
+        imported = part_of(rest) if rest else library
+        if library == "movseg_jax" and imported in LEVEL:
+            assert imported == part or LEVEL[imported] < LEVEL[part], (
+                f"{part} must not import {imported}: see LAYERS"
             )
         elif library == "movseg_jax":
             # `from movseg_jax import X` gives X as the last part.
             raise AssertionError(f"{name} is in no layer: add it to LAYERS")
         if library == "movseg_jax" and part in SEGMENTS:
-            assert rest[0] not in TRAINS, f"{part} must not import {rest[0]}"
+            assert imported not in TRAINS, f"{part} must not import {imported}"
 
 
 def test_every_module_has_a_layer():
-    parts = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES}
+    parts = {part_of(names(path)) for path in MODULES}
     assert parts - {"__init__"} == LEVEL.keys()
 
 
@@ -166,6 +183,7 @@ def test_segmenting_loads_nothing_that_trains():
         "for name in ('segment_video', 'load_detector', 'write_tracks'):\n"
         "    getattr(ms, name)\n"
         "import movseg_jax.segment.run\n"
+        "assert 'movseg_jax.flow.networks.estimator' not in sys.modules\n"
         "heavy = {'grain', 'optax', 'orbax', 'tensorflow_datasets', 'tyro'}\n"
         "assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()"
     )

@@ -80,7 +80,7 @@ def test_results_under_their_names_of_before_are_replaced_with_their_run(tmp_pat
 
 def test_a_run_s_settings_are_stored_as_they_were():
     about = json.loads((RELEASE / "run.json").read_text())["about"]
-    settings = json.loads(json.dumps(dataclasses.asdict(SegmentConfig())))
+    settings = json.loads(json.dumps(SegmentConfig().stored()))
     assert settings == about["settings"]
     model = json.loads(json.dumps(dataclasses.asdict(squares.make_detector().config)))
     assert model == about["model"]

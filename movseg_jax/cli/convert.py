@@ -11,7 +11,10 @@ from movseg_jax.cli.arguments import optional
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
-    """Convert weights of torchvision, Detectron, detectron2 or the paper's authors.
+    """Convert weights of a Mask R-CNN, a ResNet or a flow network.
+
+    It reads files of torchvision, Detectron, detectron2, the paper's authors and RAFT's
+    authors.
 
     Nothing in the file is executed. Every array in it is converted, or the command
     fails and names it.
@@ -73,7 +76,13 @@ class Convert:
             converted.card,
             overwrite=self.overwrite,
         )
-        is_backbone = "rpn" not in converted.params
-        what = "a backbone without heads" if is_backbone else "a model"
-        streams = " and ".join(converted.config.streams)
-        return f"{converted.kind}: {what} ({streams}), written to {self.out}"
+        return f"{converted.kind}: {_described(converted)}, written to {self.out}"
+
+
+def _described(converted) -> str:
+    network = getattr(converted.config, "network", None)
+    if network is not None:
+        return f"the flow network {network}"
+    is_backbone = "rpn" not in converted.params
+    what = "a backbone without heads" if is_backbone else "a model"
+    return f"{what} ({' and '.join(converted.config.streams)})"

@@ -21,11 +21,14 @@ class Prepare:
         manual_dir: Folder of the data set as it was downloaded and unpacked.
         data_dir: Folder to write to; later the --data-dir of training.
         splits: Splits to write.
-        flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it;
-            "true" is FlyingThings3D's own; a folder holds <sequence>/<frame>.flo (or
-            .png, .npz, .pfm), as `movseg flow` writes them.
+        flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it,
+            "raft_small" or "raft_large" with the weights of --flow-weights; "true" is
+            FlyingThings3D's own; a folder holds <sequence>/<frame>.flo (or .png, .npz,
+            .pfm), as `movseg flow` writes them.
         flow_cache: Folder that keeps estimated flow, so that a stopped command can
             reuse it.
+        flow_weights: Weights of a flow network, converted by `movseg convert`.
+        flow_updates: Number of steps in which RAFT improves the flow.
         options: Options of the data set, such as resolution=270p.
         workers: Number of threads; 0 means one for each CPU.
         overwrite: Replace what was prepared before.
@@ -41,6 +44,8 @@ class Prepare:
     ] = ()
     flow: Annotated[str | None, optional("no flow", "STR")] = None
     flow_cache: Annotated[Path | None, optional("none", "PATH")] = None
+    flow_weights: Annotated[Path | None, optional("none", "PATH")] = None
+    flow_updates: Annotated[int | None, optional("12", "INT")] = None
     options: Annotated[tuple[str, ...], optional("none")] = ()
     workers: int = 0
     overwrite: bool = False
@@ -50,10 +55,14 @@ class Prepare:
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""
         from movseg_jax.flow.estimators import ALGORITHMS
+        from movseg_jax.flow.networks.flow_config import NETWORKS
 
-        if self.flow is None or self.flow in ("true", *ALGORITHMS):
-            return [self.manual_dir]
-        return [self.manual_dir, Path(self.flow)]
+        paths = [self.manual_dir]
+        if self.flow not in (None, "true", *ALGORITHMS, *NETWORKS):
+            paths.append(Path(self.flow))
+        if self.flow_weights is not None:
+            paths.append(self.flow_weights)
+        return paths
 
     def outputs(self) -> list[Path]:
         """The files and folders that the command writes."""
@@ -75,6 +84,8 @@ class Prepare:
             splits=self.splits,
             flow=self.flow,
             flow_cache=self.flow_cache,
+            flow_weights=self.flow_weights,
+            flow_updates=self.flow_updates,
             workers=self.workers,
             overwrite=self.overwrite,
             allow_missing=self.allow_missing,

@@ -8,6 +8,7 @@ import tyro
 
 from movseg_jax.cli.arguments import optional
 from movseg_jax.errors import InputError
+from movseg_jax.flow.networks.flow_config import NetworkName, load_if_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +29,11 @@ class Flow:
             "pfm": .pfm.
             "png": the angle and magnitude PNG of the paper's authors.
             "picture": a picture in Middlebury's colours.
-        estimator: Method, from OpenCV: Dense Inverse Search ("dis", or "dis_fast" with
-            a coarser preset), or Farneback's.
+        estimator: Method. OpenCV's Dense Inverse Search ("dis", or "dis_fast" with a
+            coarser preset), or Farneback's; or a network, which needs --flow-weights.
+            --flow is the same option.
+        flow_weights: Weights of a flow network, converted by `movseg convert`.
+        flow_updates: Number of steps in which RAFT improves the flow.
         working_side: Longer side at which flow is computed, in pixels. Less is faster.
         max_frames: Largest number of frames to read. A camera has no end, so set it
             there.
@@ -41,7 +45,12 @@ class Flow:
     video: tyro.conf.Positional[str]
     out: Path
     to: Literal["flo", "kitti", "npz", "pfm", "png", "picture"] = "flo"
-    estimator: Literal["dis", "dis_fast", "farneback"] = "dis"
+    estimator: Annotated[
+        Literal["dis", "dis_fast", "farneback", NetworkName],
+        tyro.conf.arg(aliases=["--flow"]),
+    ] = "dis"
+    flow_weights: Annotated[Path | None, optional("none", "PATH")] = None
+    flow_updates: Annotated[int | None, optional("12", "INT")] = None
     working_side: Annotated[int | None, optional("that of the frame", "INT")] = None
     max_frames: Annotated[int | None, optional("all frames", "INT")] = None
     white: Annotated[int | None, optional("65535", "INT")] = None
@@ -52,7 +61,8 @@ class Flow:
         """The files and folders that the command reads."""
         from movseg_jax.video.reading import source_paths
 
-        return source_paths(self.video)
+        weights = [] if self.flow_weights is None else [self.flow_weights]
+        return [*source_paths(self.video), *weights]
 
     def outputs(self) -> list[Path]:
         """The files and folders that the command writes."""
@@ -69,6 +79,9 @@ class Flow:
                 f"--max-frames {self.max_frames}: flow goes from a frame to the next; "
                 "expected at least 2."
             )
+        network = load_if_network(
+            self.estimator, self.flow_weights, self.flow_updates, self.working_side
+        )
         is_camera = self.video.isdecimal() and not Path(self.video).exists()
         total = None
         if not is_camera:
@@ -82,7 +95,7 @@ class Flow:
             self.out,
             source=source,
             to=self.to,
-            estimator=self.estimator,
+            estimator=network or self.estimator,
             working_side=self.working_side,
             overwrite=self.overwrite,
         )

@@ -70,10 +70,13 @@ class Segment:
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""
         from movseg_jax.flow.estimators import ALGORITHMS
+        from movseg_jax.flow.networks.flow_config import NETWORKS
         from movseg_jax.video.reading import source_paths
 
-        flow = [] if self.config.flow in ALGORITHMS else [Path(self.config.flow)]
-        weights = [] if self.weights is None else [self.weights]
+        named = self.config.flow in (*ALGORITHMS, *NETWORKS)
+        flow = [] if named else [Path(self.config.flow)]
+        files = [self.weights, self.config.flow_weights]
+        weights = [Path(file) for file in files if file is not None]
         return [*source_paths(self.video), *flow, *weights]
 
     def outputs(self) -> list[Path]:

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from movseg_jax.convert.flow_names import FLOW_FAMILIES
 from movseg_jax.convert.foreign import read_file
-from movseg_jax.convert.names import FAMILIES, Family
+from movseg_jax.convert.names import DETECTOR_FAMILIES, Family
 from movseg_jax.errors import InputError
 
+FAMILIES = (*DETECTOR_FAMILIES, *FLOW_FAMILIES)
 CROP = 7  # The height and width of the RoIs that the box head sees.
 EPSILON = 1e-5  # The number that is added to a batch norm's variance.
 # Files that need another epsilon, by the start of their sha256: torchvision's own

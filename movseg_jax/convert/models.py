@@ -1,6 +1,6 @@
-"""Converts models of other frameworks to parameters of our detector.
+"""Converts models of other frameworks to parameters of ours.
 
-`convert_weights` reads a file of any kind in `names.FAMILIES` and maps every name in
+`convert_weights` reads a file of any kind in `mapping.FAMILIES` and maps every name in
 it. An unknown name, a missing array or a wrong shape is an error, so the result is the
 complete model of the file. Only NumPy is used.
 """
@@ -15,9 +15,11 @@ import numpy as np
 from movseg_jax.config import CONVENTIONS, ModelConfig, TrunkConfig
 from movseg_jax.convert import names
 from movseg_jax.convert.detectron_settings import find_settings, read_settings
+from movseg_jax.convert.flow_models import take_flow_network
 from movseg_jax.convert.mapping import CROP, Layer, Source
 from movseg_jax.convert.names import BLOCK
 from movseg_jax.errors import InputError
+from movseg_jax.flow.networks.flow_config import FlowNetworkConfig
 
 DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}  # The depth by blocks per stage.
 LEVELS = names.LEVELS
@@ -32,14 +34,14 @@ class Converted(NamedTuple):
     Attributes:
         params: The parameters, nested dicts of float32 arrays. If the file holds no
             detector, they are just "<stream>/resnet", from which training can start.
-        config: The settings of the model; if the file holds no detector, only those of
-            the stream are meaningful.
+        config: The settings of the model. If the file holds a backbone alone, only
+            those of the stream are meaningful.
         kind: The kind of file, a `Family.kind`.
         card: The kind, the weights' origin, and the ignored entries with reasons.
     """
 
     params: dict[str, Any]
-    config: ModelConfig
+    config: ModelConfig | FlowNetworkConfig
     kind: str
     card: dict[str, Any]
 
@@ -57,8 +59,8 @@ def convert_weights(
 
     Args:
         path: The file: a Mask R-CNN (ResNet-50-FPN) of torchvision, Detectron,
-            detectron2 or Dave et al. (2019), or a ResNet of torchvision, Caffe2 or
-            Gluon (v2).
+            detectron2 or Dave et al. (2019), a ResNet of torchvision, Caffe2 or Gluon
+            (v2), or a RAFT of torchvision or of its authors.
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
         stream: The stream that the network of a single-stream file becomes.
@@ -73,8 +75,23 @@ def convert_weights(
     """
     source = Source(Path(path), prefix)
     family = source.family
-    is_joint = family.contents == "joint"
     _check_options(source, stream, appearance_heads)
+    if family.contents == "flow":
+        config = take_flow_network(source)
+        return Converted(source.params, config, family.kind, source.finish())
+    return _take_detector(source, appearance_heads, stream, settings, proposals)
+
+
+def _take_detector(
+    source: Source,
+    appearance_heads: str | Path | None,
+    stream: str,
+    settings: str | Path | None,
+    proposals: int | None,
+) -> Converted:
+    """Takes a detector, or its backbone if there is no more."""
+    family = source.family
+    is_joint = family.contents == "joint"
     bodies = {"appearance": "bodies.0.", "motion": "bodies.1."}
     trunks = {
         name: _take_trunk(source, name, body)
@@ -109,12 +126,15 @@ def convert_weights(
 
 def _check_options(source: Source, stream: str, appearance_heads: Any) -> None:
     """Refuses options that the kind of file cannot have."""
-    is_joint = source.family.contents == "joint"
-    if stream not in ("appearance", "motion") or (is_joint and stream == "motion"):
+    contents = source.family.contents
+    streams = ["appearance", "motion"]
+    if contents in ("joint", "flow"):  # Both streams, or none.
+        streams = ["appearance"]  # The default is not meant.
+    if stream not in streams:
         raise InputError(
             f"{source.path}: has no stream {stream!r} to convert; leave it out."
         )
-    if appearance_heads is not None and not is_joint:
+    if appearance_heads is not None and contents != "joint":
         raise InputError(
             f"{source.path}: is a {source.family.kind}; `appearance_heads` are for the "
             f"two-stream files of Dave et al. only."

@@ -24,7 +24,8 @@ class Family:
         signature: A regular expression for the start of a name; each such file has one.
         names: The map from our layers to theirs.
         ignorable: The regular expressions of names that are not needed, with reasons.
-        contents: A detector, only its backbone ("trunk"), or a two-stream detector.
+        contents: A detector, only its backbone ("trunk"), a two-stream detector, or a
+            network for optical flow.
         convention: The detector's convention, a key of `config.CONVENTIONS`.
         stride_in: The convolution of a block that has the stride.
         suffixes: The endings of the names of a layer's kernel and bias.
@@ -38,7 +39,7 @@ class Family:
     signature: str
     names: Names
     ignorable: Mapping[str, str]
-    contents: Literal["detector", "trunk", "joint"] = "detector"
+    contents: Literal["detector", "trunk", "joint", "flow"] = "detector"
     convention: str = "continuous"
     stride_in: Literal["1x1", "3x3"] = "3x3"
     suffixes: tuple[str, str] = (".weight", ".bias")
@@ -253,7 +254,7 @@ GLUON_RESNET_V2 = Family(
     norm_suffixes=("_gamma", "_beta", "_running_mean", "_running_var"),
 )
 
-FAMILIES = (
+DETECTOR_FAMILIES = (
     TORCHVISION,
     TORCHVISION_RESNET,
     DETECTRON,

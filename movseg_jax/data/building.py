@@ -37,6 +37,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow.cache import cached
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.files import encode_kitti
+from movseg_jax.flow.networks.flow_config import load_if_network
 from movseg_jax.images import read_rgb
 from movseg_jax.system import atomic
 from movseg_jax.system.process import installed_version
@@ -69,6 +70,8 @@ def prepare(
     splits: Sequence[str] = (),
     flow: Path | str | None = None,
     flow_cache: Path | str | None = None,
+    flow_weights: Path | str | None = None,
+    flow_updates: int | None = None,
     workers: int = 0,
     overwrite: bool = False,
     allow_missing: bool = False,
@@ -83,12 +86,14 @@ def prepare(
         data_dir: The folder to write to, which is then a root for `open_source`.
         splits: The splits to prepare; if empty, all splits that are not parts of
             others.
-        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); "dis", "dis_fast" or
-            "farneback" to estimate flow between frames that follow each other on disk;
-            "true" for FlyingThings3D's own flow; None for the flow that the data set
-            itself has, if any.
+        flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); "dis", "dis_fast",
+            "farneback" or the name of a flow network to estimate flow between frames
+            that follow each other on disk; "true" for FlyingThings3D's own flow; None
+            for the flow that the data set itself has, if any.
         flow_cache: A folder that keeps estimated flow, so that a run that was stopped
             does not estimate it again.
+        flow_weights: The file of the flow network's weights.
+        flow_updates: The number of steps in which RAFT improves the flow.
         workers: The number of threads that read, estimate and encode; 0 is one for each
             CPU.
         overwrite: Whether to replace a data set that was prepared before.
@@ -106,13 +111,13 @@ def prepare(
     kind = layout_class(name)
     if flow is not None and not hasattr(kind, "flow"):
         raise InputError(f"{name} is of images, which have no flow.")
-    estimator = _flow_estimator(flow, flow_cache)
+    estimator, identity = _flow_estimator(flow, flow_cache, flow_weights, flow_updates)
     if flow is not None:  # Without the option the reader's default holds.
         options["flow"] = None if estimator else flow
     folders = []
     for split in splits or [s for s in kind.splits if s not in kind.parts]:
         layout = open_layout(name, split, manual_dir, **options)
-        described = _described(name, layout, flow if estimator else None)
+        described = _described(name, layout, flow if estimator else None) | identity
         folder = Path(data_dir) / DATASET / variant(described) / VERSION
         with _locked(folder, overwrite) as temporary:
             source = layout_source(name, layout, allow_missing=allow_missing)
@@ -123,13 +128,21 @@ def prepare(
 
 
 def _flow_estimator(
-    flow: Path | str | None, flow_cache: Path | str | None
-) -> FlowEstimator | None:
-    """Returns the estimator that `flow` names, if it names one."""
-    if not isinstance(flow, str) or flow not in ALGORITHMS:
-        return None
-    estimator = get_estimator(flow)
-    return cached(estimator, Path(flow_cache)) if flow_cache else estimator
+    flow: Path | str | None,
+    flow_cache: Path | str | None,
+    weights: Path | str | None,
+    updates: int | None,
+) -> tuple[FlowEstimator | None, Record]:
+    """Returns the estimator that `flow` names, and what metadata.json says of it."""
+    estimator = load_if_network(flow, weights, updates)
+    if isinstance(flow, str) and flow in ALGORITHMS:
+        estimator = get_estimator(flow)
+    if estimator is None:
+        return None, {}
+    identity = repr(estimator)  # It has the hash of a network's weights.
+    if flow_cache is not None:
+        estimator = cached(estimator, Path(flow_cache), name=identity)
+    return estimator, {"flow_estimator": identity}
 
 
 def _described(name: str, layout: Layout, estimated: Path | str | None) -> Record:

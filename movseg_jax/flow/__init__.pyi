@@ -9,4 +9,6 @@ from .folder import FlowFolder as FlowFolder
 from .global_motion import camera_motion as camera_motion
 from .global_motion import homography_flow as homography_flow
 from .global_motion import residual_flow as residual_flow
+from .networks.estimator import FlowNetwork as FlowNetwork
+from .networks.estimator import load_network as load_network
 from .object_motion import object_speeds as object_speeds

@@ -66,14 +66,8 @@ class OpenCVEstimator:
             InputError: They are not RGB frames of one size.
         """
         check_frames(frame, next_frame)
-        height, width = frame.shape[:2]
         pair = [cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (frame, next_frame)]
-        reduction = (self.working_side or max(height, width)) / max(height, width)
-        if reduction < 1:
-            size = [max(1, round(side * reduction)) for side in (width, height)]
-            pair = [
-                cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in pair
-            ]
+        pair = [reduce_frame(grey, self.working_side) for grey in pair]
         down, right = (max(0, LEAST_SIDE - side) for side in pair[0].shape)
         padded = [
             cv2.copyMakeBorder(grey, 0, down, 0, right, cv2.BORDER_REPLICATE)
@@ -81,7 +75,7 @@ class OpenCVEstimator:
         ]
         flow = ALGORITHMS[self.name](*padded)
         return resize_flow(
-            flow[: pair[0].shape[0], : pair[0].shape[1]], (height, width)
+            flow[: pair[0].shape[0], : pair[0].shape[1]], frame.shape[:2]
         )
 
 
@@ -106,6 +100,18 @@ def estimate_flows(
         previous = frame
     if previous is not None:
         yield None
+
+
+def reduce_frame(
+    frame: UInt8[np.ndarray, "h w *c"], working_side: int | None
+) -> UInt8[np.ndarray, "_ _ *c"]:
+    """Returns the frame, reduced if its longer side is more than `working_side`."""
+    height, width = frame.shape[:2]
+    reduction = (working_side or max(height, width)) / max(height, width)
+    if reduction >= 1:
+        return frame
+    size = [max(1, round(side * reduction)) for side in (width, height)]
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
 def check_frames(frame: np.ndarray, next_frame: np.ndarray) -> None:

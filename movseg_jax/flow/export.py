@@ -11,7 +11,7 @@ import numpy as np
 
 from movseg_jax.errors import InputError
 from movseg_jax.flow.colour_wheel import flow_picture
-from movseg_jax.flow.estimators import get_estimator
+from movseg_jax.flow.estimators import FlowEstimator, get_estimator
 from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, write_flow
 from movseg_jax.images import encode_png
 from movseg_jax.system.atomic import write_file
@@ -46,7 +46,7 @@ def write_flows(
     *,
     source: str,
     to: str = "flo",
-    estimator: str = "dis",
+    estimator: str | FlowEstimator = "dis",
     working_side: int | None = None,
     overwrite: bool = False,
 ) -> Iterator[FlowCounts]:
@@ -62,8 +62,10 @@ def write_flows(
             the settings, so that another video's flow is not taken for this one's.
         to: The format: one of `files.write_flow`, where "png" is the authors' with a
             text file for each, or "picture" in Middlebury's colours, for people.
-        estimator: The name of an estimator of `estimators.get_estimator`.
-        working_side: The longer side of the frames for the estimator, see there.
+        estimator: The name of an estimator of `estimators.get_estimator`, or an
+            estimator whose `repr` identifies it, such as a flow network.
+        working_side: The longer side of the frames for the estimator, see there. Only
+            an estimator that is named has it.
         overwrite: Whether to write everything anew, whatever the folder holds. Flow of
             an earlier run is removed after the last frame.
 
@@ -79,11 +81,12 @@ def write_flows(
         raise InputError(
             f"there is no format {to!r}; expected one of {', '.join(OUTPUTS)}."
         )
-    algorithm = get_estimator(estimator, working_side)
+    named = isinstance(estimator, str)
+    algorithm = get_estimator(estimator, working_side) if named else estimator
     settings = {
         "source": source,
         "to": to,
-        "estimator": estimator,
+        "estimator": estimator if named else repr(estimator),
         "working_side": working_side,
         "opencv": cv2.__version__,
     }

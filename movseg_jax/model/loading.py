@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from movseg_jax.config import ModelConfig
@@ -19,6 +18,7 @@ from movseg_jax.model.weights import (
     BUNDLED,
     RUN_WEIGHTS,
     Weights,
+    check_parameters,
     load_weights,
 )
 from movseg_jax.system.devices import start_devices
@@ -73,26 +73,10 @@ class TrainedDetector(NamedTuple):
             params, inputs = _place(self.params, inputs, count)
             return _compiled(config, count)({"params": params}, inputs)
         except Exception:
-            self._check_parameters()
+            # This takes seconds, so it is done only after a failure. `load_weights` has
+            # seen that the file is the one its card is about.
+            check_parameters(self.params, parameter_shapes(self.config), self.name)
             raise
-
-    def _check_parameters(self):
-        """Refuses parameters of another model; takes seconds, so only after a failure.
-
-        `load_weights` has seen that the file is the one its card is about.
-        """
-        there: dict[str, Any] = flatten_dict(self.params, sep="/")
-        expected: dict[str, Any] = flatten_dict(parameter_shapes(self.config), sep="/")
-        for path in sorted({*there, *expected}):
-            found, wanted = (
-                tree[path].shape if path in tree else "missing"
-                for tree in (there, expected)
-            )
-            if found != wanted:
-                raise InputError(
-                    f"{self.name}: {path} is {found}, but {wanted} in the model that "
-                    "its card describes; convert or train the weights again."
-                )
 
 
 @functools.lru_cache(maxsize=8)

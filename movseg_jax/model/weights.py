@@ -10,13 +10,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
-from flax.traverse_util import unflatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.config_json import from_json
@@ -24,6 +24,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.bounded import check_format, read_bytes
 
+T = TypeVar("T")
 FORMAT = 1  # Raised when older code would misread newer files.
 MAX_CARD_BYTES = 2**20
 MAX_WEIGHTS_BYTES = 4 * 2**30
@@ -68,7 +69,7 @@ class Weights(NamedTuple):
 def save_weights(
     path: str | Path,
     params: Mapping[str, Any],
-    config: ModelConfig,
+    config: Any,
     card: Mapping[str, Any],
     *,
     overwrite: bool = False,
@@ -82,7 +83,8 @@ def save_weights(
         path: The file of weights, whose name ends in .safetensors.
         params: Nested dicts of arrays, in any floating dtype: they are stored as given
             and loaded as float32.
-        config: The model that the parameters are for.
+        config: The model that the parameters are for: a `ModelConfig`, or the config
+            dataclass of another kind of model.
         card: Where the weights are from, as JSON: training run, source. Its "licence"
             is named in what the weights make.
         overwrite: Whether to replace existing files.
@@ -128,17 +130,37 @@ def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
         InputError: A file is missing, damaged, of a newer version, or not the one that
             the card is about.
     """
-    source = str(path)
-    path, card_path = _paths(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
-    content = _read_card(card_path)
-    config = _model_of(content, card_path)
+    config, params, content = read_weights(path, ModelConfig)
     if ":" in config.fusion and config.fusion != fusion:
+        _, card_path = _paths(path)
         raise InputError(
             f"{card_path}: the model's fusion is code, {config.fusion!r}. If you trust "
             f"it, load the weights with `fusion={config.fusion!r}`."
         )
+    return Weights(params, config, content["card"], content["sha256"], str(path))
+
+
+def read_weights(
+    path: str | Path, kind: type[T]
+) -> tuple[T, Mapping[str, Any], dict[str, Any]]:
+    """Reads weights of any kind of model.
+
+    Args:
+        path: The file of weights or their card; "bundled" is the model of the package.
+        kind: The class of the model's config.
+
+    Returns:
+        The config, the parameters as in `Weights`, and the content of the card.
+
+    Raises:
+        InputError: A file is missing, damaged, of a newer version, or not the one that
+            the card is about; or the weights are for another kind of model.
+    """
+    path, card_path = _paths(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file.")
+    content = _read_card(card_path)
+    config = _config_of(content, kind, card_path)
     data = read_bytes(path, MAX_WEIGHTS_BYTES, "weights.MAX_WEIGHTS_BYTES")
     if hashlib.sha256(data).hexdigest() != content["sha256"]:
         raise InputError(
@@ -150,7 +172,33 @@ def load_weights(path: str | Path, *, fusion: str | None = None) -> Weights:
         flat[name] = array.astype(np.float32, copy=False)
         flat[name].flags.writeable = False
     params = unflatten_dict(dict(sorted(flat.items())), sep="/")
-    return Weights(params, config, content["card"], content["sha256"], source)
+    return config, params, content
+
+
+def check_parameters(
+    params: Mapping[str, Any], expected: Mapping[str, Any], name: str
+) -> None:
+    """Refuses parameters of another model than the one that their card describes.
+
+    Args:
+        params: The parameters.
+        expected: The shapes of the model's parameters, as nested dicts.
+        name: The name of the weights, for the message.
+
+    Raises:
+        InputError: A parameter is missing or unknown, or has another shape.
+    """
+    there: dict[str, Any] = flatten_dict(params, sep="/")
+    wanted: dict[str, Any] = flatten_dict(expected, sep="/")
+    for path in sorted({*there, *wanted}):
+        found, needed = (
+            tree[path].shape if path in tree else "missing" for tree in (there, wanted)
+        )
+        if found != needed:
+            raise InputError(
+                f"{name}: {path} is {found}, but {needed} in the model that its card "
+                "describes; convert or train the weights again."
+            )
 
 
 def read_safetensors(data: bytes, source: str) -> dict[str, np.ndarray]:
@@ -181,7 +229,7 @@ def read_config(path: str | Path) -> ModelConfig:
         InputError: The card is missing, damaged or of a newer version.
     """
     _, card_path = _paths(path)
-    return _model_of(_read_card(card_path), card_path)
+    return _config_of(_read_card(card_path), ModelConfig, card_path)
 
 
 def read_digest(path: str | Path) -> str:
@@ -194,9 +242,17 @@ def read_digest(path: str | Path) -> str:
     return _read_card(card_path)["sha256"]
 
 
-def _model_of(content: Mapping[str, Any], card_path: Path) -> ModelConfig:
+def _config_of(content: Mapping[str, Any], kind: type[T], card_path: Path) -> T:
+    is_detector = "network" not in content["model"]
+    if is_detector != (kind is ModelConfig):
+        found, wanted = "a flow network", "a detector"
+        if is_detector:
+            found, wanted = wanted, found
+        raise InputError(
+            f"{card_path}: these are weights of {found}, expected those of {wanted}."
+        )
     text = json.dumps(content["model"])
-    return from_json(ModelConfig, text, f"{card_path}: `model`")
+    return from_json(kind, text, f"{card_path}: `model`")
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FrameDetector, detect_frames
-from movseg_jax.segment.flow_source import FlowSource
+from movseg_jax.segment.flow_source import FlowSource, chosen_flow
 from movseg_jax.segment.phases import phase
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.segment.tracks import Previews, Tracks
@@ -65,7 +65,7 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
     for frame, _, found in detect_frames(
         frames,
         detector,
-        flow=config.flow if flow is None else flow,
+        flow=chosen_flow(config, detector.config) if flow is None else flow,
         batch_size=config.batch_size,
         min_score=config.track.continue_score,
         find_cuts=config.find_cuts,

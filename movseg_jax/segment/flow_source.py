@@ -1,5 +1,6 @@
 """Where optical flow comes from, as one function of two frames."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from jaxtyping import Float32
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
+from movseg_jax.flow.networks.flow_config import NETWORKS, load_if_network
 from movseg_jax.model.inputs import resized_size
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.video.reading import Frame
 
 # The flow of larger frames is computed at this longer side, unless the model sees more.
@@ -22,25 +25,46 @@ FlowSource = Callable[..., Any] | Path | str
 FlowBetween = Callable[[Frame, Frame], Float32[np.ndarray, "h w 2"]]
 
 
+def chosen_flow(config: SegmentConfig, model: ModelConfig) -> FlowSource:
+    """Returns the source of flow that the settings name; loads a network's weights.
+
+    Args:
+        config: The settings.
+        model: The model that sees the flow, as in `open_flow`.
+
+    Raises:
+        InputError: There is no such estimator or folder; the settings name a network
+            without its weights, or weights without a network; or the weights cannot be
+            read.
+    """
+    network = load_if_network(config.flow, config.flow_weights, config.flow_updates)
+    if network is None:
+        open_flow(config.flow, model)  # Finds now what would fail later.
+        return config.flow
+    return SizedEstimator(network.at_side, model, name=repr(network))
+
+
 def open_flow(flow: FlowSource, model: ModelConfig) -> FlowBetween:
     """Returns the function that gives the flow from a frame to the next.
 
     Args:
         flow: "dis", "dis_fast" or "farneback"; a folder of flow files; or a function of
-            two images, such as an `OpenCVEstimator`, or a `FlowFolder`.
+            two images, such as an `OpenCVEstimator`, or a `FlowFolder`. `chosen_flow`
+            makes such a function of a network.
         model: The model that sees the flow; an estimator sees at least as much detail.
 
     Raises:
         InputError: There is no such estimator or folder.
     """
     if isinstance(flow, str) and flow in ALGORITHMS:
-        return _estimated_by(_SizedEstimator(flow, model))
+        make = functools.partial(get_estimator, flow)
+        return _estimated_by(SizedEstimator(make, model, name=flow))
     # Imported here, as flow files are rarely used.
     from movseg_jax.flow.folder import FlowFolder
 
     if isinstance(flow, str | Path):
         if not Path(flow).is_dir():
-            known = ", ".join(ALGORITHMS)
+            known = ", ".join((*ALGORITHMS, *NETWORKS))
             raise InputError(
                 f"flow {str(flow)!r}: there is no such folder; expected one of "
                 f"{known}, or a folder of flow files."
@@ -51,21 +75,34 @@ def open_flow(flow: FlowSource, model: ModelConfig) -> FlowBetween:
     return _estimated_by(flow)
 
 
-class _SizedEstimator:
+class SizedEstimator:
     """An estimator that is made for the size of the first frame."""
 
-    def __init__(self, name: str, model: ModelConfig):
-        self._name, self._model = name, model
+    def __init__(
+        self,
+        make: Callable[[int | None], FlowEstimator],
+        model: ModelConfig,
+        *,
+        name: str,
+    ):
+        """Prepares an estimator.
+
+        Args:
+            make: A function that makes it for a working side, or None for the frame's.
+            model: The model that sees the flow.
+            name: A text that identifies the estimator and its settings.
+        """
+        self.name = name
+        self._make, self._model = make, model
         self._estimator: FlowEstimator | None = None
 
     def __call__(self, frame, next_frame):
+        """Returns the flow from `frame` to `next_frame`, float32 [h, w, 2]."""
         if self._estimator is None:
             size = frame.shape[:2]
             seen, _ = resized_size(size, self._model)
             side = max(FLOW_SIDE, *seen)
-            self._estimator = get_estimator(
-                self._name, side if side < max(size) else None
-            )
+            self._estimator = self._make(side if side < max(size) else None)
         return self._estimator(frame, next_frame)
 
 

@@ -29,7 +29,11 @@ from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.report.page import chosen_frames, write_report
 from movseg_jax.results import TrackedFrame
 from movseg_jax.segment.detecting import detect_frames
-from movseg_jax.segment.flow_source import open_flow
+from movseg_jax.segment.flow_source import (
+    FlowSource,
+    SizedEstimator,
+    chosen_flow,
+)
 from movseg_jax.segment.hints import why_no_tracks
 from movseg_jax.segment.interruption import ReadableFrames, recorded
 from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
@@ -120,10 +124,10 @@ def segment_to_folder(
     began, timing = time.perf_counter(), {}
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
-    about = _about(source, detector, config)
+    flow = chosen_flow(config, detector.config)
+    about = _about(source, detector, config, flow)
     for name in info.names or ():
         check_name(name, source)
-    open_flow(config.flow, detector.config)
     folder = RunFolder(out)
     folder.refuse_foreign(about, overwrite=overwrite)
     with StopRequest() as stop, locked(out):
@@ -131,7 +135,9 @@ def segment_to_folder(
         if before is not None:
             return _finished_before(before, allow_truncated)
         tell = progress or (lambda done, total, phase: None)
-        job = _Job(source, info, folder, detector, config, about, timing, stop, tell)
+        job = _Job(
+            source, info, folder, detector, config, flow, about, timing, stop, tell
+        )
         path = folder.work / RECORD
         import_old_record(folder.work / OLD_RECORD, path, about)
         with Record(path, about, multiple=config.batch_size) as record:
@@ -157,13 +163,13 @@ def _finished_before(run: Mapping[str, Any], allow_truncated: bool) -> Summary:
     return Summary(True, *counts, {}, damage, already=True)
 
 
-def _about(source, detector, config) -> dict[str, Any]:
+def _about(source, detector, config, flow) -> dict[str, Any]:
     """Everything that decides about the results, as JSON values."""
     about = {
         "video": fingerprint(source),
         "weights": {"name": detector.name, "sha256": detector.digest},
         "model": dataclasses.asdict(detector.config),
-        "settings": dataclasses.asdict(config),
+        "settings": config.stored(),
         "versions": {
             RUN: FORMAT,
             "movseg_jax": installed_version() or "not installed",
@@ -172,6 +178,8 @@ def _about(source, detector, config) -> dict[str, Any]:
         },
         "device": jax.devices()[0].device_kind,
     }
+    if isinstance(flow, SizedEstimator):
+        about["flow_network"] = flow.name  # It has the hash of the network's weights.
     return json.loads(json.dumps(about))  # Tuples are lists, as in the file.
 
 
@@ -188,6 +196,7 @@ class _Job:
     folder: RunFolder
     detector: TrainedDetector
     config: SegmentConfig
+    flow: FlowSource
     about: dict[str, Any]
     timing: Timing
     stop: StopRequest
@@ -212,7 +221,7 @@ class _Job:
             found = detect_frames(
                 frames,
                 self.detector,
-                flow=self.config.flow,
+                flow=self.flow,
                 batch_size=self.config.batch_size,
                 min_score=self.config.track.continue_score,
                 find_cuts=self.config.find_cuts,

@@ -6,7 +6,7 @@ settings in its help without loading them.
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from movseg_jax.config import (
     DEFAULT_FPS,
@@ -29,8 +29,11 @@ class SegmentConfig:
     `run.json` stores it, and a run resumes only with the settings it was started with.
 
     Attributes:
-        flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it;
-            a folder holds a flow file for each frame, named as the frame.
+        flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it,
+            "raft_small" or "raft_large" with the weights of --flow-weights; a folder
+            holds a flow file for each frame, named as the frame.
+        flow_weights: Weights of a flow network, converted by `movseg convert`.
+        flow_updates: Number of steps in which RAFT improves the flow. Default: 12.
         find_cuts: Split the video into shots. No track continues across a cut.
         track: Rules by which detections are linked to tracks.
         min_motion: Leave out tracks that are not faster than this relative to the
@@ -53,6 +56,8 @@ class SegmentConfig:
     """
 
     flow: str = "dis"
+    flow_weights: str | None = None
+    flow_updates: int | None = None
     find_cuts: bool = True
     track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     min_motion: float | None = None
@@ -97,6 +102,18 @@ class SegmentConfig:
         }
         track = readings[reading]()
         return cls(find_cuts=False, track=track, min_motion=0.0, min_frames=0)
+
+    def stored(self) -> dict[str, Any]:
+        """Returns the settings as run.json has them.
+
+        Settings of a flow network are left out if they are not set, as in versions
+        without networks, so that runs of those versions can be resumed.
+        """
+        settings = dataclasses.asdict(self)
+        for name in ("flow_weights", "flow_updates"):
+            if settings[name] is None:
+                del settings[name]
+        return settings
 
     def least_motion(self, model: ModelConfig) -> float:
         """Returns `min_motion`, or its default for a model.

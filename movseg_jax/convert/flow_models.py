@@ -1,0 +1,43 @@
+"""Converts flow networks of other frameworks to parameters of ours."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from movseg_jax.convert.mapping import Layer, Source
+from movseg_jax.flow.networks.flow_config import FlowNetworkConfig, NetworkName
+
+# RAFT's authors save the norm of a shortcut under two names.
+SAVED_TWICE = re.compile(r"(cnet\.layer[23]\.0)\.norm3(\..*)")
+
+
+def take_flow_network(source: Source) -> FlowNetworkConfig:
+    """Takes the layers of the network that a file holds; returns which one it is."""
+    # Imported here, as the network needs JAX and most files are of detectors.
+    from movseg_jax.flow.networks.estimator import network_shapes
+
+    large = source.has(Layer("mask_conv1", ()))
+    network: NetworkName = "raft_large" if large else "raft_small"
+    for path, leaves in _layers(network_shapes(network)):
+        if "kernel" in leaves:
+            *size, inputs, outputs = leaves["kernel"].shape
+            source.convert_layer(Layer(path, (outputs, inputs, *size)))
+        else:
+            source.convert_norm(Layer(path, leaves["scale"].shape))
+    for name, array in source.tensors.items():
+        if found := SAVED_TWICE.fullmatch(name):
+            other = "{}.downsample.1{}".format(*found.groups())
+            if not np.array_equal(array, source.tensors.get(other, np.empty(0))):
+                source.problems.append(f"{name} differs from {other}")
+    return FlowNetworkConfig(network)
+
+
+def _layers(shapes: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the paths of layers, and the shapes of their parameters by name."""
+    for name, node in shapes.items():
+        if any(isinstance(child, dict) for child in node.values()):
+            yield from _layers(node, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", node

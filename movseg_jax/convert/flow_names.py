@@ -1,0 +1,85 @@
+"""The names of the layers of flow networks in other frameworks.
+
+A `Family.names` maps our layers to theirs, as in `names`.
+"""
+
+from movseg_jax.convert.names import COUNTS, Family, Names
+
+
+def _encoder(ours: str, theirs: str, conv: str, norm: str, stem: Names) -> Names:
+    """Names an encoder of RAFT; `conv` and `norm` are format strings of a number."""
+    names = {f"{ours}/{layer}": f"{theirs}.{name}" for layer, name in stem.items()}
+    for stage in (1, 2, 3):
+        for block in (0, 1):
+            layer = f"{ours}/stage{stage}_block{block}"
+            name = f"{theirs}.layer{stage}.{block}"
+            for i in (1, 2, 3):
+                names[f"{layer}/conv{i}"] = f"{name}.{conv.format(i)}"
+                names[f"{layer}/norm{i}"] = f"{name}.{norm.format(i)}"
+            names[f"{layer}/shortcut_conv"] = f"{name}.downsample.0"
+            names[f"{layer}/shortcut_norm"] = f"{name}.downsample.1"
+    return names
+
+
+_STEM = {
+    "stem_conv": "convnormrelu.0",
+    "stem_norm": "convnormrelu.1",
+    "output_conv": "conv",
+}
+_BLOCK = "convnormrelu{}.0", "convnormrelu{}.1"
+_MOTION = "update_block.motion_encoder"
+_GRU = "update_block.recurrent_block.convgru"
+TORCHVISION_RAFT = Family(
+    kind="torchvision_raft",
+    signature=r"(feature|context)_encoder\.convnormrelu\.",
+    names={
+        **_encoder("feature_encoder", "feature_encoder", *_BLOCK, _STEM),
+        **_encoder("context_encoder", "context_encoder", *_BLOCK, _STEM),
+        **{f"update/correlation_conv{i}": f"{_MOTION}.convcorr{i}.0" for i in (1, 2)},
+        **{f"update/flow_conv{i}": f"{_MOTION}.convflow{i}.0" for i in (1, 2)},
+        "update/motion_conv": f"{_MOTION}.conv.0",
+        **{
+            f"update/gru{i}_{gate}": f"{_GRU}{i}.conv{gate}"
+            for i in (1, 2)
+            for gate in "zrq"
+        },
+        **{f"update/head_conv{i}": f"update_block.flow_head.conv{i}" for i in (1, 2)},
+        "mask_conv1": "mask_predictor.convrelu.0",
+        "mask_conv2": "mask_predictor.conv",
+    },
+    ignorable=COUNTS,
+    contents="flow",
+)
+
+_STEM = {"stem_conv": "conv1", "stem_norm": "norm1", "output_conv": "conv2"}
+_MOTION = "update_block.encoder"
+# The files of RAFT's authors (princeton-vl).
+PRINCETON_RAFT = Family(
+    kind="princeton_raft",
+    signature=r"[fc]net\.conv1\.",
+    names={
+        **_encoder("feature_encoder", "fnet", "conv{}", "norm{}", _STEM),
+        **_encoder("context_encoder", "cnet", "conv{}", "norm{}", _STEM),
+        **{f"update/correlation_conv{i}": f"{_MOTION}.convc{i}" for i in (1, 2)},
+        **{f"update/flow_conv{i}": f"{_MOTION}.convf{i}" for i in (1, 2)},
+        "update/motion_conv": f"{_MOTION}.conv",
+        **{
+            f"update/gru{i}_{gate}": (
+                f"update_block.gru.conv{gate}{i}",
+                f"update_block.gru.conv{gate}",
+            )
+            for i in (1, 2)
+            for gate in "zrq"
+        },
+        **{f"update/head_conv{i}": f"update_block.flow_head.conv{i}" for i in (1, 2)},
+        "mask_conv1": "update_block.mask.0",
+        "mask_conv2": "update_block.mask.2",
+    },
+    ignorable={
+        r"cnet\.layer[23]\.0\.norm3\..*": "the same norm as downsample.1",
+        **COUNTS,
+    },
+    contents="flow",
+)
+
+FLOW_FAMILIES = (TORCHVISION_RAFT, PRINCETON_RAFT)
