@@ -132,7 +132,7 @@ def _sample_windows(
     read: Callable[[Int[Array, "n x y"]], Float[Array, "n x y"]],
     points: Float[Array, "n 2"],
     radius: int,
-    size: tuple[int, int],
+    size: tuple[int, ...],
 ) -> Float[Array, "n k"]:
     """Interpolates windows of a map, of which `read` returns pixels by their index.
 

@@ -141,7 +141,7 @@ class Raft(nn.Module):
             lambda module, carry, inputs: (module(*carry, *inputs), None),
             variable_broadcast="params",
             split_rngs={"params": False},
-            in_axes=nn.broadcast,
+            in_axes=nn.broadcast,  # pyright: ignore[reportArgumentType]
             length=updates,
         )
         carry = jnp.tanh(hidden), flow
@@ -155,7 +155,8 @@ class Raft(nn.Module):
     def _correlations(self, first, second):
         """Returns the correlations of all pairs, or what they are computed of."""
         pyramid = jax.vmap(lambda x: pool_features(x, LEVELS))(second)
-        if volume_bytes(*first.shape[1:3], LEVELS) <= self.max_volume_bytes:
+        _, height, width, _ = first.shape
+        if volume_bytes(height, width, LEVELS) <= self.max_volume_bytes:
             return None, jax.vmap(correlate_all)(first, pyramid)
         return first, pyramid
 
@@ -284,7 +285,9 @@ class RaftUpdate(nn.Module):
             look_up = lambda levels, points: lookup_volume(levels, points, radius)
             found = jax.vmap(look_up)(levels, points)
         else:
-            look_up = lambda *arguments: lookup_features(*arguments, radius)
+            look_up = lambda first, levels, points: lookup_features(
+                first, levels, points, radius
+            )
             found = jax.vmap(look_up)(first, levels, points)
         return found.reshape(*flow.shape[:3], -1)
 
