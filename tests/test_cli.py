@@ -60,7 +60,7 @@ def test_the_version_is_printed():
 @pytest.mark.parametrize(
     "command",
     ["segment", "demo", "eval", "convert-tracks", "flow", "synth", "data prepare",
-     "data check", "data list", "train", "plot", "convert"],
+     "data check", "data list", "batch", "train", "plot", "convert"],
 )  # fmt: skip
 def test_the_help_of_a_command_says_what_happens_without_an_option(command, capsys):
     with pytest.raises(SystemExit) as exit:

@@ -89,6 +89,7 @@ def _print_notes() -> None:
 
 
 def _commands() -> tuple[type, ...]:
+    from movseg_jax.cli.batch import Batch
     from movseg_jax.cli.configs import Configs
     from movseg_jax.cli.convert import Convert
     from movseg_jax.cli.convert_tracks import ConvertTracks
@@ -103,8 +104,8 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.train import Train
 
     return (
-        Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, Convert,
-        Configs, Doctor,
+        Segment, Batch, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot,
+        Convert, Configs, Doctor,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FrameDetector, detect_frames
 from movseg_jax.segment.flow_source import FlowSource
+from movseg_jax.segment.section import find_section
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
@@ -43,7 +44,10 @@ def segment_video(
     """
     config = dataclasses.replace(config or SegmentConfig(), **changes)
     if isinstance(video, str | Path | int):
-        video = read_frames(video, max_frames=config.max_frames, white=config.white)
+        first, count = find_section(
+            str(video), config.start, config.end, config.max_frames
+        )
+        video = read_frames(video, start=first, max_frames=count, white=config.white)
     if detector is None:
         from movseg_jax.model.loading import load_detector
 

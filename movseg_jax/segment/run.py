@@ -41,6 +41,7 @@ from movseg_jax.segment.run_folder import (
     RUN,
     RunFolder,
 )
+from movseg_jax.segment.section import Section, find_section
 from movseg_jax.segment.settings import FPS_RANGE, SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
@@ -111,7 +112,8 @@ def segment_to_folder(
     began, timing = time.perf_counter(), {}
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
-    about = _about(source, detector, config)
+    section = find_section(source, config.start, config.end, config.max_frames)
+    about = describe_run(source, detector, config)
     for name in info.names or ():
         check_name(name, source)
     open_flow(config.flow, detector.config)
@@ -123,7 +125,7 @@ def segment_to_folder(
             damage = "" if allow_truncated else str(before.get("damage", ""))
             counts = (before.get("frames", 0), before.get("tracks", 0))
             return Summary(True, *counts, timing, damage, already=True)
-        job = _Job(source, info, folder, detector, config, about, timing, stop)
+        job = _Job(source, info, section, folder, detector, config, about, timing, stop)
         path = folder.work / RECORD
         import_old_record(folder.work / OLD_RECORD, path, about)
         with Record(path, about, multiple=config.batch_size) as record:
@@ -140,13 +142,29 @@ def segment_to_folder(
     return Summary(True, frames, count, timing, "" if allow_truncated else damage)
 
 
-def _about(source, detector, config) -> dict[str, Any]:
-    """Everything that decides about the results, as JSON values."""
+def describe_run(
+    source: str, detector: TrainedDetector, config: SegmentConfig
+) -> dict[str, Any]:
+    """Returns everything that decides about the results of a video, as JSON values.
+
+    Raises:
+        InputError: The video does not exist.
+    """
+    return {"video": fingerprint(source), **describe_settings(detector, config)}
+
+
+def describe_settings(
+    detector: TrainedDetector, config: SegmentConfig
+) -> dict[str, Any]:
+    """Returns what decides about the results of any video, as JSON values."""
+    settings = dataclasses.asdict(config)
+    for name in ("start", "end"):  # Runs of versions without them stay the same.
+        if settings[name] is None:
+            del settings[name]
     about = {
-        "video": fingerprint(source),
         "weights": {"name": detector.name, "sha256": detector.digest},
         "model": dataclasses.asdict(detector.config),
-        "settings": dataclasses.asdict(config),
+        "settings": settings,
         "versions": {
             RUN: FORMAT,
             "movseg_jax": installed_version() or "not installed",
@@ -168,6 +186,7 @@ class _Job:
 
     source: str
     info: VideoInfo
+    section: Section
     folder: RunFolder
     detector: TrainedDetector
     config: SegmentConfig
@@ -186,8 +205,10 @@ class _Job:
         Returns:
             The damage of the video; "" if there is none.
         """
-        limits = (self.info.frame_count, self.config.max_frames)
-        total = min((n for n in limits if n is not None), default=None)
+        first, total = self.section
+        if self.info.frame_count is not None:
+            left = max(0, self.info.frame_count - first)
+            total = left if total is None else min(total, left)
         report(len(record), total)
         chosen = set() if total is None else set(chosen_frames(total))
         with self._read(len(record)) as (frames, readable):
@@ -198,21 +219,23 @@ class _Job:
                 batch_size=self.config.batch_size,
                 min_score=self.config.track.continue_score,
                 find_cuts=self.config.find_cuts,
-                start=len(record),
+                start=first + len(record),
                 timing=self.timing,
             )
             # Closed before the reader is: the threads of `found` use it.
             with contextlib.closing(found):
                 for frame, flow, detections in found:
                     # The picture first: what is recorded is not detected in again.
-                    if flow is not None and frame.index in chosen:
-                        self._save_flow(frame.index, flow)
+                    number = frame.index - first
+                    if flow is not None and number in chosen:
+                        self._save_flow(number, flow)
                     record.append(frame, detections)
                     report(len(record), total)
                     if self.stop.requested and not self.is_camera:
                         raise Stopped
         if not len(record):
-            raise InputError(f"{self.source}: has no frames.")
+            part = f" from frame {first} on" if first else ""
+            raise InputError(f"{self.source}: has no frames{part}.")
         return readable.damage
 
     @contextlib.contextmanager
@@ -222,12 +245,12 @@ class _Job:
         Whether a frame is a cut depends on the frames before it, so some of those that
         are done are read again.
         """
-        start = max(0, done - LOOKBACK)
-        limit = self.config.max_frames
+        again = min(done, LOOKBACK)
+        first, count = self.section
         frames = read_frames(
             self.source,
-            start=start,
-            max_frames=None if limit is None else max(0, limit - start),
+            start=first + done - again,
+            max_frames=None if count is None else max(0, count - done + again),
             white=self.config.white,
         )
         with contextlib.closing(frames):
@@ -317,10 +340,11 @@ class _Job:
         return rate if least <= rate <= most else self.config.fps
 
     def _images(self, count: int) -> Iterator[np.ndarray]:
-        """The first frames of the video again."""
+        """The frames that were segmented, again."""
         height, width = self.info.size  # The camera's file has even sides.
         frames = read_frames(
             str(self._camera_file()) if self.is_camera else self.source,
+            start=self.section.first,
             max_frames=count,
             allow_truncated=True,
             white=self.config.white,

@@ -10,6 +10,7 @@ import math
 from movseg_jax.config import MIN_FRAMES, MIN_MOTION, ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS, Format
+from movseg_jax.segment.section import Moment
 
 FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
 
@@ -31,6 +32,10 @@ class SegmentConfig:
         min_frames: Leave out tracks that are seen to move in fewer frames than this.
         why: Write at each object in the overlay how fast it moves relative to the
             scene.
+        start: Moment of the first frame, as for FFmpeg: seconds (12.5), minutes and
+            seconds (1:30) or hours, too (1:02:03); or a frame's number (250f). Default:
+            the start of the video.
+        end: Moment after the last frame, likewise. Default: the end of the video.
         max_frames: Largest number of frames to read. Default: all frames.
         batch_size: Number of frames that the device processes at once.
         save: Formats to write besides masks and tracks.json; they are described by
@@ -49,6 +54,8 @@ class SegmentConfig:
     min_motion: float | None = None
     min_frames: int = MIN_FRAMES
     why: bool = False
+    start: str | None = None
+    end: str | None = None
     max_frames: int | None = None
     batch_size: int = 1
     save: tuple[Format, ...] = ()
@@ -56,6 +63,12 @@ class SegmentConfig:
     white: int | None = None
 
     def __post_init__(self):
+        for name in ("start", "end"):
+            if (moment := getattr(self, name)) is not None:
+                try:
+                    Moment.parse(moment)
+                except InputError as error:
+                    raise InputError(f"`{name}`: {error}") from None
         least, most = FPS_RANGE
         for name, valid, expected in (
             ("min_motion", 0 <= (self.min_motion or 0) < math.inf, "0 or more"),
