@@ -5,7 +5,8 @@ import importlib.metadata
 project = "movseg_jax"
 author = "The movseg_jax authors"
 copyright = "the movseg_jax authors"
-version = release = importlib.metadata.version("movseg_jax")
+metadata = importlib.metadata.metadata("movseg_jax")
+version = release = metadata["Version"]
 
 extensions = [
     "myst_parser",
@@ -22,6 +23,14 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "movseg_jax"
 html_static_path: list[str] = []
+for address in metadata.get_all("Project-URL") or []:
+    name, _, url = address.partition(", ")
+    if name == "Repository":  # Each page gets a link to its source.
+        html_theme_options = {
+            "source_repository": url,
+            "source_branch": "main",
+            "source_directory": "docs/",
+        }
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

@@ -13,6 +13,8 @@ from safetensors.numpy import save_file
 
 import movseg_jax as ms
 from movseg_jax.cli.app import main
+from movseg_jax.config import Config
+from movseg_jax.config_json import from_json
 from movseg_jax.data.sources import open_source
 from movseg_jax.flow.files import read_flow
 from movseg_jax.model.weights import load_weights
@@ -55,6 +57,34 @@ def test_help_is_instant():
 def test_the_version_is_printed():
     result = movseg("--version")
     assert result.returncode == 0 and result.stdout == f"movseg {ms.__version__}\n"
+
+
+def test_verbose_says_where_an_error_was_found(tmp_path):
+    arguments = (
+        "convert",
+        tmp_path / "none.pth",
+        "--out",
+        tmp_path / "out.safetensors",
+    )
+    quiet, verbose = movseg(*arguments), movseg(*arguments, "-v")
+    assert quiet.returncode == verbose.returncode == 2
+    assert len(quiet.stderr.splitlines()) == 1
+    assert "Traceback" in verbose.stderr and verbose.stderr.endswith(quiet.stderr)
+
+
+def test_the_shell_can_complete_commands_and_options():
+    script = movseg("--tyro-print-completion", "bash")
+    assert script.returncode == 0
+    assert "convert-tracks" in script.stdout and "--overwrite" in script.stdout
+
+
+def test_the_config_that_would_be_trained_is_printed(capsys):
+    tiny = str(Path(__file__).parents[1] / "configs/tiny.py")
+    assert main(["train", tiny, "--print-config", "--train.steps", "7"]) == 0
+    config = from_json(Config, capsys.readouterr().out)
+    assert config.train.steps == 7
+    assert main(["train", tiny]) == 2
+    assert "needs --workdir and --data-dir" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,19 @@
 """The documentation: what it names exists, and its pages build without a warning."""
 
+import ast
+import operator
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import movseg_jax
+from movseg_jax.cli.app import parse
+from movseg_jax.cli.arguments import read_config
+from movseg_jax.cli.train import Train
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -25,6 +33,38 @@ def test_links_and_pictures_of_a_page_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def blocks(language):
+    """Each code block of the README and the pages, with its page."""
+    pattern = rf"```{language}\n(.*?)```"
+    for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))):
+        for block in re.findall(pattern, page.read_text(), re.DOTALL):
+            yield page.name, block
+
+
+def commands():
+    for page, block in blocks("(?:bash|console)"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words[:1] == ["movseg"] and ">" not in words:
+                yield pytest.param(words[1:], id=f"{page}: {' '.join(words)}")
+
+
+@pytest.mark.parametrize("arguments", [*commands()])
+def test_a_command_in_the_docs_has_these_options(arguments):
+    command = parse(arguments)
+    if isinstance(command, Train) and str(command.config) != "CONFIG":
+        read_config(command.config, command.settings)
+
+
+@pytest.mark.parametrize("page, code", [*blocks("python")])
+def test_python_in_the_docs_uses_names_that_exist(page, code):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Attribute):
+            path = ast.unparse(node)
+            if path.startswith("ms.") and path.replace(".", "").isidentifier():
+                assert operator.attrgetter(path.removeprefix("ms."))(movseg_jax), page
 
 
 @pytest.mark.slow

@@ -132,6 +132,16 @@ def test_a_video_of_one_frame_is_said_to_have_no_motion(squares, tmp_path, capsy
     assert "finished, 0 tracks in 1 frames.\nOne frame alone" in capsys.readouterr().out
 
 
+def test_a_video_without_tracks_says_which_option_would_give_some(
+    squares, tmp_path, capsys
+):
+    shots = write_images(tmp_path / "shots", scene(3))
+    assert segment(shots, tmp_path / "out", "--track.start-score", "0.99") == 0
+    said = capsys.readouterr().out
+    assert "best score of a detection is 0.95" in said
+    assert "--track.start-score sets a lower threshold" in said
+
+
 def test_every_page_of_a_file_is_a_frame_and_dark_ones_are_noted_once(
     squares, tmp_path, capsys
 ):

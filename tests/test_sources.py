@@ -574,6 +574,18 @@ def test_the_checker_of_coco_finds_all_there_is_in_the_file(tmp_path):
         open_source("coco", "val", tmp_path)
 
 
+def test_own_photographs_in_the_layout_of_coco_may_be_of_any_number(tmp_path):
+    layouts.coco(tmp_path)
+    file = tmp_path / "annotations/instances_train2017.json"
+    data = layouts.coco_json()
+    for image in data["images"]:
+        taken = tmp_path / "train2017" / image["file_name"]
+        image["file_name"] = f"holiday {image['id']}.jpg"
+        taken.rename(taken.with_name(image["file_name"]))
+    file.write_text(json.dumps(data))
+    assert check("coco", "train", tmp_path, thorough=True) == []
+
+
 def test_the_checker_of_coco_finds_missing_images_and_bad_polygons(tmp_path):
     layouts.coco(tmp_path)
     (tmp_path / "val2017/000000000025.jpg").unlink()

@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from movseg_jax.config_files import load_config
+from movseg_jax.images import read_rgb
 from movseg_jax.scenes.clips import write_clips
 from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.train.loop import open_sources, train
@@ -31,4 +33,9 @@ def test_tiny_learns_a_handful_of_clips_by_heart(tmp_path):
     assert outcome.finished
     rows = map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
     (found,) = [row for row in rows if row.get("kind") == "evaluation"]
+    picture, *_ = sorted((tmp_path / "run" / "pictures").glob("*.png"))
+    detections, truth = np.split(read_rgb(picture), 2, axis=1)
+    assert detections.shape == truth.shape == (128, 224, 3)
+    differs = (detections != truth).any(axis=-1)  # Where objects are, in two colours.
+    assert 0 < differs.mean() < 0.5
     assert found["mask_ap50"] > 0.9 and found["box_ap50"] > 0.9 and found["j"] > 0.8

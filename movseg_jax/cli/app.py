@@ -8,6 +8,7 @@ a Control-C that comes while they are imported must be handled, too.
 
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, Union
 
@@ -16,6 +17,7 @@ from movseg_jax.system.signals import Interrupts
 
 # Commands that resume when they are started again.
 RESUMABLE = {"segment", "demo", "flow", "synth", "train"}
+VERBOSE = {"-v", "--verbose"}  # Options of every command.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,21 +55,36 @@ def _run(arguments: list[str]) -> int:
     from movseg_jax.system.process import installed_version, prepare_jax
 
     prepare_streams()
+    verbose = not VERBOSE.isdisjoint(arguments)
+    arguments = [argument for argument in arguments if argument not in VERBOSE]
     try:
+        if verbose:
+            _log_everything()
         if arguments == ["--version"]:
             print(f"movseg {installed_version()}")
         else:
-            command = _parse(arguments)
+            command = parse(arguments)
             _print_notes()
             check_paths(command)
             prepare_jax()
             print(command.run())
         check_output()
     except InputError as error:
+        if verbose:
+            traceback.print_exc()
         message = in_options(error, _kinds_of_options(arguments))
         print(f"movseg: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+def _log_everything() -> None:
+    """Prints what libraries log, such as the programs that JAX compiles."""
+    import logging
+    import os
+
+    os.environ.setdefault("JAX_LOG_COMPILES", "1")
+    logging.basicConfig(level=logging.INFO)
 
 
 def _print_notes() -> None:
@@ -109,7 +126,7 @@ def _commands() -> tuple[type, ...]:
     )  # fmt: skip
 
 
-def _parse(arguments: list[str]) -> Any:
+def parse(arguments: list[str]) -> Any:
     """Returns the command that the arguments ask for; `--help` exits.
 
     Raises:

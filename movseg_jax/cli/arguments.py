@@ -215,7 +215,8 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
                 kind,
                 prog="movseg",
                 description="Segment and track anything that moves in a video. "
-                "`movseg --version` prints the version.",
+                "`movseg --version` prints the version. With -v, any command prints "
+                "what libraries log, and where an error was found.",
                 args=arguments,
                 **options,
             )

@@ -182,10 +182,8 @@ class Segment:
             f"{out}: finished{already}, {summary.tracks} tracks in "
             f"{summary.frames} frames."
         )
-        if summary.frames == 1 and not summary.tracks:
-            report += (
-                "\nOne frame alone shows no motion, so no track can be seen to move."
-            )
+        if summary.hint:
+            report += "\n" + in_options(InputError(summary.hint), [Segment])
         if self.timing and summary.timing:
             report += "\n" + _timing_table(summary.timing, summary.frames)
         if summary.damage:

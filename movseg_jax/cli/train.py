@@ -7,6 +7,8 @@ from typing import Annotated
 import tyro
 
 from movseg_jax.cli.arguments import make_importable, optional, read_config
+from movseg_jax.config_json import to_json
+from movseg_jax.errors import InputError
 from movseg_jax.system.signals import STOPPED
 
 
@@ -25,6 +27,9 @@ class Train:
         workdir: Folder of the run.
         data_dir: Folder that `movseg data prepare` wrote to, or that holds a
             folder <name>/ for each data set.
+        dry_run: Compile the step, print the devices and what it needs of them, and do
+            not train. No data is read.
+        print_config: Print the config with all settings, as JSON, and do not train.
         coordinator: Address of process 0, to train with several processes.
         processes: Number of processes.
         process: Index of this process, from 0.
@@ -32,8 +37,10 @@ class Train:
     """
 
     config: tyro.conf.Positional[Path]
-    workdir: Path
-    data_dir: Path
+    workdir: Annotated[Path | None, optional("none; needed to train", "PATH")] = None
+    data_dir: Annotated[Path | None, optional("none; needed to train", "PATH")] = None
+    dry_run: bool = False
+    print_config: bool = False
     coordinator: Annotated[
         str | None,
         optional("detected for SLURM, Open MPI and TPU pods", "HOST:PORT"),
@@ -48,7 +55,17 @@ class Train:
         from movseg_jax.train import parallel
 
         config = read_config(self.config, self.settings)
+        if self.print_config:
+            return to_json(config)
         make_importable(config.model.fusion)
+        if self.dry_run:
+            from movseg_jax.system.devices import start_devices
+            from movseg_jax.train.plan import describe_plan
+
+            start_devices()
+            return describe_plan(config)
+        if self.workdir is None or self.data_dir is None:
+            raise InputError("Training needs --workdir and --data-dir.")
 
         # Processes must find each other before anything asks JAX for its devices.
         parallel.start_hosts(self.coordinator, self.processes, self.process)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 from flax.traverse_util import flatten_dict
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
@@ -21,6 +23,8 @@ from movseg_jax.model.weights import (
 )
 from movseg_jax.system.devices import start_devices
 from movseg_jax.types import Inputs, Outputs
+
+_EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec("device")
 
 Use = Literal["joint", "appearance", "motion"]
 
@@ -43,6 +47,9 @@ class TrainedDetector(NamedTuple):
     def __call__(self, inputs: Inputs, min_score: float = 0.0) -> Outputs:
         """Detects in a batch; compiled once for each shape. Returns before it is done.
 
+        All devices of this process share a batch if its size is a multiple of their
+        number; otherwise the first one does everything.
+
         Args:
             inputs: See `types` for shapes.
             min_score: Detections with more are valid, if `config` has no more; of
@@ -54,8 +61,11 @@ class TrainedDetector(NamedTuple):
         least = max(min_score, self.config.min_score)
         try:
             config = dataclasses.replace(self.config, min_score=least)
-            on_device = jax.device_put(inputs)
-            return _compiled(config)({"params": self.params}, on_device)
+            count = jax.local_device_count()
+            if len(inputs.scale) % count:
+                count = 1
+            params, inputs = _place(self.params, inputs, count)
+            return _compiled(config, count)({"params": params}, inputs)
         except Exception:
             self._check_parameters()
             raise
@@ -80,8 +90,40 @@ class TrainedDetector(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(config: ModelConfig) -> Callable[[Any, Inputs], Any]:
-    return jax.jit(Detector(config).apply)
+def _compiled(config: ModelConfig, devices: int) -> Callable[[Any, Inputs], Any]:
+    detect = Detector(config).apply
+    if devices == 1:
+        return jax.jit(detect)
+    # Each device runs the program of one device on its part of the batch. XLA itself
+    # would make the devices wait for one another in every round of NMS.
+    parts = {"mesh": _mesh(devices), "in_specs": (_EVERYWHERE, _SPLIT)}
+    return jax.jit(jax.shard_map(detect, **parts, out_specs=_SPLIT, check_vma=False))
+
+
+def _place(params: Any, inputs: Inputs, devices: int) -> tuple[Any, Inputs]:
+    """Moves parameters and a batch to devices; `replicate` has spared most copies."""
+    if devices == 1:
+        # The copy on the first device, if there is one on each.
+        params = jax.tree.map(_on_first, params)
+        return params, jax.device_put(inputs, jax.local_devices()[0])
+    split = NamedSharding(_mesh(devices), _SPLIT)
+    return replicate(params, devices), jax.device_put(inputs, split)
+
+
+def replicate(params: Any, devices: int | None = None) -> Any:
+    """Copies parameters to the first devices of this process, by default to all."""
+    mesh = _mesh(devices or jax.local_device_count())
+    return jax.device_put(params, NamedSharding(mesh, _EVERYWHERE))
+
+
+def _on_first(array: Any) -> Any:
+    is_copied = isinstance(array, jax.Array) and array.is_fully_replicated
+    return array.addressable_data(0) if is_copied else array
+
+
+def _mesh(devices: int) -> Mesh:
+    """The first devices of this process."""
+    return Mesh(np.array(jax.local_devices()[:devices]), ("device",))
 
 
 def load_detector(
@@ -128,7 +170,7 @@ def load_detector(
         config = dataclasses.replace(
             config, long_side=long, short_side=min(config.short_side, long)
         )
-    return TrainedDetector(config, jax.device_put(params), name, found.sha256)
+    return TrainedDetector(config, replicate(params), name, found.sha256)
 
 
 def is_unfinished_run(weights: str | Path) -> bool:

@@ -15,7 +15,7 @@ from movseg_jax.segment.fetching import fetched
 from movseg_jax.segment.run import describe_run, describe_settings, segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system import claims
-from movseg_jax.system.notes import notes_kept
+from movseg_jax.system.notes import note, notes_kept
 from movseg_jax.system.process import prepare_jax, share_processor
 from movseg_jax.system.workers import take_cores
 
@@ -85,6 +85,8 @@ class _Worker:
             overwrite=batch.overwrite and not self.folder.resumes(row, about),
             allow_truncated=batch.allow_truncated,
         )
+        if summary.hint:
+            note(self.batch.explain(InputError(summary.hint)))
         if summary.finished:
             return row
         return row._replace(state="stopped", frames=summary.frames)

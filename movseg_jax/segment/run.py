@@ -30,6 +30,7 @@ from movseg_jax.report.page import chosen_frames, write_report
 from movseg_jax.results import TrackedFrame
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.flow_source import open_flow
+from movseg_jax.segment.hints import why_no_tracks
 from movseg_jax.segment.interruption import ReadableFrames, Stopped, Watched, recorded
 from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
 from movseg_jax.segment.record import Column, Record
@@ -71,6 +72,7 @@ class Summary(NamedTuple):
         timing: Seconds by part.
         damage: The video's damage; "" if there is none, or if that was allowed.
         already: Whether everything was there before.
+        hint: The reason why there are no tracks; "" if there are any, or if `already`.
     """
 
     finished: bool
@@ -79,6 +81,7 @@ class Summary(NamedTuple):
     timing: Timing
     damage: str = ""
     already: bool = False
+    hint: str = ""
 
 
 def segment_to_folder(
@@ -135,11 +138,13 @@ def segment_to_folder(
             except Stopped:
                 return Summary(False, len(record), 0, timing)
             frames = len(record)
+            hint = "" if count else job.why_no_tracks(record)
         timing["total"] = time.perf_counter() - began
         seconds = {part: round(value, 3) for part, value in timing.items()}
         outcome = {"frames": frames, "tracks": count, "damage": damage}
         folder.finish(about, **outcome, seconds=seconds)
-    return Summary(True, frames, count, timing, "" if allow_truncated else damage)
+    damage = "" if allow_truncated else damage
+    return Summary(True, frames, count, timing, damage, hint=hint)
 
 
 def describe_run(
@@ -279,6 +284,16 @@ class _Job:
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         write_file(folder / f"{index}.jpg", images.encode_jpeg(picture))
 
+    @property
+    def _thresholds(self) -> dict[str, Any]:
+        """The thresholds of `link_moving` below which tracks are left out."""
+        least = self.config.least_motion(self.detector.config)
+        return {"min_motion": least, "min_frames": self.config.min_frames}
+
+    def why_no_tracks(self, record: Record) -> str:
+        """Returns the threshold that the detections missed, as a sentence."""
+        return why_no_tracks(record, self.config.track, **self._thresholds)
+
     def link(self, record: Record) -> Sequence[TrackedFrame]:
         """Links the detections; returns the tracks, read from disk frame by frame."""
         config = self.config
@@ -286,8 +301,7 @@ class _Job:
             links = link_moving(
                 self._watched(record),
                 config.track,
-                min_motion=config.least_motion(self.detector.config),
-                min_frames=config.min_frames,
+                **self._thresholds,
             )
         tracks = TrackedFrames(
             record,

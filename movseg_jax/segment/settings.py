@@ -37,7 +37,8 @@ class SegmentConfig:
             the start of the video.
         end: Moment after the last frame, likewise. Default: the end of the video.
         max_frames: Largest number of frames to read. Default: all frames.
-        batch_size: Number of frames that the device processes at once.
+        batch_size: Number of frames that are processed at once. All devices of the
+            machine share them if it is a multiple of their number.
         save: Formats to write besides masks and tracks.json; they are described by
             `movseg convert-tracks --help`.
         fps: Frame rate of the overlay if the video is a folder of frames.

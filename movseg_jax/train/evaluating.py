@@ -114,4 +114,7 @@ def _sure(detections: ImageDetections) -> list[masks.Rle]:
 
 
 def _draw(detections: ImageDetections, example: Example):
-    return draw_masks(example.image, [masks.decode(m) for m in _sure(detections)])
+    """The confident detections, beside the truth."""
+    found = [masks.decode(mask) for mask in _sure(detections)]
+    truth = [*example.masks[~example.ignore]]
+    return np.hstack([draw_masks(example.image, each) for each in (found, truth)])

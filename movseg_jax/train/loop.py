@@ -180,7 +180,8 @@ def train(
                 _open_loader(sources, config, extra) as loader,
                 _open_log(workdir, config, done, active=first, quiet=quiet) as log,
             ):
-                for line in report:
+                devices = parallel.describe_devices(config.data.batch_size)
+                for line in (devices, *report):
                     log.note(line)
                 evaluate = None
                 evaluates = validation is not None and config.train.evaluate_every > 0

@@ -122,6 +122,20 @@ def check_divides(batch_size: int, devices: int) -> None:
         )
 
 
+def describe_devices(batch_size: int) -> str:
+    """Says how the processes and devices of a run share a batch.
+
+    Args:
+        batch_size: The number of examples of the complete batch.
+    """
+    count = jax.device_count()
+    return (
+        f"processes: {jax.process_count()}, devices: {count} "
+        f"({jax.devices()[0].device_kind}), batch: {batch_size}, on each device: "
+        f"{batch_size / count:g}"
+    )
+
+
 def replicate(tree: Any) -> Any:
     """The tree on every device of every host, which all hold the same values."""
     sharding = NamedSharding(_mesh(), _EVERYWHERE)

@@ -12,6 +12,7 @@ import collections
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -90,8 +91,14 @@ class Coco(Layout):
     any_split: ClassVar[bool] = True
 
     def expected_count(self) -> int | None:
-        """Returns the number of images of an official split."""
-        official = self._source.stem == f"instances_{self.split}2017"
+        """Returns the number of images of an official split.
+
+        The images of COCO itself are named by numbers of twelve digits; data of one's
+        own may well be in a file of the same name.
+        """
+        official = self._source.stem == f"instances_{self.split}2017" and all(
+            re.fullmatch(r"\d{12}", name) for name in self._by_name
+        )
         return self.splits.get(self.split) if official else None
 
     def sequences(self) -> Sequence[str]:

@@ -1,0 +1,50 @@
+"""What is said when a video has no tracks names the threshold that was missed."""
+
+import numpy as np
+import pytest
+
+from movseg_jax import masks
+from movseg_jax.config import TrackConfig
+from movseg_jax.results import Detection, FrameDetections
+from movseg_jax.segment.hints import why_no_tracks
+from movseg_jax.track.moving import link_moving
+
+MASK = masks.encode(np.ones((4, 4), bool))
+
+
+def video(score, motion, frames=8):
+    found = (Detection(MASK, score, motion, (0.0, 0.0)),)
+    return [FrameDetections(found) for _ in range(frames)]
+
+
+def explain(frames, **thresholds):
+    limits = {"min_motion": 0.2, "min_frames": 6} | thresholds
+    links = link_moving(frames, TrackConfig(), **limits)
+    assert not links.ids.any()
+    return why_no_tracks(frames, TrackConfig(), **limits)
+
+
+def test_a_score_that_is_too_low_is_named_with_its_threshold():
+    said = explain(video(0.81, 3.0))
+    assert "best score of a detection is 0.81" in said and "`start_score`" in said
+
+
+def test_motion_that_is_too_slow_is_named_with_its_threshold():
+    said = explain(video(0.95, 0.13))
+    assert "0.13 pixels per frame" in said and "`min_motion`" in said
+
+
+def test_too_few_frames_are_counted():
+    still = video(0.95, 0.0, frames=5)
+    said = explain(video(0.95, 3.0, frames=3) + still)
+    assert "in 3 frames" in said and "needs 6" in said and "`min_frames`" in said
+
+
+def test_a_video_without_detections_names_the_lowest_threshold():
+    said = explain([FrameDetections(())] * 3)
+    assert "above 0.7" in said and "`continue_score`" in said
+
+
+@pytest.mark.parametrize("motion", [float("nan"), 0.0])
+def test_motion_that_is_not_known_or_zero_is_no_motion(motion):
+    assert "`min_motion`" in explain(video(0.95, motion))
