@@ -146,6 +146,13 @@ def test_a_section_that_was_stopped_resumes(video, tmp_path):
         segment_to_folder(str(video), tmp_path / "parts", make_detector(), other)
 
 
+def test_a_section_is_told_from_the_whole_video(video, tmp_path):
+    section, out = SegmentConfig(end="3f"), tmp_path / "out"
+    segment_to_folder(str(video), out, make_detector(), section)
+    with pytest.raises(InputError, match=r"settings.end was '3f', is None"):
+        segment_to_folder(str(video), out, make_detector(), SegmentConfig())
+
+
 def stop():
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from movseg_jax.errors import InputError
-from movseg_jax.formats import FORMATS
 from movseg_jax.segment.fetching import cached
-from movseg_jax.segment.run_folder import OVERLAY, REPORT, RUN, WORK
+from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.video_list import name_folders
 from movseg_jax.system import claims
 from movseg_jax.system.atomic import make_folder, write_file
@@ -61,12 +60,13 @@ class Row(NamedTuple):
     @classmethod
     def from_json(cls, value: Any) -> "Row | None":
         """Returns the row that a JSON object describes; None if it does not."""
-        kinds = (str, str, str, int, int, float | int, str, str, list)
+        kinds = (str, str, str, int, int, float | int, str, str, tuple)
         try:
             row = cls(**value)
+            row = row._replace(notes=tuple(row.notes))
         except TypeError:
             return None
-        valid = all(map(isinstance, row._replace(notes=[*row.notes]), kinds))
+        valid = all(map(isinstance, row, kinds))
         # A name leads to no other folder.
         named = valid and row.folder not in ("", ".", "..") and "/" not in row.folder
         return row if named and row.state in get_args(State) else None
@@ -116,8 +116,14 @@ class BatchFolder:
         """
         if not self.path.is_dir():
             return
-        if not overwrite or read_marker(self.path / MARKER) is None:
-            Workspace(self.path, MARKER).resumes(about, "a batch with other settings")
+        workspace = Workspace(self.path, MARKER)
+        if (stored := workspace.stored()) is None:
+            workspace.resumes(about, "other results")  # It must be empty.
+        elif (changes := differences(stored, about, exact=True)) and not overwrite:
+            raise InputError(
+                f"{self.path}: has a batch with other settings ({changes}); choose "
+                "another folder, or `overwrite=True`."
+            )
 
     def claim(self, about: Mapping[str, Any]) -> None:
         """Makes the folder one of a batch.
@@ -141,8 +147,7 @@ class BatchFolder:
         videos = [*videos]
         self._load()
         known = {video: row.folder for video, row in self._rows.items()}
-        reserved = {MARKER, ROWS, FAILED, RUN, OVERLAY, REPORT, *FORMATS}
-        names = name_folders(videos, known, reserved)
+        names = name_folders(videos, known, (MARKER, ROWS, FAILED))
         for video in videos:
             self._rows.setdefault(video, Row(video, names[video]))
         return [self._rows[video] for video in videos]
@@ -207,7 +212,7 @@ class BatchFolder:
             about = None
         run = read_marker(self.results(row) / RUN) or {}
         known, before = run.get("about"), self.read(row)
-        if about and isinstance(known, dict) and not differences(known, about):
+        if about and isinstance(known, dict) and _same(known, about):
             frames, damage = int(run.get("frames", 0)), str(run.get("damage", ""))
             failed = bool(damage) and not wanted.allow_truncated
             return before._replace(
@@ -262,6 +267,18 @@ class BatchFolder:
             "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"),
         )
         return rows
+
+
+def common(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what must be the same wherever the videos of a batch are segmented.
+
+    The kinds of devices may differ among the machines that share the work.
+    """
+    return {key: value for key, value in about.items() if key != "device"}
+
+
+def _same(known: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    return not differences(common(known), about, exact=True)
 
 
 def states(rows: Iterable[Row]) -> dict[str, int]:

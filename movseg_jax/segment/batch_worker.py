@@ -4,13 +4,13 @@ import dataclasses
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted
+from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted, common
 from movseg_jax.segment.fetching import fetched
 from movseg_jax.segment.run import describe_run, describe_settings, segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
@@ -54,7 +54,7 @@ class _Worker:
 
     def segment(self, row: Row, since: float) -> Row:
         """Segments a video that this process has claimed."""
-        wanted = Wanted(shared(self.about), self.batch.allow_truncated, since)
+        wanted = Wanted(common(self.about), self.batch.allow_truncated, since)
         if settled := self.folder.settled(row, wanted):
             return settled  # By another process, which had the claim before.
         owner = str(claims.Owner.this_process())
@@ -98,14 +98,6 @@ class _Worker:
         return "\n".join(lines[-LAST_LINES:])
 
 
-def shared(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what must be the same for all videos of a batch.
-
-    The kinds of devices may differ among the machines that share the work.
-    """
-    return {key: value for key, value in about.items() if key != "device"}
-
-
 _batch: list[Batch] = []  # What this process is for.
 _worker: list[_Worker] = []  # Once the detector is loaded.
 
@@ -133,7 +125,7 @@ def load() -> dict[str, Any]:
     """
     if not _worker:
         _worker.append(_Worker(_batch[0]))
-    return shared(_worker[0].about)
+    return common(_worker[0].about)
 
 
 def segment(row: Row, since: float) -> Row | None:

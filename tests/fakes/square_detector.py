@@ -126,15 +126,12 @@ def load_squares(*_, pause=0.0, log="", killed_by="", forgives=False, **__):
     Args:
         pause: Seconds that each batch takes.
         log: A file that gets a line with the process's id for each batch.
-        killed_by: A file; while it is there, the process dies at its third batch.
+        killed_by: A file; while it is there, the process dies at a batch.
         forgives: Whether that file is removed then.
     """
-    count = 0
 
     def before():
-        nonlocal count
-        count += 1
-        if killed_by and count > 2 and Path(killed_by).exists():
+        if killed_by and Path(killed_by).exists():
             if forgives:
                 Path(killed_by).unlink()
             os.kill(os.getpid(), signal.SIGKILL)
