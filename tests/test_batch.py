@@ -14,8 +14,8 @@ import pytest
 from movseg_jax.cli import app
 from movseg_jax.errors import InputError
 from movseg_jax.segment.batch import segment_batch
-from movseg_jax.segment.batch_folder import MARKER, ROWS, STATES, BatchFolder
-from movseg_jax.segment.batch_worker import Batch
+from movseg_jax.segment.batch_folder import ROWS, STATES, BatchFolder
+from movseg_jax.segment.batch_worker import BatchJob
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system import claims
@@ -57,7 +57,7 @@ def undisturbed(clips, tmp_path_factory):
 
 
 def batch(root, clips, *, pause=0.0, jobs=1, limit=None, videos=None, **settings):
-    job = Batch(
+    job = BatchJob(
         root, functools.partial(load_squares, pause=pause), SegmentConfig(**settings)
     )
     videos = videos or sorted(map(str, clips.glob("*.mp4")))
@@ -134,12 +134,17 @@ def test_a_bad_video_is_a_row_and_the_others_are_done(clips, undisturbed, tmp_pa
     assert all(found[name]["worker"] for name in found)
     failed = (root / "failed.txt").read_text().splitlines()
     assert failed[0].startswith("# ") and failed[-1] == f"{clips}/bad.mp4"
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("run.json")}
+    before = {path: path.stat().st_mtime_ns for path in root.glob(f"*/{RUN}")}
     good = [str(clips / f"{name}.mp4") for name in "abc"]
     assert batch(root, clips, videos=good).count("done") == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
     with pytest.raises(InputError, match=r"other settings \(settings.min_frames was 6"):
         batch(root, clips, min_frames=2)
+    config = SegmentConfig(min_frames=2)
+    job = BatchJob(root, load_squares, config, overwrite=True)
+    assert segment_batch(job, good[:1]).count("done") == 1
+    changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed == {root / "a" / RUN}
 
 
 def test_the_command_says_how_many_are_done_and_exits_with_3(
@@ -186,19 +191,14 @@ def test_names_that_collide_and_a_limit(clips, tmp_path):
 
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_a_retry_and_then_its_video(clips, tmp_path):
-    for again in (False, True):
-        root, poison = tmp_path / f"root{again}", tmp_path / "poison"
-        poison.touch()
-        load = functools.partial(
-            load_squares, killed_by=str(poison), forgives=not again
-        )
-        videos = [str(clips / f"{name}.mp4") for name in "ab"]
-        outcome = segment_batch(Batch(root, load, SegmentConfig()), videos)
-        if again:
-            assert [row.state for row in outcome.rows] == ["failed", "failed"]
-            assert "ended 2 times; it was killed" in outcome.rows[0].error
-        else:
-            assert [row.state for row in outcome.rows] == ["done", "done"]
+    root, deaths = tmp_path / "root", tmp_path / "deaths"
+    deaths.write_text("aab")
+    load = functools.partial(load_squares, killed_by=str(deaths))
+    videos = [str(clips / f"{name}.mp4") for name in "ab"]
+    outcome = segment_batch(BatchJob(root, load, SegmentConfig()), videos)
+    assert [row.state for row in outcome.rows] == ["failed", "done"]
+    assert "ended 2 times; it was killed" in outcome.rows[0].error
+    assert deaths.read_text() == ""
 
 
 # Several drivers -------------------------------------------------------------------
@@ -221,32 +221,23 @@ def test_two_drivers_at_once_segment_each_video_once(
 
 
 @pytest.mark.slow
-def test_a_driver_killed_in_the_middle_and_started_again_gives_the_same_bytes(
+def test_a_driver_that_was_stopped_or_killed_gives_the_same_bytes(
     start, clips, undisturbed, tmp_path
 ):
     root = tmp_path / "root"
-    driver = start(clips, "--out", root, "--jobs", 2, pause=0.3)
-    wait_for(lambda: (root / "b" / WORK / RUN).exists(), driver)
-    time.sleep(0.5)
-    driver.kill()
-    driver.communicate()
-    assert not (root / "b" / RUN).exists()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        begun = root / ("b" if number == signal.SIGTERM else "c") / WORK / RUN
+        driver = start(clips, "--out", root, "--jobs", 2, pause=0.3)
+        wait_for(begun.exists, driver)
+        driver.send_signal(number)
+        if number == signal.SIGTERM:
+            status, out, _ = finish(driver)
+            assert status == STOPPED and "stopped, start it again" in out
+            assert "stopped" in {row["state"] for row in rows(root).values()}
+        else:
+            driver.communicate()
+        assert begun.exists()
     assert finish(start(clips, "--out", root, "--jobs", 2))[0] == 3
-    assert files(root) == undisturbed
-
-
-@pytest.mark.slow
-def test_a_signal_stops_all_workers_after_their_frame(
-    start, clips, undisturbed, tmp_path
-):
-    root = tmp_path / "root"
-    driver = start(clips, "--out", root, "--jobs", 2, pause=0.3)
-    wait_for(lambda: (root / "b" / WORK / RUN).exists(), driver)
-    driver.send_signal(signal.SIGTERM)
-    status, out, _ = finish(driver)
-    assert status == STOPPED and "stopped, start it again" in out
-    assert "stopped" in {row["state"] for row in rows(root).values()}
-    assert finish(start(clips, "--out", root))[0] == 3
     assert files(root) == undisturbed
 
 
@@ -287,17 +278,3 @@ def test_rows_that_are_damaged_are_left_out(tmp_path):
     [row] = folder.rows()
     # Only states that are in the videos' own folders count.
     assert (row.video, row.folder, row.state) == ("/x/a.mp4", "a", "waiting")
-
-
-@pytest.mark.slow
-def test_overwriting_replaces_other_results_and_keeps_equal_ones(clips, tmp_path):
-    root, videos = tmp_path / "root", [str(clips / "a.mp4"), str(clips / "b.mp4")]
-    batch(root, clips, videos=videos[:1])
-    before = (root / "a" / RUN).stat().st_mtime_ns
-    for min_frames in (6, 3):
-        config = SegmentConfig(min_frames=min_frames)
-        job = Batch(root, load_squares, config, overwrite=True)
-        assert segment_batch(job, videos).count("done") == 2
-        assert ((root / "a" / RUN).stat().st_mtime_ns == before) == (min_frames == 6)
-    stored = json.loads((root / MARKER).read_text())
-    assert stored["settings"]["min_frames"] == 3

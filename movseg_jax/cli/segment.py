@@ -25,7 +25,7 @@ from movseg_jax.segment.video_list import (
 from movseg_jax.system.signals import STOPPED
 
 if TYPE_CHECKING:
-    from movseg_jax.segment.batch import Outcome
+    from movseg_jax.segment.batch import BatchOutcome
     from movseg_jax.segment.run import Summary
 
 SOME_FAILED = 3  # Exit status if some of several videos could not be segmented.
@@ -196,7 +196,7 @@ class Segment:
 
     def _run_several(self) -> str:
         from movseg_jax.segment.batch import segment_batch
-        from movseg_jax.segment.batch_worker import Batch
+        from movseg_jax.segment.batch_worker import BatchJob
         from movseg_jax.system.progress import progress_bar
         from movseg_jax.system.workers import count_workers
 
@@ -207,7 +207,7 @@ class Segment:
             raise InputError(f"`limit` is {self.limit}, expected 1 or more.")
         if self.dry_run:
             return self._plan(videos)
-        batch = Batch(
+        batch = BatchJob(
             self._out,
             functools.partial(
                 load_model,
@@ -245,10 +245,13 @@ class Segment:
             [*lines, f"{len(lines)} to segment, {count} are finished: {self._out}"]
         )
 
-    def _report_several(self, outcome: "Outcome") -> str:
+    def _report_several(self, outcome: "BatchOutcome") -> str:
         from movseg_jax.segment.batch_folder import FAILED, ROWS
 
         out, rows = self._out, outcome.rows
+        if not rows:  # No worker had loaded the model yet.
+            print(f"{out}: stopped before the first video; start it again.")
+            raise SystemExit(STOPPED)
         done, failed = outcome.count("done"), outcome.count("failed")
         report = f"{out}: {done} of {len(rows)} videos are done"
         if failed:

@@ -44,9 +44,8 @@ def segment_video(
     """
     config = dataclasses.replace(config or SegmentConfig(), **changes)
     if isinstance(video, str | Path | int):
-        first, count = find_section(
-            str(video), config.start, config.end, config.max_frames
-        )
+        limits = config.start, config.end, config.max_frames
+        first, count = find_section(str(video), *limits)
         video = read_frames(video, start=first, max_frames=count, white=config.white)
     if detector is None:
         from movseg_jax.model.loading import load_detector

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from movseg_jax.errors import InputError
 from movseg_jax.segment import batch_worker
 from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted
-from movseg_jax.segment.batch_worker import Batch
+from movseg_jax.segment.batch_worker import BatchJob
 from movseg_jax.system import claims
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.system.workers import Worker
@@ -31,7 +31,7 @@ PUBLISH = 10.0  # Seconds between two versions of batch.jsonl, at least.
 Progress = Callable[[int, int | None], object]
 
 
-class Outcome(NamedTuple):
+class BatchOutcome(NamedTuple):
     """The outcome of a batch.
 
     Attributes:
@@ -48,13 +48,13 @@ class Outcome(NamedTuple):
 
 
 def segment_batch(
-    batch: Batch,
+    batch: BatchJob,
     videos: Sequence[str],
     *,
     jobs: int = 1,
     limit: int | None = None,
     progress: Progress | None = None,
-) -> Outcome:
+) -> BatchOutcome:
     """Segments many videos, each to a folder of its own, or resumes that.
 
     A video that cannot be segmented does not end the batch: its row says what is wrong.
@@ -78,14 +78,14 @@ def segment_batch(
             driver.run(videos, limit)
         finally:
             driver.end_workers()
-        return Outcome(driver.rows(), stop.requested)
+        return BatchOutcome(driver.rows(), stop.requested)
 
 
 @dataclasses.dataclass
 class _Driver:
     """Hands videos to workers until all have ended, or a stop is requested."""
 
-    batch: Batch
+    batch: BatchJob
     jobs: int
     stop: StopRequest
     progress: Progress

@@ -80,7 +80,7 @@ class Wanted(NamedTuple):
     """The results that are asked for.
 
     Attributes:
-        about: What decides about the results of all videos, as in their run.json.
+        about: Values that decide about the results of all videos, as in run.json.
         allow_truncated: Whether a damaged video is done, and not failed.
         since: The time of `claims.server_time` from which on a failure counts. A video
             that failed before is tried again.

@@ -23,7 +23,7 @@ LAST_LINES = 4  # Lines of an error that is not the user's.
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class BatchJob:
     """Everything that a worker needs, besides the video.
 
     Attributes:
@@ -46,7 +46,7 @@ class Batch:
 class _Worker:
     """The detector of this process, and what it is for."""
 
-    def __init__(self, batch: Batch):
+    def __init__(self, batch: BatchJob):
         share_processor()
         self.batch, self.folder = batch, BatchFolder(batch.root)
         self.detector = batch.load()
@@ -98,11 +98,11 @@ class _Worker:
         return "\n".join(lines[-LAST_LINES:])
 
 
-_batch: list[Batch] = []  # What this process is for.
+_batch: list[BatchJob] = []  # What this process is for.
 _worker: list[_Worker] = []  # Once the detector is loaded.
 
 
-def begin(batch: Batch, number: int, count: int) -> None:
+def begin(batch: BatchJob, number: int, count: int) -> None:
     """Prepares this process as one of several workers of a batch.
 
     Args:

@@ -108,8 +108,7 @@ def segment_to_folder(
             frames if it is known.
 
     Raises:
-        InputError: The video cannot be read, or the folder has other results or cannot
-            be written to.
+        InputError: The video cannot be read, or the folder cannot be used for it.
     """
     config = config or SegmentConfig()
     began, timing = time.perf_counter(), {}

@@ -226,7 +226,7 @@ def name_folders(
 
 
 class Shard(NamedTuple):
-    """One of several parts of a list of videos.
+    """A part of a list of videos, such as the second of eight.
 
     Attributes:
         number: Number of the part, from 1.

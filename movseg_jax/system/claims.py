@@ -39,7 +39,7 @@ class Owner:
 
     Attributes:
         host: The name of its machine.
-        pid: Its process id there.
+        pid: The process id there.
         space: A text that is the same for processes that see each other's ids.
     """
 

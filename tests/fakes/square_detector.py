@@ -120,20 +120,18 @@ def write_video(path, pictures, fps=25):
     return path
 
 
-def load_squares(*_, pause=0.0, log="", killed_by="", forgives=False, **__):
+def load_squares(*_, pause=0.0, log="", killed_by="", **__):
     """Loads the detector, as `load_model` does; for processes of their own.
 
     Args:
         pause: Seconds that each batch takes.
         log: A file that gets a line with the process's id for each batch.
-        killed_by: A file; while it is there, the process dies at a batch.
-        forgives: Whether that file is removed then.
+        killed_by: A file; for each letter that it still has, a process dies at a batch.
     """
 
     def before():
-        if killed_by and Path(killed_by).exists():
-            if forgives:
-                Path(killed_by).unlink()
+        if killed_by and (left := Path(killed_by).read_text()):
+            Path(killed_by).write_text(left[1:])
             os.kill(os.getpid(), signal.SIGKILL)
         if log:
             with open(log, "a") as file:
