@@ -133,8 +133,8 @@ def standard_input(stream: io.BufferedIOBase | None = None) -> Iterator[str]:
     Raises:
         InputError: It is a terminal, empty or too large.
     """
-    stream = sys.stdin.buffer if stream is None else stream
-    if stream.isatty():
+    source = sys.stdin.buffer if stream is None else stream
+    if source.isatty():
         raise InputError(
             "-: standard input is a terminal; expected a video from a pipe."
         )
@@ -142,7 +142,7 @@ def standard_input(stream: io.BufferedIOBase | None = None) -> Iterator[str]:
     make_folder(folder)
     partial = folder / f".stdin.{secrets.token_hex(4)}.tmp"
     try:
-        if not _copy(stream.read, partial, "-"):
+        if not _copy(source.read, partial, "-"):
             raise InputError("-: standard input is empty; expected a video.")
         with partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

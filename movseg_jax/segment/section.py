@@ -51,11 +51,11 @@ class Section(NamedTuple):
 
     Attributes:
         first: The number of the first frame.
-        count: Number of frames, if the video has as many; None is all.
+        length: Number of frames, if the video has as many; None is all.
     """
 
     first: int = 0
-    count: int | None = None
+    length: int | None = None
 
 
 def find_section(

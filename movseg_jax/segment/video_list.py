@@ -230,11 +230,11 @@ class Shard(NamedTuple):
 
     Attributes:
         number: Number of the part, from 1.
-        count: Number of parts.
+        parts: Number of parts.
     """
 
     number: int
-    count: int
+    parts: int
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
@@ -245,7 +245,7 @@ class Shard(NamedTuple):
         """
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         shard = cls(*map(int, found.groups())) if found else cls(0, 0)
-        if not 1 <= shard.number <= shard.count:
+        if not 1 <= shard.number <= shard.parts:
             raise InputError(
                 f"`shard` is {text!r:.40}, expected a number from 1 and the number of "
                 "shards, such as 1/8 to 8/8."
@@ -253,5 +253,5 @@ class Shard(NamedTuple):
         return shard
 
     def of(self, videos: Sequence[str]) -> tuple[str, ...]:
-        """Returns the videos of this part: every `count`-th one."""
-        return tuple(videos[self.number - 1 :: self.count])
+        """Returns the videos of this part: every one in `parts`."""
+        return tuple(videos[self.number - 1 :: self.parts])
