@@ -108,9 +108,10 @@ class Segment:
         """The folder for the results; by default beside the one video or folder."""
         if self.out is not None:
             return self.out
-        if len(self.videos) > 1 or glob.has_magic(self.videos[0]):
+        first, *others = self.videos
+        if others or glob.has_magic(first):
             raise InputError("Several videos need a folder for the results: --out.")
-        return default_folder(self.videos[0])
+        return default_folder(first)
 
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""

@@ -128,8 +128,9 @@ def _summary(found: Sequence[TrackSummary], cuts, tracks, fps: float) -> str:
     height, width = tracks[0].size
     objects = html.counted(len(found), "object") if found else "No objects"
     began, ended = tracks[0].time, tracks[-1].time
-    known = began is not None and ended is not None
-    seconds = ended - began if known else len(tracks) / fps
+    seconds = len(tracks) / fps
+    if began is not None and ended is not None:
+        seconds = ended - began
     return (
         f"{objects} in {html.counted(len(tracks), 'frame')}, "
         f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {seconds:.1f} seconds"
