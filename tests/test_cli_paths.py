@@ -134,14 +134,19 @@ def test_an_output_beside_an_input_is_not_refused(case, place):
             assert check_paths(command(case, "missing", write)) is None
 
 
+def of(kind, read, write, **options):
+    """A command that takes one video, or several."""
+    return kind((read,) if kind is Segment else read, Path(write), **options)
+
+
 def test_frames_of_a_pattern_and_single_files_are_not_replaced(place):
     frame = place / "data" / "movseg" / "0.png"
     for kind in (Flow, Segment):
         for read in (str(frame), f"{frame.parent}/*.png", "links/movseg/*.png"):
             for write in (frame.parent, "links/movseg", "data"):
                 with pytest.raises(InputError, match="written contains what is read"):
-                    check_paths(kind(read, Path(write), overwrite=True))
-            check_paths(kind(read, frame.parent / "new"))
+                    check_paths(of(kind, read, write, overwrite=True))
+            check_paths(of(kind, read, frame.parent / "new"))
     with pytest.raises(InputError, match="written is what is read"):
         check_paths(Convert(frame, Path("links/movseg/0.png"), overwrite=True))
     card = place / "data" / "weights.json"
@@ -172,7 +177,7 @@ ADDRESSES = {
     "segment": ["gs://b/v.mp4", "--out", "x"],
     "segment ": ["v.mp4", "--out", "gs://bucket/x"],
     "segment  ": ["v.mp4", "--out", "x", "--weights", "s3://bucket/x"],
-    "segment   ": ["https://example.com/v.mp4", "--out", "x"],
+    "segment   ": ["http://example.com/v.mp4", "--out", "x"],
     "segment    ": ["v.mp4", "--out", "x", "--flow", "gs://bucket/flow"],
     "demo": ["--out", "gs://bucket/x"],
     "convert-tracks": ["gs://bucket/x", "--out", "x", "--to", "masks"],
@@ -225,7 +230,7 @@ def test_an_address_in_a_config_is_refused(tmp_path):
 
 def test_what_only_looks_like_an_address_is_a_path(place):
     for name in ("C:/video", "a:b", "12:/x", "x/gs://y", "--x"):
-        assert check_paths(Segment("0", Path(name))) is None
+        assert check_paths(Segment(("0",), Path(name))) is None
 
 
 def test_folders_of_outputs_are_made(tmp_path, monkeypatch, capsys):

@@ -70,7 +70,7 @@ def test_a_message_survives_another_process():
     "arguments, line",
     [
         (["segment", "v", "--out", "o", "--x"], "Unrecognized options: --x."),
-        (["segment"], "Required options: Missing from movseg segment: STR A"),
+        (["segment"], "Name a video, or several."),
         (["flow", "v", "--out", "o", "--to", "x"], "invalid choice 'x' for argument"),
         (["data"], "Missing subcommand: Expected one of {prepare, check, list}."),
         (["synth", "--out", "o", "--scene.frames", "0"], "--scene.frames is 0, exp"),

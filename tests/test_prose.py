@@ -20,6 +20,7 @@ ENTRY = re.compile(r"    \w[\w, *]*: (.*)")
 # Data sets and formats have a module in each package that knows them.
 SAME_FILE_NAMES = {"coco", "davis", "fbms", "base", "results"}
 SAME_CLASS_NAMES = {
+    "Batch",  # A command is called like its class.
     "Detection",
     "Family",
     "Frame",

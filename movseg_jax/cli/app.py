@@ -108,6 +108,7 @@ def _print_notes() -> None:
 
 
 def _commands() -> tuple[type, ...]:
+    from movseg_jax.cli.batch import Batch
     from movseg_jax.cli.configs import Configs
     from movseg_jax.cli.convert import Convert
     from movseg_jax.cli.convert_tracks import ConvertTracks
@@ -125,8 +126,8 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.train import Train
 
     return (
-        Segment, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot,
-        FusionLab, Convert, Export, Configs, Doctor,
+        Segment, Batch, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train,
+        Plot, FusionLab, Convert, Export, Configs, Doctor,
     )  # fmt: skip
 
 

@@ -148,7 +148,7 @@ def check_paths(command: Any) -> None:
         InputError: A path is an address, or an output overlaps with an input.
     """
     command = getattr(command, "command", command)
-    refuse_addresses(command)
+    refuse_addresses(command, getattr(command, "addresses", ()))
     if hasattr(command, "overwrite"):
         replacing: Replacing = command
         inputs = replacing.inputs()

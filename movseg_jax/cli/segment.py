@@ -1,9 +1,12 @@
 """The command `movseg segment`."""
 
 import dataclasses
+import functools
+import glob
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import tyro
 
@@ -11,22 +14,39 @@ from movseg_jax.cli.arguments import load_model, optional
 from movseg_jax.cli.messages import in_options
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import Reading, SegmentConfig
+from movseg_jax.segment.video_list import (
+    STDIN,
+    Shard,
+    VideoList,
+    default_folder,
+    find_videos,
+    is_address,
+)
 from movseg_jax.system.signals import STOPPED
 
+if TYPE_CHECKING:
+    from movseg_jax.model.loading import TrainedDetector
+    from movseg_jax.segment.batch import BatchOutcome
+    from movseg_jax.segment.run import Summary
+
 AS_PAPER = "--as-paper"
+SOME_FAILED = 3  # Exit status if some of several videos could not be segmented.
+SHOWN = 5  # Videos that failed, as they are printed.
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """Segment and track everything that moves in a video.
+    """Segment and track everything that moves in a video, or in many.
 
-    Writes masks/, tracks.json, overlay.mp4, report.html and run.json. If the run is
-    stopped with Control-C or killed, the same command resumes it. A camera is read
-    until Control-C.
+    Writes masks/, tracks.json, overlay.mp4, report.html and run.json; of several
+    videos, to a folder each. If the run is stopped with Control-C or killed, the same
+    command resumes it. A camera is read until Control-C.
 
     Attributes:
-        video: A video file, a folder of frames, a pattern such as "frames/*.jpg", or a
-            camera's number.
+        videos: A video file, a folder of frames, a pattern such as "frames/*.jpg", a
+            camera's number, an https address, or - for standard input. Several videos:
+            a folder or pattern that holds videos or folders of frames, a text file with
+            a path per line, or several arguments.
         out: Folder for the results.
         weights: A .safetensors file, or the folder of a training run.
         model: Streams to use. "appearance" finds objects whether they move or not.
@@ -38,16 +58,26 @@ class Segment:
         static: Use the static branch of the weights, if they have one.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.
-        timing: Print how long each part took.
+        timing: Print how long each part took, if it is one video.
         allow_truncated: Exit with status 0 although the video is damaged. The results
             cover the frames that can be read.
         overwrite: Replace the results of another run in the folder.
         quiet: Do not show progress.
+        jobs: Number of videos to segment at a time, in a process each. With this or one
+            of the next options, a single video has its own folder in --out, too.
+        shard: Part of the videos to segment, such as 2/8.
+        limit: Largest number of videos to segment, besides those that are finished.
+        dry_run: Print which videos would be segmented, and to which folders.
         config: Settings that decide about the results.
     """
 
-    video: tyro.conf.Positional[str]
-    out: Path
+    videos: tyro.conf.Positional[
+        Annotated[
+            tuple[str, ...],
+            tyro.conf.arg(metavar="VIDEO [VIDEO ...]", help_behavior_hint="(required)"),
+        ]
+    ]
+    out: Annotated[Path | None, optional("VIDEO_movseg, beside VIDEO", "PATH")] = None
     weights: Annotated[Path | None, optional("the model in the package", "PATH")] = None
     model: Annotated[
         Literal["joint", "appearance", "motion"] | None,
@@ -63,9 +93,35 @@ class Segment:
     allow_truncated: bool = False
     overwrite: bool = False
     quiet: bool = False
+    jobs: Annotated[int | None, optional("1", "INT")] = None
+    shard: Annotated[str | None, optional("all", "I/N")] = None
+    limit: Annotated[int | None, optional("all", "INT")] = None
+    dry_run: bool = False
     config: Annotated[SegmentConfig, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=SegmentConfig
     )
+
+    @property
+    def addresses(self) -> list[str]:
+        """The arguments that are addresses to download from."""
+        return [video for video in self.videos if is_address(video)]
+
+    @functools.cached_property
+    def _found(self) -> VideoList:
+        if not self.videos:
+            raise InputError("Name a video, or several.")
+        several = (self.jobs, self.shard, self.limit) != (None, None, None)
+        return find_videos(self.videos, several=several or self.dry_run)
+
+    @property
+    def _out(self) -> Path:
+        """The folder for the results; by default beside the one video or folder."""
+        if self.out is not None:
+            return self.out
+        first, *others = self.videos
+        if others or glob.has_magic(first):
+            raise InputError("Several videos need a folder for the results: --out.")
+        return default_folder(first)
 
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""
@@ -77,30 +133,54 @@ class Segment:
         flow = [] if named else [Path(self.config.flow)]
         files = [self.weights, self.config.flow_weights]
         weights = [Path(file) for file in files if file is not None]
-        return [*source_paths(self.video), *flow, *weights]
+        videos, several = self._found
+        if several:  # Whether each can be read is found when its turn comes.
+            lists = [path for path in map(Path, self.videos) if path.is_file()]
+            read = [*map(Path, videos), *lists]
+        elif videos[0] == STDIN or is_address(videos[0]):
+            read = []
+        else:
+            read = source_paths(videos[0])
+        return [*read, *flow, *weights]
 
     def outputs(self) -> list[Path]:
         """The files and folders that the command writes."""
-        return [self.out]
+        return [self._out]
 
     def run(self) -> str:
         """Runs the command and returns the text to print."""
-        from movseg_jax.segment.run import segment_to_folder
-        from movseg_jax.system.process import share_processor
-        from movseg_jax.system.progress import progress_bar
+        from movseg_jax.segment.fetching import fetched, standard_input
 
-        share_processor()
-        detector = load_model(
+        if self._found.several:
+            return self._run_several()
+        video = self._found.videos[0]
+        if video == STDIN:
+            with standard_input() as copy:
+                return self._run_one(copy)
+        return self._run_one(fetched(video))
+
+    def _load(self) -> "functools.partial[TrainedDetector]":
+        """The function that loads the detector; processes can be given it."""
+        return functools.partial(
+            load_model,
             self.weights,
             fusion=self.fusion,
             use=self.model,
             static=self.static,
             max_side=self.max_side,
         )
+
+    def _run_one(self, video: str) -> str:
+        from movseg_jax.segment.run import segment_to_folder
+        from movseg_jax.system.process import share_processor
+        from movseg_jax.system.progress import progress_bar
+
+        share_processor()
+        detector = self._load()()
         with progress_bar("frame", quiet=self.quiet) as show:
             summary = segment_to_folder(
-                self.video,
-                self.out,
+                video,
+                self._out,
                 detector,
                 self.config,
                 overwrite=self.overwrite,
@@ -109,13 +189,16 @@ class Segment:
             )
         return self._report(summary)
 
-    def _report(self, summary) -> str:
+    def _report(self, summary: "Summary") -> str:
+        from movseg_jax.segment.run_folder import REPORT
+
+        out = self._out
         if not summary.finished:
-            print(f"{self.out}: stopped at frame {summary.frames}; start it again.")
+            print(f"{out}: stopped at frame {summary.frames}; start it again.")
             raise SystemExit(STOPPED)
         already = " already" if summary.already else ""
         report = (
-            f"{self.out}: finished{already}, {summary.tracks} tracks in "
+            f"{out}: finished{already}, {summary.tracks} tracks in "
             f"{summary.frames} frames."
         )
         if summary.hint:
@@ -128,6 +211,74 @@ class Segment:
                 f"{summary.damage} The results are of {summary.frames} frames; "
                 "--allow-truncated accepts that."
             )
+        return f"{report}\nLook at {out / REPORT}."
+
+    def _run_several(self) -> str:
+        from movseg_jax.segment.batch import segment_batch
+        from movseg_jax.segment.batch_worker import BatchJob
+        from movseg_jax.system.progress import progress_bar
+        from movseg_jax.system.workers import count_workers
+
+        videos = self._found.videos
+        if self.shard is not None:
+            videos = Shard.parse(self.shard).of(videos)
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"`limit` is {self.limit}, expected 1 or more.")
+        if self.dry_run:
+            return self._plan(videos)
+        batch = BatchJob(
+            self._out,
+            self._load(),
+            self.config,
+            overwrite=self.overwrite,
+            allow_truncated=self.allow_truncated,
+            explain=functools.partial(in_options, kinds=(Segment,)),
+        )
+        jobs = count_workers(1 if self.jobs is None else self.jobs)
+        with progress_bar("video", quiet=self.quiet) as show:
+            outcome = segment_batch(
+                batch, videos, jobs=jobs, limit=self.limit, progress=show
+            )
+        return self._report_several(outcome)
+
+    def _plan(self, videos: Sequence[str]) -> str:
+        """The videos, each with its folder and state."""
+        from movseg_jax.segment.batch_folder import BatchFolder
+
+        folder = BatchFolder(self._out)
+        rows = [folder.look(row) for row in folder.add(videos)]
+        lines = [
+            f"{row.state:8} {folder.results(row)}  {row.video}"
+            for row in rows
+            if row.state != "done"
+        ]
+        count = len(rows) - len(lines)
+        lines = lines[: self.limit]
+        return "\n".join(
+            [*lines, f"{len(lines)} to segment, {count} are finished: {self._out}"]
+        )
+
+    def _report_several(self, outcome: "BatchOutcome") -> str:
+        from movseg_jax.segment.batch_folder import FAILED, ROWS
+
+        out, rows = self._out, outcome.rows
+        if not rows:  # No worker had loaded the model yet.
+            print(f"{out}: stopped before the first video; start it again.")
+            raise SystemExit(STOPPED)
+        done, failed = outcome.count("done"), outcome.count("failed")
+        report = f"{out}: {done} of {len(rows)} videos are done"
+        if failed:
+            report += f", {failed} failed: {out / FAILED}"
+            for row in [row for row in rows if row.state == "failed"][:SHOWN]:
+                last = row.error.splitlines()[-1:] or [""]
+                print(f"movseg: {row.folder}: {last[0]}", file=sys.stderr)
+        if outcome.stopped:
+            print(f"{report}; stopped, start it again.")
+            raise SystemExit(STOPPED)
+        report += f".\nLook at {out / ROWS}."
+        if failed:
+            print(report)
+            raise SystemExit(SOME_FAILED)
         return report
 
 

@@ -43,5 +43,6 @@ def write_alpha(
     with VideoWriter(out, surveyed.size, fps, alpha=True) as video:
         for frame, image in with_images(tracks, frames, out):
             alpha = union(frame, surveyed.movers).astype(np.uint8) * 255
-            time = frame.time if fps is None else None
+            # Of a section of a video, times do not start at 0.
+            time = None if fps else (frame.time or 0.0) - (tracks[0].time or 0.0)
             video.write(np.dstack([image, alpha]), time)

@@ -163,8 +163,10 @@ def _seconds(tracks: Sequence[TrackedFrame], place: int, fps: float) -> float:
 def _summary(found: Sequence[TrackSummary], cuts, tracks, fps: float) -> str:
     height, width = tracks[0].size
     objects = html.counted(len(found), "object") if found else "No objects"
-    time = tracks[-1].time
-    seconds = len(tracks) / fps if time is None else time
+    began, ended = tracks[0].time, tracks[-1].time
+    seconds = len(tracks) / fps
+    if began is not None and ended is not None:
+        seconds = ended - began
     return (
         f"{objects} in {html.counted(len(tracks), 'frame')}, "
         f"{width} \N{MULTIPLICATION SIGN} {height} pixels, {seconds:.1f} seconds"

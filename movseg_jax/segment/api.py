@@ -9,6 +9,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FrameDetector, detect_frames
 from movseg_jax.segment.flow_source import FlowSource, chosen_flow
 from movseg_jax.segment.phases import phase
+from movseg_jax.segment.section import find_section
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.segment.tracks import Previews, Tracks
 from movseg_jax.system.progress import Progress, shown_progress
@@ -58,7 +59,7 @@ def segment_video(
 
 
 def _segment(video, detector, config, flow, show: Progress) -> Tracks:
-    frames, total, again = _open(video, config)
+    frames, first, total, again = _open(video, config)
     detections, names, times, size = [], [], [], (0, 0)
     previews = Previews()
     show(0, total, "detect")
@@ -88,19 +89,22 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
     tracks = TrackedFrames(
         detections, links, names=names, size=size, times=times, config=config.track
     )
-    return Tracks(tracks, again, white=config.white, previews=previews)
+    return Tracks(tracks, again, first=first, white=config.white, previews=previews)
 
 
 def _open(video, config: SegmentConfig):
-    """The frames, their number if it is known, and the video if it can be read again.
+    """The frames, the index of the first one, their number if it is known, the video.
 
-    A camera and an iterator can be read only once.
+    The video is None if it is a camera or an iterator, which can be read only once.
     """
     if not isinstance(video, str | Path | int):
         is_held = isinstance(video, Sequence)
-        return video, len(video) if is_held else None, video if is_held else None
-    frames = read_frames(video, max_frames=config.max_frames, white=config.white)
+        return video, 0, len(video) if is_held else None, video if is_held else None
+    limits = config.start, config.end, config.max_frames
+    first, count = find_section(str(video), *limits)
+    frames = read_frames(video, start=first, max_frames=count, white=config.white)
     if not source_paths(video):  # A camera.
-        return frames, config.max_frames, None
-    limits = (probe(video, white=config.white).frame_count, config.max_frames)
-    return frames, min((n for n in limits if n is not None), default=None), video
+        return frames, first, count, None
+    there = probe(video, white=config.white).frame_count
+    known = [n for n in (count, None if there is None else there - first) if n]
+    return frames, first, min(known, default=None), video

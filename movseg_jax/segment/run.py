@@ -47,6 +47,7 @@ from movseg_jax.segment.run_folder import (
     RUN,
     RunFolder,
 )
+from movseg_jax.segment.section import Section, find_section
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
@@ -117,15 +118,15 @@ def segment_to_folder(
             frames if it is known, and the phase: "detect", "track", or what is written.
 
     Raises:
-        InputError: The video cannot be read, or the folder has other results or cannot
-            be written to.
+        InputError: The video cannot be read, or the folder cannot be used for it.
     """
     source, out, config = str(source), Path(out), config or SegmentConfig()
     began, timing = time.perf_counter(), {}
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
+    section = find_section(source, config.start, config.end, config.max_frames)
     flow = chosen_flow(config, detector.config)
-    about = _about(source, detector, config, flow)
+    about = {"video": fingerprint(source), **describe_settings(detector, config, flow)}
     for name in info.names or ():
         check_name(name, source)
     folder = RunFolder(out)
@@ -134,10 +135,10 @@ def segment_to_folder(
         before = folder.claim(about, overwrite=overwrite)
         if before is not None:
             return _finished_before(before, allow_truncated)
-        tell = progress or (lambda done, total, phase: None)
         job = _Job(
-            source, info, folder, detector, config, flow, about, timing, stop, tell
-        )
+            source, info, section, folder, detector, config, flow, about, timing, stop,
+            progress or (lambda done, total, phase: None),
+        )  # fmt: skip
         path = folder.work / RECORD
         import_old_record(folder.work / OLD_RECORD, path, about)
         with Record(path, about, multiple=config.batch_size) as record:
@@ -163,10 +164,17 @@ def _finished_before(run: Mapping[str, Any], allow_truncated: bool) -> Summary:
     return Summary(True, *counts, {}, damage, already=True)
 
 
-def _about(source, detector, config, flow) -> dict[str, Any]:
-    """Everything that decides about the results, as JSON values."""
+def describe_settings(
+    detector: TrainedDetector, config: SegmentConfig, flow: FlowSource
+) -> dict[str, Any]:
+    """Returns what decides about the results of any video, as JSON values.
+
+    Args:
+        detector: The detector.
+        config: The settings.
+        flow: The source of flow that the settings name, from `chosen_flow`.
+    """
     about = {
-        "video": fingerprint(source),
         "weights": {"name": detector.name, "sha256": detector.digest},
         "model": dataclasses.asdict(detector.config),
         "settings": config.stored(),
@@ -193,6 +201,7 @@ class _Job:
 
     source: str
     info: VideoInfo
+    section: Section
     folder: RunFolder
     detector: TrainedDetector
     config: SegmentConfig
@@ -213,8 +222,10 @@ class _Job:
         Returns:
             The damage of the video; "" if there is none.
         """
-        limits = (self.info.frame_count, self.config.max_frames)
-        total = min((n for n in limits if n is not None), default=None)
+        first, total = self.section
+        if self.info.frame_count is not None:
+            left = max(0, self.info.frame_count - first)
+            total = left if total is None else min(total, left)
         self.progress(len(record), total, "detect")
         chosen = set() if total is None else set(chosen_frames(total))
         with self._read(len(record)) as (frames, readable):
@@ -225,21 +236,23 @@ class _Job:
                 batch_size=self.config.batch_size,
                 min_score=self.config.track.continue_score,
                 find_cuts=self.config.find_cuts,
-                start=len(record),
+                start=first + len(record),
                 timing=self.timing,
             )
             # Closed before the reader is: the threads of `found` use it.
             with contextlib.closing(found):
                 for frame, flow, detections in found:
                     # The picture first: what is recorded is not detected in again.
-                    if flow is not None and frame.index in chosen:
-                        self._save_flow(frame.index, flow)
+                    number = frame.index - first
+                    if flow is not None and number in chosen:
+                        self._save_flow(number, flow)
                     record.append(frame, detections)
                     self.progress(len(record), total, "detect")
                     if self.stop.requested and not self.is_camera:
                         raise Stopped
         if not len(record):
-            raise InputError(f"{self.source}: has no frames.")
+            part = f" from frame {first} on" if first else ""
+            raise InputError(f"{self.source}: has no frames{part}.")
         return readable.damage
 
     @contextlib.contextmanager
@@ -249,12 +262,12 @@ class _Job:
         Whether a frame is a cut depends on the frames before it, so some of those that
         are done are read again.
         """
-        start = max(0, done - LOOKBACK)
-        limit = self.config.max_frames
+        again = min(done, LOOKBACK)
+        first, count = self.section
         frames = read_frames(
             self.source,
-            start=start,
-            max_frames=None if limit is None else max(0, limit - start),
+            start=first + done - again,
+            max_frames=None if count is None else max(0, count - done + again),
             white=self.config.white,
         )
         with contextlib.closing(frames):
@@ -358,10 +371,11 @@ class _Job:
         return len(surveyed.ids)
 
     def _images(self, count: int) -> Iterator[np.ndarray]:
-        """The first frames of the video again."""
+        """The frames that were segmented, again."""
         height, width = self.info.size  # The camera's file has even sides.
         frames = read_frames(
             str(self._camera_file()) if self.is_camera else self.source,
+            start=self.section.first,
             max_frames=count,
             allow_truncated=True,
             white=self.config.white,

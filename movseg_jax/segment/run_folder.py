@@ -136,7 +136,8 @@ class RunFolder:
                 "`overwrite=True`."
             )
         if known["about"] != about:
-            changes = differences(known["about"], about) or f"its {RUN} is damaged"
+            changes = differences(known["about"], about, exact=True)
+            changes = changes or f"its {RUN} is damaged"
             raise InputError(
                 f"{self.path}: has {what} ({changes}); choose another folder, or "
                 "`overwrite=True`."

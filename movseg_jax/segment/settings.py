@@ -18,6 +18,7 @@ from movseg_jax.config import (
 )
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS, Format
+from movseg_jax.segment.section import Moment
 
 Reading = Literal["release", "text"]  # Of the paper's tracker.
 
@@ -42,6 +43,10 @@ class SegmentConfig:
         min_frames: Leave out tracks that are seen to move in fewer frames than this.
         why: Write at each object in the overlay how fast it moves relative to the
             scene.
+        start: Moment of the first frame, as for FFmpeg: seconds (12.5), minutes and
+            seconds (1:30) or hours, too (1:02:03); or a frame's number (250f). Default:
+            the start of the video.
+        end: Moment after the last frame, likewise. Default: the end of the video.
         max_frames: Largest number of frames to read. Default: all frames.
         batch_size: Number of frames that are processed at once. All devices of the
             machine share them if it is a multiple of their number.
@@ -63,6 +68,8 @@ class SegmentConfig:
     min_motion: float | None = None
     min_frames: int = MIN_FRAMES
     why: bool = False
+    start: str | None = None
+    end: str | None = None
     max_frames: int | None = None
     batch_size: int = 1
     save: tuple[Format, ...] = ()
@@ -70,6 +77,12 @@ class SegmentConfig:
     white: int | None = None
 
     def __post_init__(self):
+        for name in ("start", "end"):
+            if (moment := getattr(self, name)) is not None:
+                try:
+                    Moment.parse(moment)
+                except InputError as error:
+                    raise InputError(f"`{name}`: {error}") from None
         least, most = FPS_RANGE
         for name, valid, expected in (
             ("min_motion", 0 <= (self.min_motion or 0) < math.inf, "0 or more"),
@@ -106,11 +119,11 @@ class SegmentConfig:
     def stored(self) -> dict[str, Any]:
         """Returns the settings as run.json has them.
 
-        Settings of a flow network are left out if they are not set, as in versions
-        without networks, so that runs of those versions can be resumed.
+        Newer settings are left out if they are not set, as in versions without them,
+        so that runs of those versions can be resumed.
         """
         settings = dataclasses.asdict(self)
-        for name in ("flow_weights", "flow_updates"):
+        for name in ("flow_weights", "flow_updates", "start", "end"):
             if settings[name] is None:
                 del settings[name]
         return settings

@@ -69,6 +69,7 @@ class Tracks(Sequence[TrackedFrame]):
         frames: Sequence[TrackedFrame],
         video: Video = None,
         *,
+        first: int = 0,
         white: int | None = None,
         previews: Previews | None = None,
     ):
@@ -78,10 +79,11 @@ class Tracks(Sequence[TrackedFrame]):
             frames: The tracks of all frames, such as those of `read_tracks`.
             video: The video that `read_frames` reads, or its frames; None if it cannot
                 be read again.
+            first: The index in the video of the first frame that has tracks.
             white: The value of white, see `read_frames`.
             previews: Small frames for the contact sheet.
         """
-        self._frames, self._white = frames, white
+        self._frames, self._first, self._white = frames, first, white
         self.video = video
         self._previews = previews
 
@@ -206,7 +208,7 @@ class Tracks(Sequence[TrackedFrame]):
             return
         yield from read_frames(
             self.video,
-            start=start,
+            start=self._first + start,
             max_frames=count,
             allow_truncated=True,
             white=self._white,

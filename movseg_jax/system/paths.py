@@ -1,9 +1,10 @@
 """File names: natural order, and names from files that must stay in their folder."""
 
 import dataclasses
+import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -135,6 +136,25 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
+def matching(pattern: str, wanted: Callable[[Path], bool]) -> list[Path]:
+    """Returns the paths that match a pattern and are wanted, in no order.
+
+    Brackets in it are letters where a folder has them in its name, and everywhere if
+    nothing matches otherwise.
+    """
+    parts, known = Path(pattern).parts, 0
+    while known < len(parts) and Path(*parts[: known + 1]).is_dir():
+        known += 1
+    folder = glob.escape(str(Path(*parts[:known]))) if known else ""
+    rest = str(Path(*parts[known:]))
+    found = []
+    for name in (rest, rest.replace("[", "[[]")):
+        paths = map(Path, glob.glob(str(Path(folder, name)), recursive=True))
+        if found := [path for path in paths if wanted(path)]:
+            break
+    return found
+
+
 def refuse_overlap(output: Path, inputs: Iterable[Path]) -> None:
     """Refuses an output that is, contains or lies in an input, whatever links say.
 
@@ -190,7 +210,7 @@ def _identities_above(path: Path) -> set[tuple[int, int]]:
     return {*filter(None, map(_identity, _resolved(path).parents))}
 
 
-def refuse_addresses(arguments: Any) -> None:
+def refuse_addresses(arguments: Any, allowed: Collection[str] = ()) -> None:
     """Refuses addresses such as "gs://bucket/folder" among arguments.
 
     They would be taken for names of folders here.
@@ -198,17 +218,18 @@ def refuse_addresses(arguments: Any) -> None:
     Args:
         arguments: Texts, paths, and tuples, lists and dataclasses of these; whatever
             else they hold does not matter.
+        allowed: Texts that are read as addresses.
 
     Raises:
         InputError: One of them is an address.
     """
     if dataclasses.is_dataclass(arguments):
         for field in dataclasses.fields(arguments):
-            refuse_addresses(getattr(arguments, field.name))
+            refuse_addresses(getattr(arguments, field.name), allowed)
     elif isinstance(arguments, tuple | list):
         for argument in arguments:
-            refuse_addresses(argument)
-    elif isinstance(arguments, str | Path):
+            refuse_addresses(argument, allowed)
+    elif isinstance(arguments, str | Path) and arguments not in allowed:
         # A `Path` of an address has lost a slash.
         found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", text := str(arguments))
         if found:

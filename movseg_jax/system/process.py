@@ -58,8 +58,13 @@ def prepare_jax() -> None:
 
 def compilation_cache() -> Path:
     """The folder in which compiled programs are kept for later runs."""
+    return user_cache() / "xla"
+
+
+def user_cache() -> Path:
+    """The folder for files that can be made or downloaded again."""
     caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return caches / "movseg_jax" / "xla"
+    return caches / "movseg_jax"
 
 
 def accelerator_files() -> list[str]:

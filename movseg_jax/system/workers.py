@@ -4,8 +4,9 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -96,6 +97,67 @@ def run(
         for process in set(multiprocessing.active_children()) - before:
             process.kill()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Worker:
+    """A process that does one task after the other, and may die of one.
+
+    It is spawned at the first task. It ends with this process, if not before.
+    """
+
+    def __init__(self, begin: Callable[..., object], *arguments: object):
+        """Prepares a process, which calls `begin` with the arguments first."""
+        spawn = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(1, spawn, _begin_with, (begin, arguments))
+        self._processes: set[BaseProcess] = set()
+
+    @property
+    def broken(self) -> bool:
+        """Whether its process has died."""
+        return any(process.exitcode is not None for process in self._processes)
+
+    def submit(self, function: Callable[..., Result], *arguments: object) -> Future:
+        """Begins a task; its future raises `BrokenProcessPool` if the process dies."""
+        before = set(multiprocessing.active_children())
+        with kept_from_children():
+            future = self._pool.submit(function, *arguments)
+        self._processes |= set(multiprocessing.active_children()) - before
+        return future
+
+    def ask_to_stop(self) -> None:
+        """Sends the process a SIGTERM."""
+        for process in self._processes:
+            process.terminate()
+
+    def end(self) -> None:
+        """Ends the process at once, whatever it is doing."""
+        for process in self._processes:
+            process.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_with(begin, arguments) -> None:
+    serve_parent()
+    begin(*arguments)
+
+
+def take_cores(number: int, count: int) -> None:
+    """Keeps this process to its share of the cores, where the system can.
+
+    Call it before JAX starts, which has a thread for each core of the process.
+
+    Args:
+        number: The number of the process, from 0.
+        count: The number of processes that share the cores.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if count <= len(cores):
+        share = cores[number * len(cores) // count : (number + 1) * len(cores) // count]
+    else:
+        share = [cores[number % len(cores)]]
+    os.sched_setaffinity(0, share)
 
 
 def _done(number, function, task) -> Done:

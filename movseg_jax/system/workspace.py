@@ -126,13 +126,21 @@ def read_marker(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Returns what changed, as "key was 1, is 2"; "" if all of `now` was the same."""
-    known = dict(_flat(before))
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, exact: bool = False
+) -> str:
+    """Returns what changed, as "key was 1, is 2"; "" if nothing did.
+
+    Args:
+        before: The stored values.
+        now: The values to compare.
+        exact: Whether `before` may not have more keys, except for those that are None.
+    """
+    known, asked = dict(_flat(before)), dict(_flat(now))
     changes = [
-        f"{key} was {known.get(key)!r:.200}, is {value!r:.200}"
-        for key, value in _flat(now)
-        if known.get(key) != value
+        f"{key} was {known.get(key)!r:.200}, is {asked.get(key)!r:.200}"
+        for key in (asked | known if exact else asked)
+        if known.get(key) != asked.get(key)
     ]
     return "; ".join(changes[:SHOWN])
 

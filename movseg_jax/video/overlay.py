@@ -153,8 +153,10 @@ def write_overlay(
     if not len(tracks):
         raise InputError(f"{out}: a video needs at least one frame.")
     with VideoWriter(out, tracks[0].size, fps) as writer:
+        began = tracks[0].time or 0.0  # Of a section it is later than 0.
         for image, tracked in paired(frames, tracks, source=str(out)):
             time = tracked.time if fps is None else None
+            time = None if time is None else time - began
             writer.write(draw_tracks(image, tracked, why=why), time)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from movseg_jax import images
 from movseg_jax.config import DEFAULT_FPS, FPS_RANGE
 from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system import paths
-from movseg_jax.video.containers import decode_file, read_header
+from movseg_jax.video.containers import decode_file, decode_times, read_header
 
 DARK = 2**14 - 1  # Images of 16 bits with no value above this are noted.
 
@@ -124,6 +124,20 @@ def read_frames(
     return _first(frames, max_frames)
 
 
+def frame_times(source: str | Path | int) -> Iterator[float | None]:
+    """Gives the times of a video's frames, as in `Frame`, without reading pictures.
+
+    Raises:
+        InputError: There is nothing to read, or it is a camera.
+    """
+    kind, found = _find(source)
+    if kind == "camera":
+        raise InputError(f"{source}: is a camera, whose frames have no times yet.")
+    if kind == "images":
+        return (None for _ in _pictures(found))
+    return decode_times(found[0])
+
+
 def probe(source: str | Path | int, *, white: int | None = None) -> VideoInfo:
     """Returns the facts about a video; decodes its first frame only.
 
@@ -222,24 +236,11 @@ def _find(
 
 
 def _matching(pattern: str) -> list[Path]:
-    """The images that match a pattern.
-
-    Brackets in it are letters where a folder has them in its name, and everywhere if
-    nothing matches otherwise.
-    """
-    parts, known = Path(pattern).parts, 0
-    while known < len(parts) and Path(*parts[: known + 1]).is_dir():
-        known += 1
-    folder = glob.escape(str(Path(*parts[:known]))) if known else ""
-    rest = str(Path(*parts[known:]))
-    for name in (rest, rest.replace("[", "[[]")):
-        matches = map(Path, glob.glob(str(Path(folder, name)), recursive=True))
-        by_folder: dict[Path, list[str]] = {}
-        for path in matches:
-            if paths.is_image(path.name) and not path.is_dir():
-                by_folder.setdefault(path.parent, []).append(path.name)
-        if by_folder:
-            break
+    """The images that match a pattern."""
+    by_folder: dict[Path, list[str]] = {}
+    for path in paths.matching(pattern, lambda path: paths.is_image(path.name)):
+        if not path.is_dir():
+            by_folder.setdefault(path.parent, []).append(path.name)
     return [
         parent / name
         for parent in sorted(by_folder, key=lambda path: paths.natural_key(str(path)))

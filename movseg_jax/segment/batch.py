@@ -1,0 +1,281 @@
+"""Many videos with one command: several processes, and several drivers, share them.
+
+The driver is this process: it reads no video and starts no JAX. It hands videos to its
+workers, one at a time. A worker claims a video before it begins, so other drivers on
+the same folder, on this machine or another, do not begin it, too. Each video is a run
+of its own (`segment.run`), which resumes where it was stopped.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple
+
+from movseg_jax.errors import InputError
+from movseg_jax.segment import batch_worker
+from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted
+from movseg_jax.segment.batch_worker import BatchJob
+from movseg_jax.system import claims
+from movseg_jax.system.stopping import StopRequest
+from movseg_jax.system.workers import Worker
+
+TRIES = 2  # Times that a video may end its worker before it has failed.
+LOOK = 0.2  # Seconds between two looks at requests to stop.
+POLL = 5.0  # Seconds between two looks at what other drivers do.
+PUBLISH = 10.0  # Seconds between two versions of batch.jsonl, at least.
+
+Progress = Callable[[int, int | None], object]
+
+
+class BatchOutcome(NamedTuple):
+    """The outcome of a batch.
+
+    Attributes:
+        rows: The states of the videos that were asked for.
+        stopped: Whether it was asked to stop; it can be started again.
+    """
+
+    rows: list[Row]
+    stopped: bool
+
+    def count(self, state: str) -> int:
+        """Returns the number of videos in a state."""
+        return sum(row.state == state for row in self.rows)
+
+
+def segment_batch(
+    batch: BatchJob,
+    videos: Sequence[str],
+    *,
+    jobs: int = 1,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> BatchOutcome:
+    """Segments many videos, each to a folder of its own, or resumes that.
+
+    A video that cannot be segmented does not end the batch: its row says what is wrong.
+
+    Args:
+        batch: The folder, the detector and the settings.
+        videos: Absolute paths and addresses.
+        jobs: The number of processes. Each has a share of the cores.
+        limit: The largest number of videos to segment, besides those that are finished
+            already; None is all.
+        progress: A function that is called with the number of videos that are finished
+            or failed, and of all.
+
+    Raises:
+        InputError: The detector cannot be loaded; or the folder holds other results, or
+            cannot be written to.
+    """
+    with StopRequest() as stop:
+        driver = _Driver(batch, jobs, stop, progress or (lambda done, total: None))
+        try:
+            driver.run(videos, limit)
+        finally:
+            driver.end_workers()
+        return BatchOutcome(driver.rows(), stop.requested)
+
+
+@dataclasses.dataclass
+class _Driver:
+    """Hands videos to workers until all have ended, or a stop is requested."""
+
+    batch: BatchJob
+    jobs: int
+    stop: StopRequest
+    progress: Progress
+
+    def __post_init__(self):
+        self._folder = BatchFolder(self.batch.root)
+        self._rows: list[Row] = []
+        self._todo: collections.deque[Row] = collections.deque()
+        self._elsewhere: list[Row] = []  # Claimed by others.
+        self._settled: dict[str, Row] = {}
+        self._total = 0
+        self._tries: collections.Counter[str] = collections.Counter()
+        self._workers: dict[int, Worker] = {}
+        self._running: dict[Future, tuple[int, Row]] = {}
+        self._polled = self._publish_at = 0.0
+
+    def run(self, videos: Sequence[str], limit: int | None) -> None:
+        """Segments the videos."""
+        self.jobs = min(self.jobs, len(videos))
+        about = self._load()
+        if about is None:
+            return
+        self._folder.check(about, overwrite=self.batch.overwrite)
+        self._folder.claim(about)
+        since = claims.server_time(self.batch.root)
+        self._wanted = Wanted(about, self.batch.allow_truncated, since)
+        self._rows = self._folder.add(videos)
+        self._publish()
+        for row in self._rows:
+            self._sort(row)
+        while limit is not None and len(self._todo) > limit:
+            self._todo.pop()
+        self._total = len(self._settled) + len(self._todo) + len(self._elsewhere)
+        self._show()
+        while self._todo or self._running or self._elsewhere:
+            if self.stop.requested:
+                break
+            self._hand_out()
+            self._collect()
+            self._look_elsewhere()
+        self._stop_workers()
+        self._publish(now=True)
+
+    def rows(self) -> list[Row]:
+        """Returns the states of all videos of this driver."""
+        return [
+            self._settled.get(row.video) or self._folder.read(row) for row in self._rows
+        ]
+
+    def end_workers(self) -> None:
+        """Ends all processes at once."""
+        for number in list(self._workers):
+            self._end_worker(number)
+
+    # Workers -------------------------------------------------------------------------
+
+    def _load(self) -> dict[str, Any] | None:
+        """Starts the workers; returns what the first says of the results.
+
+        None if a stop is requested.
+        """
+        loading = [
+            self._worker(number).submit(batch_worker.load)
+            for number in range(self.jobs)
+        ]
+        while not (done := _done(loading)):
+            if self.stop.requested:
+                return None
+        try:
+            return done.pop().result()
+        except BrokenProcessPool:
+            raise InputError(
+                "A worker process ended while it loaded the weights; memory may have "
+                f"run out. Try fewer than `jobs={self.jobs}`."
+            ) from None
+
+    def _worker(self, number: int) -> Worker:
+        """The worker of a number; a new one if it has none that lives."""
+        if number not in self._workers or self._workers[number].broken:
+            self._end_worker(number)
+            self._workers[number] = Worker(
+                batch_worker.begin, self.batch, number, self.jobs
+            )
+        return self._workers[number]
+
+    def _end_worker(self, number: int) -> None:
+        if number in self._workers:
+            self._workers.pop(number).end()
+
+    def _hand_out(self) -> None:
+        busy = {number for number, _ in self._running.values()}
+        for number in range(self.jobs):
+            if number not in busy and self._todo:
+                row = self._todo.popleft()
+                future = self._worker(number).submit(
+                    batch_worker.segment, row, self._wanted.since
+                )
+                self._running[future] = number, row
+
+    def _collect(self) -> None:
+        """Waits a moment for a running video to end."""
+        if not self._running:
+            time.sleep(LOOK)
+        for future in _done(self._running):
+            number, row = self._running.pop(future)
+            try:
+                after = future.result()
+            except BrokenProcessPool:
+                self._end_worker(number)
+                if not self.stop.requested:
+                    self._retry(row)
+                continue
+            if after is not None and after.state in ("done", "failed"):
+                self._settle(after)
+            else:  # Another driver has it, or it was stopped.
+                self._elsewhere.append(row)
+
+    def _retry(self, row: Row) -> None:
+        """Tries a video again that ended its worker, or settles it as failed."""
+        self._tries[row.video] += 1
+        claim = None
+        if self._tries[row.video] >= TRIES:
+            claim = claims.take(self._folder.claims(row))
+        if claim is None:
+            self._todo.appendleft(row)
+            return
+        try:
+            row = self._folder.read(row)._replace(
+                state="failed",
+                error=f"The process that segmented it ended {TRIES} times; it was "
+                "killed, perhaps since memory had run out.",
+            )
+            self._folder.write(row)
+        finally:
+            claim.release()
+        self._settle(row)
+
+    def _stop_workers(self) -> None:
+        """Lets running videos stop after their frame."""
+        for number, _ in self._running.values():
+            self._workers[number].ask_to_stop()
+        while self._running:
+            self._collect()
+
+    # Videos --------------------------------------------------------------------------
+
+    def _sort(self, row: Row) -> None:
+        """Settles a video, or puts it where it belongs."""
+        settled = self._folder.settled(row, self._wanted)
+        if settled is not None:
+            self._settled[row.video] = settled
+        elif claims.owner(self._folder.claims(row)) is not None:
+            self._elsewhere.append(row)
+        else:
+            self._todo.append(row)
+
+    def _settle(self, row: Row) -> None:
+        self._settled[row.video] = row
+        self._show()
+        self._publish()
+
+    def _look_elsewhere(self) -> None:
+        """Looks whether videos of others are done, or were given up."""
+        if not self._elsewhere or time.monotonic() < self._polled + POLL:
+            return
+        self._polled = time.monotonic()
+        rows, self._elsewhere = self._elsewhere, []
+        before = len(self._settled)
+        for row in rows:
+            self._sort(row)
+        if len(self._settled) > before:
+            self._show()
+            self._publish()
+        if not self._todo and not self._running:
+            self.end_workers()  # Others may need the memory.
+
+    def _show(self) -> None:
+        self.progress(len(self._settled), self._total)
+
+    def _publish(self, *, now: bool = False) -> None:
+        began = time.monotonic()
+        if now or began >= self._publish_at:
+            self._folder.publish()
+            # Of very many videos it takes long.
+            took = time.monotonic() - began
+            self._publish_at = began + max(PUBLISH, 20 * took)
+
+
+def _done(futures: Iterable[Future]) -> set[Future]:
+    """The futures that are done; waits a moment if none is."""
+    return concurrent.futures.wait(
+        futures, LOOK, concurrent.futures.FIRST_COMPLETED
+    ).done

@@ -1,0 +1,154 @@
+"""A process of a batch: loads a detector once, then segments video after video."""
+
+import dataclasses
+import os
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from movseg_jax.errors import InputError
+from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted, common
+from movseg_jax.segment.fetching import fetched
+from movseg_jax.segment.flow_source import chosen_flow
+from movseg_jax.segment.run import describe_settings, segment_to_folder
+from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.system import claims
+from movseg_jax.system.notes import note, notes_kept
+from movseg_jax.system.process import prepare_jax, share_processor
+from movseg_jax.system.workers import take_cores
+from movseg_jax.video.reading import fingerprint
+
+LAST_LINES = 4  # Lines of an error that is not the user's.
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchJob:
+    """Everything that a worker needs, besides the video.
+
+    Attributes:
+        root: Folder of the batch.
+        load: Function that loads the detector.
+        config: Settings of all videos.
+        overwrite: Whether to replace results of other runs.
+        allow_truncated: Whether the readable frames of a damaged video are enough.
+        explain: Function that gives an error's message.
+    """
+
+    root: Path
+    load: Callable[[], TrainedDetector]
+    config: SegmentConfig
+    overwrite: bool = False
+    allow_truncated: bool = False
+    explain: Callable[[InputError], str] = str
+
+
+class _Worker:
+    """The detector of this process, and what it is for."""
+
+    def __init__(self, batch: BatchJob):
+        share_processor()
+        self.batch, self.folder = batch, BatchFolder(batch.root)
+        self.detector = batch.load()
+        flow = chosen_flow(batch.config, self.detector.config)
+        self.about = describe_settings(self.detector, batch.config, flow)
+
+    def segment(self, row: Row, since: float) -> Row:
+        """Segments a video that this process has claimed."""
+        wanted = Wanted(common(self.about), self.batch.allow_truncated, since)
+        if settled := self.folder.settled(row, wanted):
+            return settled  # By another process, which had the claim before.
+        owner = str(claims.Owner.this_process())
+        row = Row(row.video, row.folder, "running", worker=owner)
+        self.folder.write(row)
+        began = time.perf_counter()
+        with notes_kept() as notes:
+            try:
+                row = self._segment(row)
+                if row.state == "running":
+                    row = self.folder.settled(row, wanted) or row
+            except Exception as error:
+                row = row._replace(state="failed", error=self._message(error))
+        seconds = round(time.perf_counter() - began, 3)
+        row = row._replace(seconds=seconds, notes=tuple(notes))
+        self.folder.write(row)
+        return row
+
+    def _segment(self, row: Row) -> Row:
+        batch, video = self.batch, fetched(row.video)
+        about = {"video": fingerprint(video), **self.about}
+        summary = segment_to_folder(
+            video,
+            self.folder.results(row),
+            self.detector,
+            batch.config,
+            # What is half done as asked for is not replaced, but finished.
+            overwrite=batch.overwrite and not self.folder.resumes(row, about),
+            allow_truncated=batch.allow_truncated,
+        )
+        if summary.hint:
+            note(self.batch.explain(InputError(summary.hint)))
+        if summary.finished:
+            return row
+        return row._replace(state="stopped", frames=summary.frames)
+
+    def _message(self, error: Exception) -> str:
+        if isinstance(error, InputError):
+            return self.batch.explain(error)
+        lines = "".join(traceback.format_exception(error)).strip().splitlines()
+        return "\n".join(lines[-LAST_LINES:])
+
+
+_batch: list[BatchJob] = []  # What this process is for.
+_worker: list[_Worker] = []  # Once the detector is loaded.
+
+
+def begin(batch: BatchJob, number: int, count: int) -> None:
+    """Prepares this process as one of several workers of a batch.
+
+    Args:
+        batch: The batch.
+        number: The number of the worker, from 0.
+        count: The number of workers on this machine.
+    """
+    take_cores(number, count)
+    if count > 1:  # JAX takes three quarters of a GPU's memory for each process.
+        os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.75 / count:.3f}")
+    prepare_jax()
+    _batch[:] = [batch]
+
+
+def load() -> dict[str, Any]:
+    """Loads the detector; returns what decides about the results of all videos.
+
+    Raises:
+        InputError: The detector cannot be loaded.
+    """
+    if not _worker:
+        _worker.append(_Worker(_batch[0]))
+    return common(_worker[0].about)
+
+
+def segment(row: Row, since: float) -> Row | None:
+    """Claims and segments a video.
+
+    Args:
+        row: The video.
+        since: The time from which on a failure counts, see `Wanted`.
+
+    Returns:
+        The new state of the video; None if another process has claimed it.
+
+    Raises:
+        InputError: The folder of the batch cannot be written to.
+    """
+    load()
+    claim = claims.take(BatchFolder(_batch[0].root).claims(row))
+    if claim is None:
+        return None
+    try:
+        return _worker[0].segment(row, since)
+    finally:
+        claim.release()

@@ -1,0 +1,257 @@
+"""The videos that arguments of a command name: one, or many with a folder each.
+
+One video is a file, an address, standard input, a camera, or frames: a folder or
+pattern that holds images. Many videos are a list, a folder or pattern that holds video
+files or folders of frames, or several arguments.
+"""
+
+import glob
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from movseg_jax.errors import InputError
+from movseg_jax.system import paths
+from movseg_jax.system.bounded import read_text
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts",
+    ".mts", ".flv", ".wmv", ".ogv", ".mxf", ".gif", ".3gp", ".y4m", ".mjpeg", ".nut",
+    ".h264", ".hevc", ".ivf", ".asf", ".vob",
+)  # fmt: skip
+LIST_SUFFIX = ".txt"
+STDIN = "-"
+SCHEMES = ("https",)  # Of addresses that are downloaded.
+LONGEST_NAME = 50  # Characters of a folder that is named after a video.
+
+
+class VideoList(NamedTuple):
+    """The videos that were asked for.
+
+    Attributes:
+        videos: The videos, as `read_frames` takes them, or addresses. If there are
+            several, their paths are absolute.
+        several: Whether each has a folder of its own, even if there is only one.
+    """
+
+    videos: tuple[str, ...]
+    several: bool
+
+
+def find_videos(arguments: Sequence[str], *, several: bool = False) -> VideoList:
+    """Returns the videos that the arguments of a command name.
+
+    Args:
+        arguments: Videos, folders, patterns, lists and addresses.
+        several: Whether the videos have a folder each, even if it is only one.
+
+    Raises:
+        InputError: An argument may be meant in two ways, a list cannot be read, or one
+            of several videos is standard input or a camera.
+    """
+    if len(arguments) == 1 and not several:
+        found = _expand(arguments[0])
+        if found is None:
+            return VideoList((arguments[0],), several=False)
+        return VideoList(_distinct(found), several=True)
+    videos = []
+    for argument in arguments:
+        found = _expand(argument)
+        if found is None and _is_live(argument):
+            raise InputError(
+                f"{argument}: is not one of several videos, since it cannot be read "
+                "again; segment it alone."
+            )
+        videos += [argument] if found is None else found
+    return VideoList(_distinct(videos), several=True)
+
+
+def is_address(video: str) -> bool:
+    """Returns whether a video is to be downloaded."""
+    scheme, separator, _ = video.partition("://")
+    return bool(separator) and scheme in SCHEMES
+
+
+def _is_live(video: str) -> bool:
+    """Whether a video is standard input or a camera."""
+    return video == STDIN or (video.isdecimal() and not Path(video).exists())
+
+
+def _expand(argument: str) -> list[str] | None:
+    """The videos that an argument holds; None if it is one video, or is missing."""
+    if _is_live(argument) or is_address(argument):
+        return None
+    path = Path(argument)
+    try:
+        if path.is_dir():
+            return _videos_among(list(path.iterdir()), argument)
+        if path.exists():
+            is_list = path.suffix.lower() == LIST_SUFFIX
+            return read_list(path) if is_list else None
+        if glob.has_magic(argument):
+            return _videos_among(paths.matching(argument, lambda _: True), argument)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name.
+        raise InputError(f"{argument!r:.120}: cannot be read: {error}.") from None
+    return None
+
+
+def _videos_among(found: Iterable[Path], argument: str) -> list[str] | None:
+    """The videos among files and folders; None if they are the frames of one video.
+
+    Raises:
+        InputError: They may be meant in two ways.
+    """
+    shown = [path for path in found if not path.name.startswith(".")]
+    frames = _first(shown, lambda p: paths.is_image(p.name) and not p.is_dir())
+    videos = [p for p in shown if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()]
+    if frames is not None and not videos:
+        return None
+    folders = [path for path in shown if path.is_dir() and _has_images(path)]
+    other = f"an image, {frames.name!r}" if frames else ""
+    if folders and not other:
+        other = f"a folder of images, {folders[0].name!r}"
+    if videos and other:
+        raise InputError(
+            f"{argument}: holds a video, {videos[0].name!r}, and {other}, so it is not "
+            f'clear what to segment. Name the videos alone ("*{videos[0].suffix}", in '
+            "quotes), or the images."
+        )
+    # One kind at most is left; without any, reading says what is there instead.
+    ordered = sorted(videos or folders, key=lambda path: paths.natural_key(str(path)))
+    return [str(path) for path in ordered] or None
+
+
+def _first(found: list[Path], wanted: Callable[[Path], bool]) -> Path | None:
+    return min(filter(wanted, found), default=None)
+
+
+def _has_images(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(paths.is_image(entry.name) and entry.is_file() for entry in entries)
+
+
+def read_list(file: Path) -> list[str]:
+    """Returns the videos that a list names, one in each line.
+
+    Paths are relative to the list's folder. Empty lines and those that start with "#"
+    are left out.
+
+    Raises:
+        InputError: The list cannot be read, or names no video, or a line has a NUL.
+    """
+    videos = []
+    for line in read_text(file).splitlines():
+        video = line.strip()
+        if not video or video.startswith("#"):
+            continue
+        if "\0" in video:
+            raise InputError(f"{file}: {video!r:.120} is not a file's name.")
+        here = video if is_address(video) else str(file.parent / video)
+        videos.append(here)
+    if not videos:
+        raise InputError(f"{file}: names no video; expected a path in each line.")
+    return videos
+
+
+def _distinct(videos: Iterable[str]) -> tuple[str, ...]:
+    """The videos by their absolute paths, each once."""
+    return tuple(
+        dict.fromkeys(
+            video if is_address(video) else os.path.abspath(video) for video in videos
+        )
+    )
+
+
+def title(video: str) -> str:
+    """Returns a name for the results of a video: its file's without the suffix."""
+    if video == STDIN:
+        return "stdin"
+    text = re.split(r"[?#]", video)[0] if is_address(video) else video
+    if text.isdecimal() and not Path(text).exists():
+        return f"camera{text}"
+    path = Path(os.path.abspath(text))
+    if glob.has_magic(text) and not path.exists():  # A pattern of frames.
+        path = next(p for p in path.parents if not glob.has_magic(p.name))
+    is_file = path.suffix.lower() in (*VIDEO_SUFFIXES, *paths.IMAGE_SUFFIXES)
+    name = path.stem if is_file or path.is_file() else path.name
+    return re.sub(r"[\x00-\x1f\x7f/\\]", "_", name).lstrip(".") or "video"
+
+
+def default_folder(argument: str) -> Path:
+    """Returns where results go by default: beside the video, or in this folder."""
+    name = f"{title(argument)}_movseg"
+    if _is_live(argument) or is_address(argument):
+        return Path(name)
+    path = Path(argument)
+    if path.name in ("", ".."):  # "." or "..", perhaps after other folders.
+        path = Path(os.path.abspath(path))
+    return path.with_name(name)
+
+
+def name_folders(
+    videos: Sequence[str], known: Mapping[str, str], reserved: Iterable[str] = ()
+) -> dict[str, str]:
+    """Returns the name of the folder of each video's results.
+
+    It is the video's title. Where two are alike, a hash of the path follows, so that
+    names do not depend on the order of the videos.
+
+    Args:
+        videos: The videos, by absolute paths or addresses.
+        known: The names of videos that have one; they stay.
+        reserved: Names that no video may have.
+    """
+    names = {video: known[video] for video in videos if video in known}
+    new = [video for video in videos if video not in names]
+    # File systems may not distinguish capitals.
+    counts = Counter(title(video)[:LONGEST_NAME].casefold() for video in new)
+    taken = {name.casefold() for name in (*known.values(), *reserved)}
+    for video in sorted(new):
+        whole = title(video)
+        digest, digits = hashlib.sha256(os.fsencode(video)).hexdigest(), 8
+        name = whole[:LONGEST_NAME]
+        alike = name != whole or counts[name.casefold()] > 1
+        while alike or name.casefold() in taken:
+            name = f"{whole[:LONGEST_NAME]}-{digest[:digits]}"
+            alike, digits = False, 2 * digits
+        names[video] = name
+        taken.add(name.casefold())
+    return {video: names[video] for video in videos}
+
+
+class Shard(NamedTuple):
+    """A part of a list of videos, such as the second of eight.
+
+    Attributes:
+        number: Number of the part, from 1.
+        parts: Number of parts.
+    """
+
+    number: int
+    parts: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Reads a shard such as "2/8".
+
+        Raises:
+            InputError: It does not have this form.
+        """
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        shard = cls(*map(int, found.groups())) if found else cls(0, 0)
+        if not 1 <= shard.number <= shard.parts:
+            raise InputError(
+                f"`shard` is {text!r:.40}, expected a number from 1 and the number of "
+                "shards, such as 1/8 to 8/8."
+            )
+        return shard
+
+    def of(self, videos: Sequence[str]) -> tuple[str, ...]:
+        """Returns the videos of this part: every one in `parts`."""
+        return tuple(videos[self.number - 1 :: self.parts])

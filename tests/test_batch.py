@@ -1,0 +1,280 @@
+"""Many videos in one command: each once, whoever is killed, and bad ones are rows."""
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from movseg_jax.cli import app
+from movseg_jax.errors import InputError
+from movseg_jax.segment.batch import segment_batch
+from movseg_jax.segment.batch_folder import ROWS, STATES, BatchFolder
+from movseg_jax.segment.batch_worker import BatchJob
+from movseg_jax.segment.run_folder import RUN, WORK
+from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.system import claims
+from movseg_jax.system.signals import STOPPED
+from tests.fakes.square_detector import load_squares, scene, write_images, write_video
+from tests.test_claims import claim_of
+from tests.test_segment import results
+
+ROOT = Path(__file__).parents[1]
+# The command with a detector of squares that takes its time, in its workers, too.
+COMMAND = """
+import functools, sys
+from movseg_jax.cli import segment
+from movseg_jax.cli.app import main
+from tests.fakes.square_detector import load_squares
+pause, log = float(sys.argv.pop(1)), sys.argv.pop(1)
+segment.load_model = functools.partial(load_squares, pause=pause, log=log)
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Three videos and a file that is none."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name, count in (("a", 4), ("b", 6), ("c", 5)):
+        write_video(folder / f"{name}.mp4", scene(count))
+    (folder / "bad.mp4").write_bytes(b"no video" * 99)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(clips, tmp_path_factory):
+    """The files of a batch that nothing disturbs."""
+    root = tmp_path_factory.mktemp("undisturbed") / "root"
+    outcome = batch(root, clips)
+    assert [row.state for row in outcome.rows] == ["done", "done", "failed", "done"]
+    return files(root)
+
+
+def batch(root, clips, *, pause=0.0, jobs=1, limit=None, videos=None, **settings):
+    job = BatchJob(
+        root, functools.partial(load_squares, pause=pause), SegmentConfig(**settings)
+    )
+    videos = videos or sorted(map(str, clips.glob("*.mp4")))
+    return segment_batch(job, videos, jobs=jobs, limit=limit)
+
+
+def files(root):
+    """What every result holds."""
+    return {
+        folder.name: results(folder)
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and folder.name != STATES
+    }
+
+
+def rows(root):
+    text = (root / ROWS).read_text()
+    return {row["folder"]: row for row in map(json.loads, text.splitlines())}
+
+
+@pytest.fixture
+def start():
+    """Starts the command; what still runs in the end is killed."""
+    started = []
+
+    def start(*arguments, pause=0.0, log=""):
+        command = [sys.executable, "-c", COMMAND, str(pause), str(log), "segment"]
+        process = subprocess.Popen(
+            [*command, *map(str, arguments), "--quiet"],
+            cwd=ROOT,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process):
+    out, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors, errors
+    return process.returncode, out, errors
+
+
+def wait_for(condition, *processes):
+    for _ in range(6000):
+        if condition():
+            return
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+# One driver ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_bad_video_is_a_row_and_the_others_are_done(clips, undisturbed, tmp_path):
+    """Then the finished ones are skipped, and other settings are refused."""
+    root = tmp_path / "root"
+    outcome = batch(root, clips)
+    assert (outcome.count("done"), outcome.count("failed")) == (3, 1)
+    assert not outcome.stopped and files(root) == undisturbed
+    found = rows(root)
+    assert found["bad"]["error"].startswith(f"{clips}/bad.mp4: cannot be read")
+    assert [found[name]["frames"] for name in "abc"] == [4, 6, 5]
+    assert all(found[name]["worker"] for name in found)
+    failed = (root / "failed.txt").read_text().splitlines()
+    assert failed[0].startswith("# ") and failed[-1] == f"{clips}/bad.mp4"
+    before = {path: path.stat().st_mtime_ns for path in root.glob(f"*/{RUN}")}
+    good = [str(clips / f"{name}.mp4") for name in "abc"]
+    assert batch(root, clips, videos=good).count("done") == 3
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    with pytest.raises(InputError, match=r"other settings \(settings.min_frames was 6"):
+        batch(root, clips, min_frames=2)
+    config = SegmentConfig(min_frames=2)
+    job = BatchJob(root, load_squares, config, overwrite=True)
+    assert segment_batch(job, good[:1]).count("done") == 1
+    changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed == {root / "a" / RUN}
+
+
+def test_the_command_says_how_many_are_done_and_exits_with_3(
+    clips, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("movseg_jax.system.process.prepare_jax", lambda: None)
+    monkeypatch.setattr("movseg_jax.cli.segment.load_model", load_squares)
+    root = tmp_path / "root"
+    plan = ["segment", str(clips), "--out", str(root), "--dry-run"]
+    assert app.main(plan) == 0
+    said = capsys.readouterr().out
+    assert f"waiting  {root}/a  {clips}/a.mp4" in said and "4 to segment" in said
+    assert not root.exists()
+    with pytest.raises(SystemExit) as ended:
+        app.main(["segment", str(clips), "--out", str(root), "--quiet"])
+    assert ended.value.code == 3
+    said = capsys.readouterr()
+    assert f"{root}: 3 of 4 videos are done, 1 failed: {root}/failed.txt" in said.out
+    assert said.out.splitlines()[-1] == f"Look at {root}/batch.jsonl."
+    assert f"movseg: bad: {clips}/bad.mp4: cannot be read" in said.err
+    assert sorted(files(root)) == ["a", "b", "c"]
+    assert app.main(["batch", "status", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "4 videos: 3 done, 1 failed" in said and "failed   bad" in said
+    assert app.main([*plan, "--limit", "1"]) == 0
+    assert "1 to segment, 3 are finished" in capsys.readouterr().out
+    assert app.main(["batch", "status", str(clips)]) == 2
+    assert "has no batch.json" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_names_that_collide_and_a_limit(clips, tmp_path):
+    other = tmp_path / "other"
+    write_images(other / "a", scene(4))
+    videos = [str(clips / "a.mp4"), str(other / "a"), str(clips / "b.mp4")]
+    root = tmp_path / "root"
+    outcome = batch(root, clips, videos=videos, limit=2)
+    assert [row.state for row in outcome.rows] == ["done", "done", "waiting"]
+    names = [row.folder for row in outcome.rows]
+    assert names[2] == "b" and all(name.startswith("a-") for name in names[:2])
+    assert batch(root, clips, videos=videos[::-1]).count("done") == 3
+    assert sorted(files(root)) == sorted(names)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_a_retry_and_then_its_video(clips, tmp_path):
+    root, deaths = tmp_path / "root", tmp_path / "deaths"
+    deaths.write_text("aab")
+    load = functools.partial(load_squares, killed_by=str(deaths))
+    videos = [str(clips / f"{name}.mp4") for name in "ab"]
+    outcome = segment_batch(BatchJob(root, load, SegmentConfig()), videos)
+    assert [row.state for row in outcome.rows] == ["failed", "done"]
+    assert "ended 2 times; it was killed" in outcome.rows[0].error
+    assert deaths.read_text() == ""
+
+
+# Several drivers -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_two_drivers_at_once_segment_each_video_once(
+    start, clips, undisturbed, tmp_path
+):
+    root = tmp_path / "root"
+    log = tmp_path / "log"
+    drivers = [start(clips, "--out", root, pause=0.3, log=log) for _ in range(2)]
+    for driver in drivers:
+        status, out, errors = finish(driver)
+        assert status == 3 and "3 of 4 videos are done, 1 failed" in out, errors
+    assert files(root) == undisturbed
+    # Each frame was detected in once.
+    processes = log.read_text().split()
+    assert len(processes) == 4 + 6 + 5 and len(set(processes)) <= 2
+
+
+@pytest.mark.slow
+def test_a_driver_that_was_stopped_or_killed_gives_the_same_bytes(
+    start, clips, undisturbed, tmp_path
+):
+    root = tmp_path / "root"
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        begun = root / ("b" if number == signal.SIGTERM else "c") / WORK / RUN
+        driver = start(clips, "--out", root, "--jobs", 2, pause=0.3)
+        wait_for(begun.exists, driver)
+        driver.send_signal(number)
+        if number == signal.SIGTERM:
+            status, out, _ = finish(driver)
+            assert status == STOPPED and "stopped, start it again" in out
+            assert "stopped" in {row["state"] for row in rows(root).values()}
+        else:
+            driver.communicate()
+        assert begun.exists()
+    assert finish(start(clips, "--out", root, "--jobs", 2))[0] == 3
+    assert files(root) == undisturbed
+
+
+@pytest.mark.slow
+def test_the_claim_of_another_host_is_waited_for_until_it_is_stale(
+    clips, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("movseg_jax.segment.batch.POLL", 0.2)
+    root = tmp_path / "root"
+    (root / STATES).mkdir(parents=True)
+    claim = claim_of(root / STATES / "a", age=claims.STALE - 2)
+    began = time.monotonic()
+    outcome = batch(root, clips, videos=[str(clips / "a.mp4")])
+    assert outcome.count("done") == 1 and not claim.exists()
+    assert time.monotonic() - began > 1.5
+
+
+# The folder ------------------------------------------------------------------------
+
+
+def test_rows_that_are_damaged_are_left_out(tmp_path):
+    good = {"video": "/x/a.mp4", "folder": "a", "state": "done", "frames": 3}
+    bad = [b"{", b"[]", b"null", b'{"video": "/x", "folder": "../b"}', b""]
+    bad += [
+        json.dumps(good | change).encode()
+        for change in (
+            {"state": "x"},
+            {"frames": "3"},
+            {"more": 1},
+            {"folder": ".."},
+            {"notes": 1},
+        )
+    ]
+    (tmp_path / ROWS).write_bytes(b"\n".join(bad))
+    folder = BatchFolder(tmp_path)
+    assert folder.rows() == []
+    (tmp_path / ROWS).write_text(json.dumps(good))
+    [row] = folder.rows()
+    # Only states that are in the videos' own folders count.
+    assert (row.video, row.folder, row.state) == ("/x/a.mp4", "a", "waiting")
