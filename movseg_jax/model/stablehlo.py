@@ -121,7 +121,7 @@ def _export(
         padded = {k: jnp.pad(v, [(0, 0), *missing, (0, 0)]) for k, v in arrays.items()}
         rows = {k: jnp.tile(jnp.float32(v), (batch_size, 1)) for k, v in known.items()}
         inputs = Inputs(padded.get("image"), padded.get("motion"), **rows)
-        outputs = Detector(config).apply({"params": params}, inputs)
+        outputs: Any = Detector(config).apply({"params": params}, inputs)
         found = {"moving": outputs.moving, "static": outputs.static}
         return {k: v._asdict() for k, v in found.items() if v is not None}
 
