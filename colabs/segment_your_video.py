@@ -67,44 +67,38 @@ def choose() -> Path:
 
 
 video = choose()
-frames = [frame.image for frame in ms.read_frames(video, max_frames=300)]
-print(f"{video}: {len(frames)} frames of {frames[0].shape[1]}x{frames[0].shape[0]}")
+print(video, ms.video.probe(video))
 
 # %% [markdown]
 # ## Segment it
 #
-# The model comes with the package. `tracks` has one entry for each frame; each of its
-# `sightings` has the number of its track, a mask and a score.
+# The model comes with the package. `tracks` has one entry for each frame, and shows
+# itself as a contact sheet. Each track keeps its colour.
 
 # %%
 detector = ms.load_detector()
-tracks = ms.segment_video(video, detector, max_frames=300)
-ids = sorted({sighting.id for frame in tracks for sighting in frame.sightings})
-for id in ids:
-    seen = [frame.name for frame in tracks if id in {s.id for s in frame.sightings}]
-    print(f"track {id}: {len(seen)} frames, from {seen[0]} to {seen[-1]}")
+tracks = ms.segment_video(video, detector, max_frames=300, progress=True)
+tracks
 
 # %% [markdown]
 # ## Look at it
 #
-# Each track keeps its colour.
+# `show` draws a frame. Its `sightings` have the numbers of the tracks, their masks and
+# scores.
 
 # %%
-import numpy as np
-from IPython.display import Video, display
-from PIL import Image
-
-shown = np.linspace(0, len(frames) - 1, 6).astype(int)
-drawn = [ms.draw_tracks(frames[i], tracks[i]) for i in shown]
-rows = [np.hstack(drawn[:3]), np.hstack(drawn[3:])]
-sheet = Image.fromarray(np.vstack(rows))
-sheet.thumbnail((1200, 1200))
-display(sheet)
+middle = len(tracks) // 2
+for sighting in tracks[middle].sightings:
+    moves = "moves" if sighting.moving else "stands still"
+    pixels = sighting.pixels.sum()
+    print(f"track {sighting.id}: score {sighting.score:.2f}, {pixels} pixels, {moves}")
+tracks.show(middle)
 
 # %%
-overlay = Path("overlay.mp4")
-ms.write_overlay(frames, tracks, overlay, fps=25)
-display(Video(str(overlay), embed=True, width=720))
+from IPython.display import Video
+
+tracks.to_video("overlay.mp4", progress=True)
+Video("overlay.mp4", embed=True, width=720)
 
 # %% [markdown]
 # ## Keep the results
@@ -114,6 +108,6 @@ display(Video(str(overlay), embed=True, width=720))
 # is interrupted, and adds a report page.
 
 # %%
-ms.write_tracks(tracks, Path("masks"), to="masks")
-ms.write_tracks(tracks, Path("tracks.json"), to="tracks")
+ms.write_tracks(tracks, "masks", to="masks")
+ms.write_tracks(tracks, "tracks.json", to="tracks")
 print(f"{len(list(Path('masks').iterdir()))} masks, and tracks.json")

@@ -1,17 +1,34 @@
 """The rows of the paper's Tables 1 to 4, one function each, in the tables' order.
 
 Some rows are a stage of `paper.py` itself or another row; their run need not be
-repeated. The rows are measured on DAVIS 2016's validation videos. None of them has been
-run with this version (see `paper.py`); `default_ablations.py` has them in small, with
-results.
+repeated. While they train, all rows are measured on the validation videos of DAVIS
+2016, without the last frame of each. The paper does not say whether its tables count
+the instances of DAVIS 2017 or all that moves in a frame as one object, so both are in
+the log: `box_ap50` and `mask_ap50`, `box_ap50_foreground` and `mask_ap50_foreground`.
+The validation videos are prepared as for `joint_davis`, in the same data folder.
+
+`scripts/reproduce.py` trains and measures the rows, and compares them with the paper.
+None of them has been run with this version (see `paper.py`); `default_ablations.py` has
+them in small, with results.
 """
 
+import dataclasses
 from pathlib import Path
 
 from movseg_jax.config import Config
 from movseg_jax.config_files import load_config, with_fields
 
 PAPER = Path(__file__).with_name("paper.py")
+
+
+def _measured(config: Config, every: int) -> Config:
+    """Adds the measurements on DAVIS 2016 to a stream's own training."""
+    davis = load_config(f"{PAPER}:joint_davis").data.validation
+    assert davis is not None
+    validation = dataclasses.replace(davis, skip_last=True)
+    return with_fields(
+        config, {"data.validation": validation, "train.evaluate_every": every}
+    )
 
 
 def t1_flownet2() -> Config:
@@ -25,20 +42,20 @@ def t1_flownet2() -> Config:
 
     Inferred: 10,000 iterations, as each stage of the other rows has. Not run.
     """
-    return load_config(f"{PAPER}:motion_flyingthings3d_gt")
+    return _measured(load_config(f"{PAPER}:motion_flyingthings3d_gt"), 2000)
 
 
 def t1_flownet2_from_groundtruth() -> Config:
     """Table 1, "FlowNet2 <- Groundtruth": the motion stream that the paper uses.
 
-    It is `motion_flyingthings3d_estimated` itself, whose run need not be repeated.
+    It is `motion_flyingthings3d_estimated`, whose run need not be repeated.
 
         movseg train configs/ablations.py:t1_flownet2_from_groundtruth \\
             --workdir runs/t1_flownet2_from_groundtruth --data-dir data_flownet2
 
     Not run.
     """
-    return load_config(f"{PAPER}:motion_flyingthings3d_estimated")
+    return _measured(load_config(f"{PAPER}:motion_flyingthings3d_estimated"), 2000)
 
 
 def t1_liteflownet_from_groundtruth() -> Config:
@@ -53,7 +70,7 @@ def t1_liteflownet_from_groundtruth() -> Config:
     Known: LiteFlowNet's weights were trained on synthetic and fine-tuned on real data.
     Not run.
     """
-    return load_config(f"{PAPER}:motion_flyingthings3d_estimated")
+    return _measured(load_config(f"{PAPER}:motion_flyingthings3d_estimated"), 2000)
 
 
 def t2_class_specific() -> Config:
@@ -67,7 +84,7 @@ def t2_class_specific() -> Config:
     Known: at test, the detections of all classes become "object" (section 5.3.2). The
     authors' code does so after the NMS of each class and keeps 100. Not run.
     """
-    return load_config(f"{PAPER}:appearance_coco_classes")
+    return _measured(load_config(f"{PAPER}:appearance_coco_classes"), 10_000)
 
 
 def t2_objectness() -> Config:
@@ -80,7 +97,7 @@ def t2_objectness() -> Config:
 
     Not run.
     """
-    return load_config(f"{PAPER}:appearance_coco")
+    return _measured(load_config(f"{PAPER}:appearance_coco"), 10_000)
 
 
 def t3_joint_class_specific() -> Config:

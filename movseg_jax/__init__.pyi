@@ -36,6 +36,7 @@ from .model.weights import save_weights as save_weights
 from .segment.api import segment_video as segment_video
 from .segment.detecting import detect_frames as detect_frames
 from .segment.settings import SegmentConfig as SegmentConfig
+from .segment.tracks import Tracks as Tracks
 from .track.linking import Linker as Linker
 from .track.linking import link as link
 from .video.overlay import draw_tracks as draw_tracks

@@ -19,6 +19,8 @@ FlowEncoding = Literal["direct", "paper", "relative", "residual"]
 # pixels a frame: see `track.moving`. Compression and noise alone have flow of about a
 # tenth of a pixel.
 MIN_FRAMES, MIN_MOTION = 6, 0.2
+FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
+DEFAULT_FPS = 25.0  # Frames per second where nothing tells them, as of images.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +193,9 @@ class SourceConfig:
     weight: float = 1.0  # Share of the examples, relative to the other weights.
     # Treat stationary objects as neither object nor background.
     ignore_resting: bool = True
+    # Leave out the last frame of every video, which has no flow, also for models that
+    # do not see flow.
+    skip_last: bool = False
     # Options of the data set's reader, by name, such as `(("resolution", "270p"),)`.
     options: tuple[tuple[str, str | bool], ...] = ()
 

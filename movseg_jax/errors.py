@@ -29,3 +29,7 @@ class InputNote(UserWarning):
 
     It is issued with `warnings.warn`. The command line prints the message as one line.
     """
+
+
+class MissingInput(InputError):
+    """A file or folder of a data set that is missing, such as a video's frames."""

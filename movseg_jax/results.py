@@ -6,9 +6,13 @@ out sequences that read from disk, so that long videos fit into memory.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from movseg_jax.masks import Rle
+import numpy as np
+from jaxtyping import Bool
+
+from movseg_jax.masks import Rle, decode, union
 
 
 class Detection(NamedTuple):
@@ -31,6 +35,9 @@ class Detection(NamedTuple):
     shift: tuple[float, float] = (float("nan"), float("nan"))
     colour: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"Detection({self.mask}, score {self.score:.2f}, {_speed(self.motion)})"
+
 
 class FrameDetections(NamedTuple):
     """Detections in one frame, on the host.
@@ -44,6 +51,10 @@ class FrameDetections(NamedTuple):
     moving: tuple[Detection, ...]
     static: tuple[Detection, ...] = ()
     cut: bool = False
+
+    def __repr__(self) -> str:
+        moving, static = len(self.moving), len(self.static)
+        return f"FrameDetections({moving} moving, {static} static)"
 
 
 class Sighting(NamedTuple):
@@ -63,10 +74,49 @@ class Sighting(NamedTuple):
     moving: bool
     motion: float
 
+    def __repr__(self) -> str:
+        return (
+            f"Sighting(id {self.id}, {self.mask}, score {self.score:.2f}, "
+            f"{_speed(self.motion)})"
+        )
+
+    @property
+    def pixels(self) -> Bool[np.ndarray, "h w"]:
+        """The mask as an array.
+
+        It is decoded each time, which takes about a millisecond for a frame of
+        1280x720, so that a video's masks need little memory.
+        """
+        return decode(self.mask)
+
     @property
     def stands_still(self) -> bool:
         """Whether it is known not to move; False where nothing is known of motion."""
         return not self.moving and math.isfinite(self.motion)
+
+
+def joined(pieces: Sequence[Sighting]) -> Sighting:
+    """Returns the sightings of one track in one frame as one sighting.
+
+    It has all their pixels, the highest score and motion, and moves if one of them
+    does. The motion of pieces that are known is used if that of others is not.
+
+    Args:
+        pieces: The sightings, at least one, all with the same number.
+
+    Raises:
+        InputError: Their masks differ in size.
+    """
+    if len(pieces) == 1:
+        return pieces[0]
+    motions = [piece.motion for piece in pieces if not math.isnan(piece.motion)]
+    return Sighting(
+        pieces[0].id,
+        union([piece.mask for piece in pieces]),
+        max(piece.score for piece in pieces),
+        any(piece.moving for piece in pieces),
+        max(motions, default=math.nan),
+    )
 
 
 class TrackedFrame(NamedTuple):
@@ -86,3 +136,13 @@ class TrackedFrame(NamedTuple):
     time: float | None
     sightings: tuple[Sighting, ...]
     cut: bool = False
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        ids = ", ".join(str(sighting.id) for sighting in self.sightings[:20])
+        more = ", ..." if len(self.sightings) > 20 else ""
+        return f"TrackedFrame({self.name!r}, {width}x{height}, tracks [{ids}{more}])"
+
+
+def _speed(motion: float) -> str:
+    return f"{motion:.1f} px/frame" if math.isfinite(motion) else "motion unknown"

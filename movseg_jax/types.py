@@ -9,6 +9,16 @@ from typing import Any, NamedTuple
 Array = Any  # NumPy's on the host, JAX's on the device; shapes are in each docstring.
 
 
+def _short(self: Any) -> str:
+    """Returns a `repr` that has shapes instead of values."""
+    fields = (
+        f"{name}={value.dtype}{[*value.shape]}" if hasattr(value, "shape") else
+        f"{name}={value!r}"
+        for name, value in zip(self._fields, self, strict=True)
+    )  # fmt: skip
+    return f"{type(self).__name__}({', '.join(fields)})"
+
+
 class Inputs(NamedTuple):
     """A batch of frames as the detector takes it; see `model.inputs.preprocess`.
 
@@ -26,6 +36,8 @@ class Inputs(NamedTuple):
     size: Array
     frame_size: Array
     scale: Array
+
+    __repr__ = _short
 
 
 class Objects(NamedTuple):
@@ -47,6 +59,8 @@ class Objects(NamedTuple):
     valid: Array
     ignored: Array
 
+    __repr__ = _short
+
 
 class Batch(NamedTuple):
     """Images and their objects, to train on; every array has a leading batch axis.
@@ -58,6 +72,8 @@ class Batch(NamedTuple):
 
     inputs: Inputs
     objects: Objects
+
+    __repr__ = _short
 
 
 class Proposals(NamedTuple):
@@ -72,6 +88,8 @@ class Proposals(NamedTuple):
     boxes: Array
     scores: Array
     valid: Array
+
+    __repr__ = _short
 
 
 class Detections(NamedTuple):
@@ -91,6 +109,8 @@ class Detections(NamedTuple):
     mask_logits: Array
     valid: Array
 
+    __repr__ = _short
+
 
 class Outputs(NamedTuple):
     """The outputs of `Detector` for a batch.
@@ -103,3 +123,5 @@ class Outputs(NamedTuple):
 
     moving: Detections
     static: Detections | None
+
+    __repr__ = _short

@@ -19,6 +19,8 @@ import numpy as np
 
 from movseg_jax.model.weights import BUNDLED, RUN_WEIGHTS, load_weights, save_weights
 
+LICENCE = "CC BY-NC 4.0"  # As DAVIS 2016 is, see MODEL_CARD.md.
+
 
 def main() -> None:
     """Writes the weights and their card."""
@@ -42,7 +44,7 @@ def main() -> None:
     config = weights.config
     short, long = options.sides or (config.short_side, config.long_side)
     config = dataclasses.replace(config, short_side=short, long_side=long)
-    card = {**weights.card, "bundled": {"surer": options.surer}}
+    card = {**weights.card, "bundled": {"surer": options.surer}, "licence": LICENCE}
     save_weights(options.out, params, config, card, overwrite=True)
     print(f"{options.out}: {options.out.stat().st_size / 2**20:.1f} MiB")
 

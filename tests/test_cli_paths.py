@@ -16,6 +16,7 @@ from movseg_jax.cli.convert import Convert
 from movseg_jax.cli.convert_tracks import ConvertTracks
 from movseg_jax.cli.data import Check, List, Prepare
 from movseg_jax.cli.demo import Demo
+from movseg_jax.cli.detect import Detect
 from movseg_jax.cli.evaluate import Eval
 from movseg_jax.cli.flow import Flow
 from movseg_jax.cli.plot import Plot
@@ -27,8 +28,9 @@ from movseg_jax.formats.conversion import read_tracks
 
 COMMANDS = [
     Segment, Demo, ConvertTracks, Flow, Synth, Prepare, Check, List, Eval, Train, Plot,
-    Convert,
+    Convert, Detect,
 ]  # fmt: skip
+DATASET = ["--dataset", "davis2016", "--split", "val"]
 # What a command with --overwrite is given, to read IN and to write OUT.
 READS_AND_WRITES = {
     "segment": (Segment, ["IN", "--out", "OUT"]),
@@ -48,6 +50,11 @@ READS_AND_WRITES = {
         ["davis2016", "--manual-dir", "x", "--flow", "IN", "--data-dir", "OUT"],
     ),
     "data prepare": (Prepare, ["davis2016", "--manual-dir", "IN", "--data-dir", "OUT"]),
+    "detect": (Detect, [*DATASET, "--data-dir", "IN", "--out", "OUT"]),
+    "detect, flow": (
+        Detect,
+        [*DATASET, "--data-dir", "x", "--flow", "IN", "--out", "OUT"],
+    ),
     "eval": (Eval, ["davis16", "--pred", "IN", "--out", "OUT"]),
     "eval, data": (
         Eval,
@@ -177,6 +184,7 @@ ADDRESSES = {
     "data prepare": ["davis2016", "--manual-dir", "gs://b/x", "--data-dir", "x"],
     "data prepare ": ["davis2016", "--manual-dir", "x", "--data-dir", "gs://bucket/x"],
     "data check": ["davis2016", "--manual-dir", "gs://bucket/x"],
+    "detect": [*DATASET, "--data-dir", "gs://bucket/x", "--out", "x.json"],
     "eval": ["davis16", "--pred", "gs://bucket/x", "--data-dir", "x"],
     "eval ": ["davis16", "--pred", "x", "--data-dir", "gs://bucket/x"],
     "eval  ": ["davis16", "--pred", "x", "--data-dir", "x", "--out", "gs://b/x.json"],

@@ -17,6 +17,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.notes import notes_kept
+from tests.content import content
 
 SIZE = (6, 9)
 COUNT = 12
@@ -64,11 +65,6 @@ def read(tmp_path):
     return read
 
 
-def comparable(frames):
-    """NaN is not equal to itself; its text is."""
-    return repr(list(frames))
-
-
 # Order of images ---------------------------------------------------------------------
 
 
@@ -101,7 +97,7 @@ def test_frames_are_in_order_of_time_whatever_the_file_s_order(order, index):
     expected = [
         frame._replace(name=name) for frame, name in zip(tracks(), names, strict=True)
     ]
-    assert comparable(found) == comparable(expected)
+    assert content(found) == content(expected)
     by = f'"{index}"' if index else "their names"
     shuffled = list(order) != sorted(order)
     said = f"images are not in order of time; they are read by {by}."
@@ -118,7 +114,7 @@ def test_where_nothing_says_the_order_it_is_not_guessed(read):
     assert [frame.name for frame in found] == sorted([*words, "fog", "dew"])
     assert notes == []
     data["images"][3]["frame_index"] = 7  # Of one alone it says nothing.
-    assert comparable(read(data)[0]) == comparable(found)
+    assert content(read(data)[0]) == content(found)
     twice = coco()
     twice["images"][4]["frame_index"] = twice["images"][5]["frame_index"]
     with pytest.raises(InputError, match=r'images 4 and 5 both have "frame_index" 28'):
@@ -128,13 +124,13 @@ def test_where_nothing_says_the_order_it_is_not_guessed(read):
 def test_our_files_keep_an_order_that_is_not_that_of_names(read):
     frames = [frame._replace(name=f"{99 - i}") for i, frame in enumerate(tracks())]
     found, notes = read(file_of("coco", frames))
-    assert comparable(found) == comparable(frames) and notes == []
+    assert content(found) == content(frames) and notes == []
     timed = [frame._replace(time=i / 3) for i, frame in enumerate(frames)]
     data = file_of("coco", timed)
     for row in data["images"]:
         del row["frame_index"]  # As in files of earlier versions.
     found, notes = read(data)
-    assert comparable(found) == comparable(timed) and notes == []
+    assert content(found) == content(timed) and notes == []
 
 
 # Numbers of tracks -------------------------------------------------------------------
@@ -159,7 +155,7 @@ def test_tracks_are_where_other_programs_have_them(key, within, first, read):
         )
         for frame in tracks()
     ]
-    assert comparable(found) == comparable(expected)
+    assert content(found) == content(expected)
     said = [f'tracks are read from "attributes" "{key}".'] * within
     zero = "tracks are numbered from 0; 1 is added, as 0 is the background."
     assert notes == said + [zero] * (first == 0)
@@ -182,7 +178,7 @@ def test_youtube_vis_ids_may_begin_with_zero(read):
         row["video_id"] = 0
     data["videos"][0]["order"] = None
     found, notes = read(data)
-    assert comparable(found) == comparable(tracks())
+    assert content(found) == content(tracks())
     assert notes == ["tracks are numbered from 0; 1 is added, as 0 is the background."]
 
 
@@ -190,7 +186,7 @@ def test_numbers_may_be_written_with_a_point(read):
     data = copy.deepcopy(COCO)
     for row in data["annotations"]:
         row["track_id"], row["image_id"] = float(row["track_id"]), row["image_id"] / 1
-    assert comparable(read(data)[0]) == comparable(tracks())
+    assert content(read(data)[0]) == content(tracks())
     data["annotations"][0]["track_id"] = 1.5
     with pytest.raises(InputError, match=r'annotation 0: "track_id" is 1\.5'):
         read(data)
@@ -279,7 +275,7 @@ def test_names_may_be_paths_of_windows(data, read):
     for name in [frame.name for frame in tracks()]:
         text = text.replace(f'"{name}.jpg"', rf'"D:\\videos\\bear\\{name}.jpg"')
     found, notes = read(json.loads(text))
-    assert comparable(found) == comparable(tracks())
+    assert content(found) == content(tracks())
     assert ["paths of Windows" in note for note in notes] == [True]
 
 
@@ -326,7 +322,7 @@ def test_of_several_videos_one_is_chosen_by_id_or_name(kind, read):
             found, _ = read(data, sequence=name)
             assert len(found) == COUNT
             if expected:
-                assert comparable(found) == comparable(tracks())
+                assert content(found) == content(tracks())
             else:
                 assert not any(frame.sightings for frame in found)
     with pytest.raises(InputError, match="none or several are 'cat'"):

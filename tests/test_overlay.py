@@ -3,12 +3,14 @@
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.results import Sighting, TrackedFrame
-from movseg_jax.video import overlay
+from movseg_jax.video import labels, overlay
 from movseg_jax.video.reading import Frame
 
 SIZE = (120, 200)
@@ -120,6 +122,45 @@ def test_colours_belong_to_ids_and_are_never_black():
     colours = [overlay.track_colour(id) for id in range(1, 256)]
     assert len(set(colours)) == 255 and (0, 0, 0) not in colours
     assert overlay.track_colour(256) == overlay.track_colour(1)
+
+
+@given(
+    st.lists(
+        st.tuples(*[st.integers(0, 80)] * 2, st.integers(1, 20), st.just(10)),
+        max_size=6,
+    )
+)
+def test_labels_stay_in_the_picture_and_cover_no_other_one(rectangles):
+    """A column of 100 rows has room for six labels of 10, wherever they should be."""
+    placed = []
+    for rectangle in rectangles:
+        plate = labels.Plate(*rectangle)
+        moved = labels.free_place(plate, placed, 100)
+        assert moved._replace(top=plate.top) == plate and 0 <= moved.top <= 90
+        assert not any(moved.covers(other) for other in placed)
+        if not any(plate.covers(other) for other in placed):
+            assert moved == plate
+        placed.append(moved)
+
+
+def test_the_labels_of_objects_at_one_place_are_all_seen():
+    mask = rectangle(60, 100, 80, 120)
+    many = tracked(*(sighting(id, mask) for id in range(1, 6)))
+    drawn = overlay.draw_tracks(np.zeros((*SIZE, 3), np.uint8), many)
+    plates = [(drawn == overlay.track_colour(id)).all(axis=-1) for id in range(1, 6)]
+    areas = [plate.sum() for plate in plates]
+    assert min(areas) > 0.8 * max(areas) > 50
+
+
+def test_sightings_alone_and_frames_of_videos_can_be_drawn():
+    image, found = noise(), sighting(3, rectangle(40, 90, 30, 100))
+    expected = overlay.draw_tracks(image, tracked(found))
+    assert_array_equal(overlay.draw_tracks(image, [found]), expected)
+    frame = Frame(0, "00000", image, None)
+    assert_array_equal(overlay.draw_tracks(frame, tracked(found)), expected)
+    assert_array_equal(overlay.draw_tracks(frame, []), image)
+    ids = np.where(rectangle(40, 90, 30, 100), 3, 0).astype(np.uint8)
+    assert_array_equal(overlay.draw_tracks(image, ids), expected)
 
 
 def test_no_tracks_an_empty_mask_and_a_tiny_frame_can_be_drawn():

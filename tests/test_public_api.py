@@ -1,11 +1,16 @@
 """The names that users import: flat, in namespaces, and of release 0.1.0."""
 
+import dataclasses
+import inspect
 import subprocess
 import sys
 import types
+import typing
 from importlib.metadata import version
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 import movseg_jax as ms
@@ -92,3 +97,54 @@ def test_no_name_of_the_last_release_is_lost():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nope"):
         ms.nope  # noqa: B018
+
+
+def public_functions():
+    """Functions, constructors and methods of all namespaces, by name."""
+    for space in (ms, *(getattr(ms, name) for name in NAMESPACES)):
+        for name in space.__all__:
+            found = getattr(space, name)
+            if inspect.isfunction(found):
+                yield name, found
+            elif inspect.isclass(found) and not dataclasses.is_dataclass(found):
+                for part, method in vars(found).items():
+                    public = not part.startswith("_") or part == "__init__"
+                    if public and inspect.isfunction(method):
+                        yield f"{name}.{part}", method
+
+
+def test_a_path_may_be_text_wherever_one_is_taken():
+    functions = dict(public_functions())
+    assert len(functions) > 100
+    for name, function in functions.items():
+        for parameter in inspect.signature(function).parameters.values():
+            kind = parameter.annotation
+            kinds = [kind, *typing.get_args(kind)]
+            assert Path not in kinds or str in kinds, (name, parameter)
+
+
+def test_whatever_users_have_in_hand_has_a_short_repr():
+    mask = ms.masks.encode(np.ones((480, 854), bool))
+    sighting = ms.results.Sighting(7, mask, 0.9, True, float("nan"))
+    detection = ms.results.Detection(mask, 0.9, 2.0, colour=bytes(500))
+    image = np.zeros((480, 854, 3), np.uint8)
+    boxes = jax.numpy.zeros((1, 100, 4))
+    weights = ms.load_weights("bundled")
+    values = [
+        mask,
+        sighting,
+        detection,
+        ms.results.FrameDetections((detection,) * 50),
+        ms.results.TrackedFrame("00001", (480, 854), 0.04, (sighting,) * 50),
+        ms.video.Frame(1, "00001", image, 0.04),
+        ms.track.Links.from_frames([range(100)] * 50),
+        ms.types.Detections(*[boxes] * 5),
+        weights,
+        ms.TrainedDetector(weights.config, weights.params, "bundled", "0" * 64),
+        ms.Tracks([ms.results.TrackedFrame("0", (9, 9), None, ())] * 50),
+    ]
+    for value in values:
+        text = repr(value)
+        assert text.startswith(type(value).__name__)
+        assert len(text) < 300 and "\n" not in text, text
+    assert "..." in repr(values[4])

@@ -87,6 +87,8 @@ def contains(new, old):
     """Whether all of the old values are there; newer versions may add fields."""
     if isinstance(old, dict):
         return all(key in new and contains(new[key], old[key]) for key in old)
+    if isinstance(old, list):
+        return len(new) == len(old) and all(map(contains, new, old))
     return new == old
 
 

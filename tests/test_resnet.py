@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from numpy.testing import assert_allclose
 from safetensors.numpy import save_file
 
@@ -172,6 +173,19 @@ def test_level_6_is_every_second_cell_of_level_5():
     }
     pyramid, _ = jax.jit(FPN(8).init_with_output)(jax.random.key(0), features)
     assert_allclose(pyramid[6], pyramid[5][:, ::2, ::2])
+
+
+def test_kernels_of_the_fpn_start_as_detectron_s():
+    """Uniform within the root of 3 / inputs ("XavierFill"), and biases are zero."""
+    features = {level: jnp.zeros((1, 4, 4, 48)) for level in (2, 3, 4, 5)}
+    params = FPN(64).init(KEY, features)["params"]
+    assert len(params) == 8
+    for name, layer in params.items():
+        kernel = np.asarray(layer["kernel"])
+        limit = np.sqrt(3 / np.prod(kernel.shape[:3]))
+        found = scipy.stats.kstest(kernel.ravel(), "uniform", (-limit, 2 * limit))
+        assert found.pvalue > 1e-3 and abs(kernel).max() <= limit, name
+        assert not layer["bias"].any()
 
 
 def test_levels_a_trunk_lacks_are_strided_convolutions():

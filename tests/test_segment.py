@@ -33,6 +33,7 @@ from movseg_jax.system.atomic import locked
 from movseg_jax.track.linking import link
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.video.reading import Frame, read_frames
+from tests.content import content
 from tests.fakes.square_detector import (
     RED,
     SIDE,
@@ -136,7 +137,7 @@ def test_the_size_of_a_batch_changes_nothing_but_what_is_said_of_it(undisturbed)
     differing = {name for name in one if one[name] != two[name]}
     assert one.keys() == two.keys() and differing <= {"tracks.json", "report.html"}
     a, b = (read_tracks(undisturbed[batch] / "tracks.json") for batch in (1, 2))
-    assert repr([*a]) == repr([*b])
+    assert content(a) == content(b)
 
 
 def test_in_memory_the_tracks_are_those_of_the_folder(shots, undisturbed):

@@ -27,7 +27,9 @@ from movseg_jax.segment.api import segment_video
 from movseg_jax.segment.run import RECORD as RECORD_NAME
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.run_folder import WORK
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.signals import STOPPED
+from movseg_jax.video.reading import Frame
 from tests.fakes.square_detector import (
     background,
     make_detector,
@@ -124,6 +126,37 @@ def test_the_command_says_what_it_did(squares, tmp_path, capsys):
     assert "finished already" in capsys.readouterr().out
     assert segment(shots, out) == 2
     assert "settings.why was True, is False" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "reading", "changes"),
+    [
+        (["--as-paper"], "release", {}),
+        (["--as-paper", "text"], "text", {}),
+        (["--as_paper=text", "--min-frames", "2"], "text", {"min_frames": 2}),
+        (["--find-cuts", "--as-paper"], "release", {"find_cuts": True}),
+    ],
+)
+def test_as_paper_stands_for_settings_that_other_options_change(
+    options, reading, changes, squares, tmp_path
+):
+    shots, out = write_images(tmp_path / "shots", scene(2)), tmp_path / "out"
+    assert app.main(["segment", *options, str(shots), "--out", str(out)]) == 0
+    expected = dataclasses.replace(SegmentConfig.as_paper(reading), **changes)
+    run = json.loads((out / "run.json").read_text())
+    written = json.loads(json.dumps(dataclasses.asdict(expected)))
+    assert run["about"]["settings"] == written
+
+
+def test_the_paper_s_tracker_keeps_what_is_never_seen_to_move(tmp_path):
+    """Only the text does not track backwards: see test_track.py."""
+    still = [next(scene(1))] * 3
+    detector = make_detector()
+    frames = [Frame(i, f"{i}", image, None) for i, image in enumerate(still)]
+    assert segment_video(frames, detector)[0].sightings == ()
+    for reading in ("release", "text"):
+        found = segment_video(frames, detector, SegmentConfig.as_paper(reading))
+        assert [len(frame.sightings) for frame in found] == [1, 1, 1]
 
 
 def test_a_video_of_one_frame_is_said_to_have_no_motion(squares, tmp_path, capsys):
@@ -396,6 +429,19 @@ def test_the_static_branch_alone_finds_what_it_finds_in_the_joint_model(weights)
     assert one.static is None and int(one.moving.valid.sum()) > 0
     for name, a, b in zip(one.moving._fields, one.moving, both.static, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+def test_without_the_static_branch_a_model_finds_the_same_moving_objects(weights):
+    joint, moving = load_detector(weights[0]), load_detector(weights[0], static=False)
+    assert "static" not in moving.params
+    frame = background((64, 96))
+    flow = np.random.default_rng(0).normal(0, 3, (64, 96, 2)).astype(np.float32)
+    inputs = stack([make_inputs(frame, flow, joint.config)])
+    both, one = joint(inputs), moving(inputs)
+    assert one.static is None
+    for a, b in zip(one.moving, both.moving, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from movseg_jax.segment.old_record import import_old_record
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.system.pipeline import ahead
 from movseg_jax.video.reading import Frame
+from tests.content import content
 
 ABOUT = {"video": "some video"}
 
@@ -91,8 +92,7 @@ def record_frames(path, numbers, **options):
 def assert_recorded(record, count):
     assert len(record) == count
     for i in range(count):
-        # By representation, as NaN is not equal to itself.
-        assert repr(record[i]) == repr(some_detections(i))
+        assert content(record[i]) == content(some_detections(i))
     assert [*Column(record, "name")] == [f"{i:05d}" for i in range(count)]
     assert [*Column(record, "time")] == [i / 25 for i in range(count)]
 
@@ -103,7 +103,7 @@ def test_what_is_recorded_is_read_again(tmp_path):
         assert_recorded(record, 3)
         record.append(frame(3), some_detections(3))
         assert_recorded(record, 4)
-        assert repr(record[-1]) == repr(some_detections(3))
+        assert content(record[-1]) == content(some_detections(3))
 
 
 def contents(path):
@@ -161,7 +161,7 @@ def test_a_damaged_frame_is_named(tmp_path, damage):
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute(damage)
     with Record(path, ABOUT) as record:
-        assert repr(record[0]) == repr(some_detections(0))
+        assert content(record[0]) == content(some_detections(0))
         for _ in range(2):
             with pytest.raises(InputError, match="frame 1 is damaged"):
                 record[1]

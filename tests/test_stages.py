@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from movseg_jax.config import Config, StartConfig
-from movseg_jax.config_files import config_functions, load_config
+from movseg_jax.config_files import config_functions, load_config, with_fields
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.sources import open_layout
 from movseg_jax.model.parameters import parameter_shapes
@@ -232,7 +232,26 @@ def test_the_class_specific_row_gets_fresh_outputs_for_its_one_class():
 
 @pytest.mark.parametrize(("row", "stage"), SAME.items())
 def test_rows_that_repeat_another_are_equal_to_it(row, stage):
-    assert load(row) == load(stage)
+    """But for being measured, which a stage for general use is not."""
+    config = load(stage)
+    assert config == with_fields(
+        load(row),
+        {
+            "data.validation": config.data.validation,
+            "train.evaluate_every": config.train.evaluate_every,
+        },
+    )
+
+
+@pytest.mark.parametrize("row", [n for n in NAMES if n.startswith("ablations.py:")])
+def test_every_row_is_measured_on_the_validation_videos_of_davis(row):
+    config = load(row)
+    validation = config.data.validation
+    assert (validation.name, validation.split) == ("davis2016", "val")
+    assert dict(validation.options) == {"instances": True}
+    # Models of flow never see the last frames, which have none.
+    assert validation.skip_last or config.model.motion is not None
+    assert 0 < config.train.evaluate_every < config.train.steps
 
 
 def test_the_other_rows_differ():

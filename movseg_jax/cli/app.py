@@ -16,7 +16,7 @@ from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system.signals import Interrupts
 
 # Commands that resume when they are started again.
-RESUMABLE = {"segment", "demo", "flow", "synth", "train", "fusion-lab"}
+RESUMABLE = {"segment", "detect", "demo", "flow", "synth", "train", "fusion-lab"}
 # Commands whose options also set fields of a config file.
 CONFIGURED = {"train", "fusion-lab"}
 VERBOSE = {"-v", "--verbose"}  # Options of every command.
@@ -113,6 +113,7 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.convert_tracks import ConvertTracks
     from movseg_jax.cli.data import Data
     from movseg_jax.cli.demo import Demo
+    from movseg_jax.cli.detect import Detect
     from movseg_jax.cli.doctor import Doctor
     from movseg_jax.cli.evaluate import Eval
     from movseg_jax.cli.flow import Flow
@@ -123,8 +124,8 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.train import Train
 
     return (
-        Segment, Demo, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot, FusionLab,
-        Convert, Configs, Doctor,
+        Segment, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train, Plot,
+        FusionLab, Convert, Configs, Doctor,
     )  # fmt: skip
 
 
@@ -140,9 +141,12 @@ def parse(arguments: list[str]) -> Any:
     import tyro
 
     from movseg_jax.cli.arguments import parse_arguments, read_config
+    from movseg_jax.cli.segment import expand_as_paper
 
     if arguments[:1] == ["train"] and "--help" in arguments[2:]:
         read_config(Path(arguments[1]), ["--help"])
+    if arguments[:1] == ["segment"]:
+        arguments = ["segment", *expand_as_paper(arguments[1:])]
     kind = Union[_commands()]  # noqa: UP007
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
     if CONFIGURED.isdisjoint(arguments[:1]):

@@ -29,6 +29,7 @@ class Prepare:
         options: Options of the data set, such as resolution=270p.
         workers: Number of threads; 0 means one for each CPU.
         overwrite: Replace what was prepared before.
+        allow_missing: Leave out videos whose frames are missing.
         quiet: Do not show progress.
     """
 
@@ -43,6 +44,7 @@ class Prepare:
     options: Annotated[tuple[str, ...], optional("none")] = ()
     workers: int = 0
     overwrite: bool = False
+    allow_missing: bool = False
     quiet: bool = False
 
     def inputs(self) -> list[Path]:
@@ -75,6 +77,7 @@ class Prepare:
             flow_cache=self.flow_cache,
             workers=self.workers,
             overwrite=self.overwrite,
+            allow_missing=self.allow_missing,
             progress=not self.quiet,
             **options,
         )
@@ -91,7 +94,8 @@ class Check:
         name: Name of the data set.
         manual_dir: Folder of the data set as it was downloaded and unpacked.
         split: Split to check.
-        thorough: Read every annotation and every flow, not only the headers of images.
+        thorough: Read every annotation and every flow, not only the first of a video
+            and the headers of images.
         options: Options of the data set, such as resolution=270p.
     """
 

@@ -31,7 +31,8 @@ class Eval:
             "coco": a COCO results file, --pred, against an instances file, --gt.
         pred: Folder of predictions. For each sequence it holds SEQUENCE/ as `movseg
             segment` writes it, or SEQUENCE/ with a PNG of track numbers for each frame,
-            or SEQUENCE.json, .npz or .dat.
+            or SEQUENCE.json, .npz or .dat. Or a file that `movseg detect` wrote, for
+            detection and davis16.
         data_dir: Folder of the data set as it was downloaded and unpacked.
         gt: Folder of the truth for masks: SEQUENCE/FRAME.png with object numbers. The
             instances JSON for coco.
@@ -45,6 +46,8 @@ class Eval:
             the video or as are annotated.
         allow_extra: Leave out frames and sequences that the data set does not have,
             instead of failing.
+        allow_missing: Leave out sequences that the folder of the data set does not
+            have. The report says how many were measured.
         background: Background in the paper's measure. "0": pixels without a track.
             "infer": the largest track, for methods that do not mark the background.
         temporal: Implementation of DAVIS that T follows in davis16. "off" leaves T out,
@@ -79,6 +82,7 @@ class Eval:
     sequences: Annotated[tuple[str, ...], optional("all sequences of the split")] = ()
     match: Literal["auto", "name", "position"] = "auto"
     allow_extra: bool = False
+    allow_missing: bool = False
     background: Annotated[Literal["0", "infer"] | None, optional("0", "{0,infer}")] = (
         None
     )
@@ -167,6 +171,7 @@ class Eval:
             foreground=self.foreground,
             match=self.match,
             allow_extra=self.allow_extra,
+            allow_missing=self.allow_missing,
             draws=self.draws,
             workers=self.workers,
             join=self.join,
@@ -193,7 +198,7 @@ class Eval:
         useless = {"stacked", "background", "temporal", "max_tracks"}
         useless -= protocol.settings
         if protocol.dataset == "":  # Two folders.
-            useless |= {"data_dir", "split", "options"}
+            useless |= {"data_dir", "split", "options", "allow_missing"}
         else:
             useless |= {"gt", "foreground", "join"}
         if protocol.dataset is not None:  # The protocol chooses the data set.

@@ -1,16 +1,19 @@
 """The command `movseg segment`."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 import tyro
 
 from movseg_jax.cli.arguments import load_model, optional
 from movseg_jax.cli.messages import in_options
 from movseg_jax.errors import InputError
-from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.segment.settings import Reading, SegmentConfig
 from movseg_jax.system.signals import STOPPED
+
+AS_PAPER = "--as-paper"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Segment:
         model: Streams to use. "appearance" finds objects whether they move or not.
         fusion: Fusion of the weights, if it is code of yours: MODULE:NAME. The module
             may be in the current folder.
+        as_paper: Track as the code that the paper's authors released does ("release",
+            also if no value is given) or as the paper describes it ("text"), and find
+            no cuts. Options beside it change single settings.
+        static: Use the static branch of the weights, if they have one.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.
         timing: Print how long each part took.
@@ -47,6 +54,10 @@ class Segment:
         optional("all streams in the weights", "{joint,appearance,motion}"),
     ] = None
     fusion: Annotated[str | None, optional("one of the package's", "STR")] = None
+    as_paper: Annotated[
+        Reading | None, optional("the package's tracker", "[{release,text}]")
+    ] = None
+    static: bool = True
     max_side: Annotated[int | None, optional("the model's own size", "INT")] = None
     timing: bool = False
     allow_truncated: bool = False
@@ -80,6 +91,7 @@ class Segment:
             self.weights,
             fusion=self.fusion,
             use=self.model,
+            static=self.static,
             max_side=self.max_side,
         )
         with progress_bar("frame", quiet=self.quiet) as show:
@@ -114,6 +126,43 @@ class Segment:
                 "--allow-truncated accepts that."
             )
         return report
+
+
+def expand_as_paper(arguments: Sequence[str]) -> list[str]:
+    """Adds the settings that `--as-paper` stands for to the arguments of the command.
+
+    They come first, so that all other options override them.
+    """
+    words = [part for word in arguments for part in _split(word)]
+    if AS_PAPER not in words:
+        return words
+    place = words.index(AS_PAPER) + 1
+    readings = get_args(Reading)
+    if words[place:][:1] not in [[reading] for reading in readings]:
+        words.insert(place, readings[0])
+    paper = SegmentConfig.as_paper(cast(Reading, words[place]))
+    return [*_as_options(SegmentConfig(), paper), *words]
+
+
+def _split(word: str) -> list[str]:
+    name, equals, value = word.partition("=")
+    is_ours = name.replace("_", "-") == AS_PAPER
+    return [AS_PAPER, *([value] if equals else [])] if is_ours else [word]
+
+
+def _as_options(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """The options that turn a dataclass into another one."""
+    options = []
+    for field in dataclasses.fields(before):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        name = field.name.replace("_", "-")
+        if dataclasses.is_dataclass(new):
+            options += _as_options(old, new, f"{prefix}{name}.")
+        elif new != old and isinstance(new, bool):
+            options.append(f"--{prefix}{'' if new else 'no-'}{name}")
+        elif new != old:
+            options += [f"--{prefix}{name}", str(new)]
+    return options
 
 
 def _timing_table(seconds: dict[str, float], frames: int) -> str:

@@ -68,9 +68,10 @@ def prepare(
     *,
     splits: Sequence[str] = (),
     flow: Path | str | None = None,
-    flow_cache: Path | None = None,
+    flow_cache: Path | str | None = None,
     workers: int = 0,
     overwrite: bool = False,
+    allow_missing: bool = False,
     progress: bool = True,
     **options: Any,
 ) -> list[Path]:
@@ -91,6 +92,7 @@ def prepare(
         workers: The number of threads that read, estimate and encode; 0 is one for each
             CPU.
         overwrite: Whether to replace a data set that was prepared before.
+        allow_missing: Whether to leave out videos whose frames are missing.
         progress: Whether to show a progress bar.
         options: The options of the data set's reader; see its class.
 
@@ -113,7 +115,7 @@ def prepare(
         described = _described(name, layout, flow if estimator else None)
         folder = Path(data_dir) / DATASET / variant(described) / VERSION
         with _locked(folder, overwrite) as temporary:
-            source = layout_source(name, layout)
+            source = layout_source(name, layout, allow_missing=allow_missing)
             write_source(source, temporary, described, estimator,
                          workers=workers, progress=progress)  # fmt: skip
         folders.append(folder)
@@ -121,13 +123,13 @@ def prepare(
 
 
 def _flow_estimator(
-    flow: Path | str | None, flow_cache: Path | None
+    flow: Path | str | None, flow_cache: Path | str | None
 ) -> FlowEstimator | None:
     """Returns the estimator that `flow` names, if it names one."""
     if not isinstance(flow, str) or flow not in ALGORITHMS:
         return None
     estimator = get_estimator(flow)
-    return cached(estimator, flow_cache) if flow_cache else estimator
+    return cached(estimator, Path(flow_cache)) if flow_cache else estimator
 
 
 def _described(name: str, layout: Layout, estimated: Path | str | None) -> Record:

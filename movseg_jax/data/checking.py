@@ -29,7 +29,8 @@ def check(
         name: The name of the data set, a key of `sources.LAYOUTS`.
         split: The name of the split.
         root: The data set's folder.
-        thorough: Whether to read every annotation and flow, not just images' headers.
+        thorough: Whether to read every annotation and flow, not just the first one of a
+            video and images' headers.
         max_problems: The number of problems after which the list ends with a note.
         options: The options of the data set's reader.
 
@@ -83,8 +84,10 @@ def _problems(layout: Layout, thorough: bool) -> Iterator[str]:
             for image in list_images(frames[0].image.parent):
                 if image not in annotated:
                     yield f"{image}: has no annotation; expected one for every frame."
-        for frame in frames:
-            yield from _frame_problems(frame, thorough)
+        for number, frame in enumerate(frames):
+            # What is wrong with all masks of a video shows in the first one.
+            is_sample = number == 0 and len(frames) > 1
+            yield from _frame_problems(frame, thorough or is_sample)
 
 
 def _frame_problems(frame: Frame, thorough: bool) -> Iterator[str]:

@@ -51,6 +51,30 @@ def with_flow(source: Source) -> "Subset":
     return subset(source, [i for i, has in enumerate(source.has_flow) if has])
 
 
+def without_last(source: Source) -> "Subset":
+    """Returns the examples without the last frame of every sequence."""
+    rows = source.sequences.values()
+    return subset(source, [i for numbers in rows for i in numbers[:-1]])
+
+
+def choose_sequences(source: Source, names: Sequence[str]) -> "Subset":
+    """Returns the examples of some sequences, in the source's order.
+
+    Raises:
+        InputError: The source has no such sequence.
+    """
+    unknown = [name for name in names if name not in source.sequences]
+    if unknown:
+        raise InputError(
+            f"{source.name}: has no sequence {unknown[0]!r:.120}; it has "
+            f"{', '.join([*source.sequences][:10])} ..."
+        )
+    chosen = {*names}
+    indices = [i for name in source.sequences if name in chosen
+               for i in source.sequences[name]]  # fmt: skip
+    return subset(source, indices)
+
+
 def annotated(source: Source) -> "Subset":
     """Returns the examples with at least one object, regions to ignore excluded.
 

@@ -9,9 +9,9 @@ import dataclasses
 import difflib
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from movseg_jax.data.datasets.base import Layout
 from movseg_jax.data.datasets.coco import Coco, CocoClasses
@@ -24,7 +24,10 @@ from movseg_jax.data.datasets.youtube_vos import YoutubeVos, YtvosMoving
 from movseg_jax.data.example import Source
 from movseg_jax.data.frames import Frame, FrameSource
 from movseg_jax.data.prepared import find_prepared, plain_options
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, MissingInput
+from movseg_jax.system.notes import note
+
+T = TypeVar("T")
 
 LAYOUTS: dict[str, type[Layout]] = {
     "coco": Coco,
@@ -42,13 +45,22 @@ LAYOUTS: dict[str, type[Layout]] = {
 }
 
 
-def open_source(name: str, split: str, root: Path | str, **options: Any) -> Source:
+def open_source(
+    name: str,
+    split: str,
+    root: Path | str,
+    *,
+    allow_missing: bool = False,
+    **options: Any,
+) -> Source:
     """Opens a data set.
 
     Args:
         name: The name of the data set, a key of `LAYOUTS`.
         split: The name of the split, such as "train".
         root: The data set's folder, or one that `prepare` wrote.
+        allow_missing: Whether to leave out videos whose frames are missing; a note says
+            how many. A prepared folder has what was there when it was written.
         options: The options of the data set's reader, such as resolution="270p"; see
             its class. `flow` is a folder <sequence>/<frame>.flo (.png, .npz, .pfm); a
             prepared folder has its own flow and accepts no other.
@@ -62,7 +74,7 @@ def open_source(name: str, split: str, root: Path | str, **options: Any) -> Sour
     given = {key: value for key, value in defaults.items() if key in options}
     prepared = find_prepared(name, split, Path(root), given=given, options=defaults)
     if prepared is None:
-        return layout_source(name, layout)
+        return layout_source(name, layout, allow_missing=allow_missing)
     flow = options.get("flow")
     own = prepared.metadata.get("flow")
     if flow is not None and not (isinstance(flow, str) and flow == own):
@@ -91,18 +103,63 @@ def layout_class(name: str) -> type[Layout]:
     return LAYOUTS[name]
 
 
-def layout_source(name: str, layout: Layout) -> FrameSource:
+def layout_source(
+    name: str, layout: Layout, *, allow_missing: bool = False
+) -> FrameSource:
     """Indexes a folder in its original layout.
+
+    Args:
+        name: The name of the data set.
+        layout: The reader of the folder.
+        allow_missing: See `open_source`.
 
     Raises:
         InputError: A file is missing or malformed.
     """
     frames: list[Frame] = []
-    for sequence in layout.sequences():
-        frames += layout.frames(sequence)
+    for listed in present(layout, layout.frames, allow_missing=allow_missing):
+        frames += listed
     return FrameSource(
         f"{name}/{layout.split}", tuple(layout.class_names()), tuple(frames)
     )
+
+
+def present(
+    layout: Layout,
+    read: Callable[[str], T],
+    names: Sequence[str] | None = None,
+    *,
+    allow_missing: bool = False,
+) -> list[T]:
+    """Reads all sequences, or those that are there, and notes how many are not.
+
+    Args:
+        layout: The reader of the data set.
+        read: A function of a sequence's name.
+        names: The names of the sequences; None stands for all of the split.
+        allow_missing: Whether to leave out sequences whose files are missing.
+
+    Raises:
+        InputError: A file is malformed; one is missing, which is not allowed; or none
+            of the sequences is there.
+    """
+    names = layout.sequences() if names is None else names
+    found, missing = [], []
+    for name in names:
+        try:
+            found.append(read(name))
+        except MissingInput as error:
+            if not allow_missing:
+                raise
+            missing.append(error)
+    if missing and not found:
+        raise missing[0]
+    if missing:
+        note(
+            f"{layout.root}: {len(missing)} of {len(names)} sequences of "
+            f"{layout.split} are missing and left out."
+        )
+    return found
 
 
 def open_layout(name: str, split: str, root: Path | str, **options: Any) -> Layout:

@@ -62,7 +62,11 @@ class _Image(NamedTuple):
 
 
 def evaluate_coco_files(
-    pred: Path, gt: Path, *, stacked: bool = False, max_detections: int = 100
+    pred: str | Path,
+    gt: str | Path,
+    *,
+    stacked: bool = False,
+    max_detections: int = 100,
 ) -> CocoResults:
     """Measures average precision and recall of boxes and masks.
 
@@ -80,7 +84,7 @@ def evaluate_coco_files(
     """
     if max_detections < 1:
         raise InputError(f"`max_detections` is {max_detections}, expected 1 or more.")
-    files = {"pred": pred, "gt": gt}
+    files = {"pred": Path(pred), "gt": Path(gt)}
     parsed = {name: read_json(path, MAX_BYTES) for name, path in files.items()}
     numbers = evaluate_coco(
         parsed["pred"],
@@ -177,6 +181,27 @@ def evaluate_coco(
         compared = ComparedImage(name, detections, _objects(image, numbers))
         states.append(metric.add(compared))
     return metric.compute(metric.merge(states))
+
+
+def detections_by_image(
+    results: Any, listing: Any, *, results_source: str, listing_source: str
+) -> dict[int, ImageDetections]:
+    """Returns the detections in every image that is listed, by the image's number.
+
+    Args:
+        results: Parsed JSON of the results, a list.
+        listing: Parsed JSON with "images"; nothing else of it is read.
+        results_source: Name of the results' file for messages.
+        listing_source: Name of the listing's file for messages.
+
+    Raises:
+        InputError: Something is malformed, or not listed.
+    """
+    images = _images(listing, listing_source)
+    for where, row in _rows(results, results_source):
+        _integer(row, "category_id", where)
+        _image_of(row, images, where).results.append((where, row))
+    return {number: _detections(image, None) for number, image in images.items()}
 
 
 # Images ----------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Request:
 
     Attributes:
         protocol: Name of the protocol, a key of `protocols.PROTOCOLS`.
-        pred: Folder of the predictions.
+        pred: Folder of the predictions, or a file that `movseg detect` wrote.
         root: Folder of the data set, or of the truth's PNGs.
         dataset: Name of the data set, a key of `data.sources.LAYOUTS`, if the protocol
             leaves it open.
@@ -58,6 +58,7 @@ class Request:
         foreground: Whether the objects of two folders are not told apart.
         match: Way to match frames, see `matching.match_frames`.
         allow_extra: Whether to leave out frames and sequences that the truth lacks.
+        allow_missing: Whether to leave out sequences that the data set's folder lacks.
         draws: Number of draws for the intervals.
         workers: Number of processes; 0 for one on each CPU.
         join: File of the objects of two folders that move as one.
@@ -74,6 +75,7 @@ class Request:
     foreground: bool = False
     match: MatchBy = "auto"
     allow_extra: bool = False
+    allow_missing: bool = False
     draws: int = 1000
     workers: int = 0
     join: Path | None = None
@@ -122,6 +124,11 @@ def evaluate(request: Request, progress: Progress | None = None) -> Measured:
             f"`draws` is {request.draws}, expected 0 to {MAX_DRAWS} "
             "(bootstrap.MAX_DRAWS)."
         )
+    if request.pred.is_file() and PROTOCOLS[request.protocol].detections is None:
+        raise InputError(
+            f"{request.pred}: is a file, but {request.protocol} measures a folder of "
+            "tracks. detection and davis16 take files of `movseg detect`."
+        )
     count = workers.count_workers(request.workers)
     truth = _read_truth(request, PROTOCOLS[request.protocol])
     name = _protocol_of(request, truth)
@@ -158,11 +165,20 @@ def _read_truth(request: Request, protocol: Protocol) -> Truth:
         # Only names of frames are read from this folder, and few users unpack it.
         folder = "train_all_frames" if name == "ytvos_moving" else f"{split}_all_frames"
         options.setdefault("all_frames", (request.root / folder).is_dir())
-    return read_dataset(name, split, request.root, request.sequences, **options)
+    return read_dataset(
+        name,
+        split,
+        request.root,
+        request.sequences,
+        allow_missing=request.allow_missing,
+        **options,
+    )
 
 
 def _protocol_of(request: Request, truth: Truth) -> str:
-    """The name of the protocol; masks of 0 and 255 have one of their own."""
+    """The name of the protocol; detections, and masks of 0 and 255, have their own."""
+    if request.pred.is_file():
+        return PROTOCOLS[request.protocol].detections or request.protocol
     if request.protocol != "masks":
         return request.protocol
     binary = request.foreground or all(is_binary(s) for s in truth.sequences)

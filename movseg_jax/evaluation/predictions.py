@@ -14,6 +14,11 @@ import numpy as np
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
+from movseg_jax.evaluation.detection_files import (
+    FOREGROUND_SCORE,
+    DetectedSequence,
+    read_detections,
+)
 from movseg_jax.evaluation.truth import TruthSequence, check_lossless, listed
 from movseg_jax.formats.conversion import read_tracks
 from movseg_jax.formats.parsing import Recorded
@@ -23,7 +28,7 @@ from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.point_tracks import PointTracks, read_point_tracks
 from movseg_jax.system.paths import list_images
 
-Kind = Literal["masks", "tracks.json", ".json", ".npz", ".dat"]
+Kind = Literal["masks", "tracks.json", ".json", ".npz", ".dat", "detections"]
 SUFFIXES: Mapping[str, Kind] = {".json": ".json", ".npz": ".npz", ".dat": ".dat"}
 # Kinds in which each pixel is in one track, and tracks have no scores.
 FLAT: frozenset[Kind] = frozenset({"masks", ".npz", ".dat"})
@@ -38,10 +43,12 @@ class Prediction(NamedTuple):
     Attributes:
         kind: Format of the prediction.
         path: Path of the file, or of the folder of PNGs.
+        detections: Content of the file, if it is of detections.
     """
 
     kind: Kind
     path: Path
+    detections: DetectedSequence | None = None
 
 
 class Survey(NamedTuple):
@@ -61,9 +68,17 @@ class Survey(NamedTuple):
 def find_predictions(folder: Path) -> dict[str, list[Prediction]]:
     """Lists all candidates for the predictions, by the name of their sequence.
 
+    Args:
+        folder: The folder of predictions, or a file of `movseg detect`.
+
     Raises:
-        InputError: The path cannot be read as a folder.
+        InputError: The path cannot be read as a folder, or the file is malformed.
     """
+    if folder.is_file():
+        return {
+            name: [Prediction("detections", folder, sequence)]
+            for name, sequence in read_detections(folder).items()
+        }
     try:
         paths = sorted(folder.iterdir())
     except (OSError, ValueError) as error:
@@ -118,7 +133,10 @@ def survey(prediction: Prediction, truth: TruthSequence) -> Survey:
         names = tuple(f"{i:05d}" for i in range(len(truth.video)))
         return Survey(names, False, {})
     named = True
-    if prediction.kind == "masks":
+    if prediction.detections is not None:
+        names = prediction.detections.names
+        sizes = dict(zip(names, prediction.detections.sizes, strict=True))
+    elif prediction.kind == "masks":
         files = list_images(prediction.path)
         check_lossless(files, prediction.path)
         sizes = {file.stem: image_size(file) for file in files}
@@ -137,6 +155,9 @@ def open_tracks(
 ) -> Recorded | MaskFolder:
     """Opens the frames of a prediction; PNGs are read when a frame is asked for.
 
+    Of detections only those are returned that are foreground; `Detection` gets all of
+    them elsewhere.
+
     Args:
         prediction: Place of the prediction.
         truth: Truth of the sequence.
@@ -145,6 +166,8 @@ def open_tracks(
     Raises:
         InputError: The file is damaged, not a prediction, or leaves out pixels.
     """
+    if prediction.detections is not None:
+        return prediction.detections.sightings(FOREGROUND_SCORE)
     if prediction.kind == ".dat":
         return paint_points(read_point_tracks(prediction.path), truth, dense=dense)
     return read_tracks(prediction.path)

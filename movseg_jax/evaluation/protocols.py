@@ -119,6 +119,8 @@ class Protocol:
             the metric leaves out, as it may need them.
         weights: Whether the metrics use the weights of the truth's labels.
         points: Whether the metrics measure point trajectories.
+        detections: Protocol by which files of `movseg detect` are measured, which have
+            no tracks; None if they cannot be.
         settings: Names of the settings that have an effect.
     """
 
@@ -130,6 +132,7 @@ class Protocol:
     left_out: LeftOut = "none"
     weights: bool = False
     points: bool = False
+    detections: str | None = None
     settings: frozenset[str] = frozenset()
 
     def measured(self, truth: TruthSequence) -> range:
@@ -143,6 +146,8 @@ class Protocol:
 
 # The protocol of two folders with masks of 0 and 255; not for the command line.
 MASKS_OF_FOREGROUND = "masks of foreground"
+# The protocol of detections in single frames; not for the command line either.
+DETECTIONS = "detections of frames"
 _NO_LIMIT = 65535  # The largest number of tracks that 16 bits hold.
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -153,6 +158,7 @@ PROTOCOLS: dict[str, Protocol] = {
         split="val",
         foreground=True,
         left_out="ends",
+        detections="davis16",
         settings=frozenset({"temporal"}),
     ),
     "davis17-moving": Protocol(
@@ -205,6 +211,13 @@ PROTOCOLS: dict[str, Protocol] = {
             METRIC_SETS["tracking"],
         ),
         left_out="last",
+        detections=DETECTIONS,
+    ),
+    DETECTIONS: Protocol(
+        text="detections frame by frame, whatever their class",
+        metric_sets=(METRIC_SETS["detection"],),
+        left_out="last",
+        detections=DETECTIONS,
     ),
     "masks": Protocol(
         text="objects of two folders",

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from movseg_jax.evaluation import bootstrap
+from movseg_jax.evaluation.detection_files import FOREGROUND_SCORE
 from movseg_jax.evaluation.evaluate import Measured
 from movseg_jax.evaluation.predictions import FLAT
 from movseg_jax.evaluation.protocols import MetricSet, Number, Protocol
@@ -222,6 +223,13 @@ def notes(results: Results) -> list[str]:
             f"This split lists {len(measured.truth.members)} sequences, the official "
             f"one has {expected}."
         )
+    if any(task.prediction.detections is not None for task in measured.tasks):
+        found.append(
+            f"Foreground: all masks of detections with a score above "
+            f"{FOREGROUND_SCORE}."
+            if measured.protocol.foreground
+            else f"Objects: {_objects(measured)}. Boxes are the detector's own."
+        )
     groups = sum(map(len, measured.truth.options.get("joined", {}).values()))
     if groups:
         found.append(
@@ -254,6 +262,12 @@ def notes(results: Results) -> list[str]:
             f"{counted(len(measured.extra), 'sequence')}."
         )
     return found
+
+
+def _objects(measured: Measured) -> str:
+    if measured.truth.is_foreground:
+        return "all that move are one in each frame"
+    return "each instance is one"
 
 
 def _flat(measured: Measured, name: str) -> bool:

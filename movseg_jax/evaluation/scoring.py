@@ -17,7 +17,7 @@ from movseg_jax.evaluation.predictions import (
     paint_points,
     survey,
 )
-from movseg_jax.evaluation.protocols import PROTOCOLS, Settings
+from movseg_jax.evaluation.protocols import DETECTIONS, PROTOCOLS, Settings
 from movseg_jax.evaluation.truth import TruthSequence, update_digest
 from movseg_jax.formats.parsing import Recorded
 from movseg_jax.formats.pictures import MaskFolder
@@ -103,6 +103,8 @@ def _score(task: Task) -> Scored:
         tracks = paint_points(points, task.truth, dense=False)
         if points.frame_count != len(task.truth.video):
             note = f"the first {points.frame_count} frames only, as its track file says"
+    elif task.protocol == DETECTIONS and task.prediction.detections is not None:
+        tracks = task.prediction.detections.sightings()
     else:
         tracks = open_tracks(task.prediction, task.truth)
     truth_digest = hashlib.sha256()
@@ -113,7 +115,8 @@ def _score(task: Task) -> Scored:
         for frame in _compared(task, tracks):
             ids.update(sighting.id for sighting in frame.tracks.sightings)
             update_digest(truth_digest, frame)
-            prediction_digest.add(frame)
+            if task.prediction.detections is None:
+                prediction_digest.add(frame)
             yield frame
         if ids == {FOREGROUND} and not task.foreground:
             raise _foreground_mask(task.prediction)
@@ -126,7 +129,10 @@ def _score(task: Task) -> Scored:
         scores[metric_set.name] = metric.add(frames)
         for _ in frames:  # A metric may stop early, but every frame is to be digested.
             pass
-    found = digest_points(points) if points else prediction_digest.hexdigest()
+    if task.prediction.detections is not None:
+        found = task.prediction.detections.hexdigest()
+    else:
+        found = digest_points(points) if points else prediction_digest.hexdigest()
     return Scored(scores, truth_digest.hexdigest(), found, note)
 
 
@@ -146,6 +152,7 @@ def _for_sequence(
 def _compared(task: Task, tracks: Recorded | MaskFolder) -> Iterator[ComparedFrame]:
     """The frames to measure, in order."""
     protocol = PROTOCOLS[task.protocol]
+    detections = task.prediction.detections
     rows = task.matched.rows
     # Where the ends are left out, the metric does so, as it may need them.
     if protocol.left_out == "last":
@@ -160,7 +167,10 @@ def _compared(task: Task, tracks: Recorded | MaskFolder) -> Iterator[ComparedFra
                 f"{task.prediction.path}: frame {truth.name} is of size "
                 f"{tracked.size}, expected {truth.size} (height, width)."
             )
-        yield truth.compare(tracked, weights=protocol.weights)
+        boxes = None
+        if task.protocol == DETECTIONS and detections is not None and row is not None:
+            boxes = detections.boxes(row)
+        yield truth.compare(tracked, weights=protocol.weights, boxes=boxes)
 
 
 def _foreground_mask(prediction: Prediction) -> InputError:

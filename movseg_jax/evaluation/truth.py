@@ -1,20 +1,21 @@
 """Reads the truth of a data set, frame by frame."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool, Float64, Int32
 
 from movseg_jax.data.datasets.fbms import LabelledFrame
 from movseg_jax.data.datasets.joins import JoinedAnnotation, read_joins
 from movseg_jax.data.datasets.listings import list_folders
 from movseg_jax.data.frames import Annotation, IdImage, check_size, id_images
 from movseg_jax.data.prepared import plain_options
-from movseg_jax.data.sources import Layout, open_layout
+from movseg_jax.data.sources import Layout, open_layout, present
 from movseg_jax.errors import InputError
 from movseg_jax.images import image_size, mask_size
 from movseg_jax.metrics.base import ComparedFrame
@@ -44,12 +45,19 @@ class TruthFrame:
     annotation: Annotation
     image: Path | None = None
 
-    def compare(self, tracks: TrackedFrame, *, weights: bool = False) -> ComparedFrame:
+    def compare(
+        self,
+        tracks: TrackedFrame,
+        *,
+        weights: bool = False,
+        boxes: Float64[np.ndarray, "n 4"] | None = None,
+    ) -> ComparedFrame:
         """Reads the truth and puts it beside the tracks.
 
         Args:
             tracks: Tracks that were found in the frame.
             weights: Whether to read the weights of the labels, which only FBMS has.
+            boxes: Boxes of the tracks, if they are a detector's.
 
         Raises:
             InputError: A file is missing, damaged or of another size.
@@ -67,6 +75,7 @@ class TruthFrame:
             tracks=tracks,
             void=void,
             weights=sure,
+            boxes=boxes,
         )
 
     def _read_objects(
@@ -149,7 +158,13 @@ class Truth:
 
 
 def read_dataset(
-    name: str, split: str, root: Path, chosen: Sequence[str] = (), **options: Any
+    name: str,
+    split: str,
+    root: Path,
+    chosen: Sequence[str] = (),
+    *,
+    allow_missing: bool = False,
+    **options: Any,
 ) -> Truth:
     """Lists the truth of a data set without decoding it.
 
@@ -158,6 +173,7 @@ def read_dataset(
         split: Name of the split.
         root: Folder of the data set.
         chosen: Names of the sequences to measure; all if there are none.
+        allow_missing: Whether to leave out sequences whose files are missing.
         options: Options of the data set's reader.
 
     Raises:
@@ -167,13 +183,15 @@ def read_dataset(
     layout = open_layout(name, split, root, **options)
     members = list(layout.sequences())
     chosen = _choose(members, chosen, f"{root}: {name}, {split}")
+    read = functools.partial(_list_sequence, layout)
+    sequences = present(layout, read, chosen, allow_missing=allow_missing)
     return Truth(
         dataset=name,
         split=split,
         options=plain_options(layout),
         members=frozenset(members),
         expected=layout.expected_count(),
-        sequences=tuple(_list_sequence(layout, sequence) for sequence in chosen),
+        sequences=tuple(sequences),
     )
 
 

@@ -39,7 +39,7 @@ IMPLAUSIBLE_SHARE = 0.01
 
 
 def read_flow(
-    path: Path,
+    path: str | Path,
     *,
     frame_size: tuple[int, int] | None = None,
     unknown: Literal["error", "zero"] = "error",
@@ -72,13 +72,14 @@ def read_flow(
 
 
 def read_flow_valid(
-    path: Path, *, frame_size: tuple[int, int] | None = None
+    path: str | Path, *, frame_size: tuple[int, int] | None = None
 ) -> tuple[Float32[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
     """Reads flow as `read_flow` does; returns it and where it is known.
 
     Flow is unknown where it is not finite, is above `UNKNOWN` or is marked so in a
     KITTI file; there it becomes zero.
     """
+    path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
@@ -96,7 +97,7 @@ def read_flow_valid(
 
 
 def write_flow(
-    path: Path, flow: Float32[np.ndarray, "h w 2"], *, to: str | None = None
+    path: str | Path, flow: Float32[np.ndarray, "h w 2"], *, to: str | None = None
 ) -> None:
     """Writes a file of flow atomically, and for "png" its text file before it.
 
@@ -115,6 +116,7 @@ def write_flow(
         raise InputError(
             f"there is no format {to!r}; expected one of {', '.join(SUFFIX_OF)}."
         )
+    path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIX_OF.values() or (to and suffix != SUFFIX_OF[to]):
         expected = SUFFIX_OF[to] if to else ", ".join(dict.fromkeys(SUFFIX_OF.values()))

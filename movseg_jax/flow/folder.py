@@ -21,8 +21,8 @@ class FlowFolder:
             belong to one frame.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: str | Path):
+        self.folder = folder = Path(folder)
         self._paths: dict[str, Path] = {}
         try:
             names = sorted(path.name for path in folder.iterdir())

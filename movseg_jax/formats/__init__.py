@@ -7,6 +7,7 @@ without NumPy, for instance for the help of the command line.
 
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 Format = Literal[
@@ -16,11 +17,14 @@ Format = Literal[
     "cutouts",
     "alpha",
     "colmap",
+    "nerfstudio",
+    "vggt",
     "coco",
     "mots",
     "mot",
     "fbms",
     "npz",
+    "prompts",
 ]
 
 
@@ -32,8 +36,12 @@ class FormatInfo(NamedTuple):
         text: A description in one line.
         writer: The function that writes it, as "module.function" in this package. It
             takes the tracks, the output and `options`.
-        options: Names of the writer's options, among those of `write_tracks`.
+        options: Names of the writer's options, among `conversion.Options`, and of
+            "surveyed", the survey of the tracks.
         reader: The function that reads it, or None.
+        other_suffixes: Other suffixes that its file may have.
+        stem: The name without suffix among the results of a video; "" if it is that of
+            the format.
     """
 
     suffix: str
@@ -41,6 +49,8 @@ class FormatInfo(NamedTuple):
     writer: str
     options: tuple[str, ...] = ()
     reader: str | None = None
+    other_suffixes: tuple[str, ...] = ()
+    stem: str = ""
 
     @property
     def needs_frames(self) -> bool:
@@ -80,12 +90,25 @@ FORMATS: dict[Format, FormatInfo] = {
         "a video (.webm, .mov) that is transparent where nothing moves",
         "alpha.write_alpha",
         ("surveyed", "frames", "fps"),
+        other_suffixes=(".mov",),
     ),
     "colmap": FormatInfo(
         "",
-        "masks for COLMAP and nerfstudio: 0 where a moving object is",
+        "masks for COLMAP: 0 where a moving object is",
         "pictures.write_colmap",
         ("surveyed", "image_suffix", "dilate"),
+    ),
+    "nerfstudio": FormatInfo(
+        "",
+        "masks for nerfstudio: 0 where a moving object is",
+        "pictures.write_nerfstudio",
+        ("surveyed", "dilate"),
+    ),
+    "vggt": FormatInfo(
+        "",
+        "frames for VGGT: black in the boxes of moving objects",
+        "pictures.write_vggt",
+        ("surveyed", "frames", "dilate"),
     ),
     "coco": FormatInfo(
         ".json",
@@ -98,7 +121,7 @@ FORMATS: dict[Format, FormatInfo] = {
         ".txt",
         "text of MOTS and KITTI MOTS: masks that do not overlap",
         "mots.write_mots",
-        ("surveyed",),
+        ("surveyed", "class_id", "first_frame"),
         reader="mots.read_mots",
     ),
     "mot": FormatInfo(".txt", "text of MOTChallenge: boxes", "mots.write_mot"),
@@ -114,8 +137,40 @@ FORMATS: dict[Format, FormatInfo] = {
         "arrays.write_npz",
         ("surveyed",),
         reader="arrays.read_npz",
+        stem="masks",
+    ),
+    "prompts": FormatInfo(
+        ".json",
+        "JSON of boxes and points for models of the kind of SAM 2",
+        "prompts.write_prompts",
+        ("surveyed", "prompt_frames", "positive_points", "negative_points"),
     ),
 }
+
+
+def result_name(form: Format) -> str:
+    """Returns the name of a format's file or folder among the results of a video."""
+    return (FORMATS[form].stem or form) + FORMATS[form].suffix
+
+
+def output_path(out: Path, form: Format) -> Path:
+    """Returns the path that is written if the user asks for another one.
+
+    If the format is a file, and the path is an existing folder, the file is in it, with
+    the name of `result_name`. If the path does not end with a suffix of the format, the
+    suffix is added.
+
+    Args:
+        out: The path that the user asked for.
+        form: The format.
+    """
+    suffix = FORMATS[form].suffix
+    if not suffix:
+        return out
+    if out.is_dir():
+        return out / result_name(form)
+    known = out.suffix.lower() in (suffix, *FORMATS[form].other_suffixes)
+    return out if known else out.with_name(out.name + suffix)
 
 
 def load(function: str) -> Callable[..., Any]:

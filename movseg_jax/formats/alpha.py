@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from movseg_jax.errors import InputError
+from movseg_jax.config import DEFAULT_FPS
 from movseg_jax.formats.pictures import OpenFrames, with_images
 from movseg_jax.formats.survey import Survey, union
 from movseg_jax.results import TrackedFrame
@@ -31,19 +31,17 @@ def write_alpha(
             editors.
         surveyed: The survey of the tracks.
         frames: A function that opens the video the tracks belong to.
-        fps: Frames per second. If None, the tracks' times are when frames are shown.
+        fps: Frames per second. If None, the tracks' times are when frames are shown; if
+            not all of them are known, it is `DEFAULT_FPS`.
 
     Raises:
-        InputError: `VideoWriter` refuses the file; neither `fps` nor times are known;
-            or the frames are not those of the tracks.
+        InputError: `VideoWriter` refuses the file, or the frames are not those of the
+            tracks.
     """
+    if fps is None and not surveyed.timed:
+        fps = DEFAULT_FPS
     with VideoWriter(out, surveyed.size, fps, alpha=True) as video:
         for frame, image in with_images(tracks, frames, out):
-            if fps is None and frame.time is None:
-                raise InputError(
-                    f"{out}: frame {frame.name} has no time; expected the frames per "
-                    "second, `fps`."
-                )
             alpha = union(frame, surveyed.movers).astype(np.uint8) * 255
             time = frame.time if fps is None else None
             video.write(np.dstack([image, alpha]), time)

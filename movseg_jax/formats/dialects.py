@@ -5,19 +5,16 @@ the file was read, and refuses one that could be read in two ways.
 """
 
 import itertools
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.formats import parsing
 from movseg_jax.formats.survey import MAX_ID
-from movseg_jax.results import Sighting
+from movseg_jax.results import Sighting, joined
 from movseg_jax.system.notes import note
 from movseg_jax.system.paths import natural_key
 
@@ -191,8 +188,7 @@ def check_names(names: Iterable[Any], path: Path) -> None:
 class Pieces:
     """The sightings of a video; of a track that is twice in a frame the pieces joined.
 
-    The joined sighting has all their pixels, the highest score and motion, and moves if
-    one of them does.
+    See `results.joined`.
     """
 
     def __init__(self, path: Path, *, overlapping: bool = True):
@@ -217,22 +213,15 @@ class Pieces:
         if other is None:
             there[sighting.id] = sighting
             return
-        both = masks.union([other.mask, sighting.mask])
-        apart = masks.area(other.mask) + masks.area(sighting.mask) == masks.area(both)
-        if not self._overlapping and not apart:
+        both = joined([other, sighting])
+        areas = masks.area(other.mask) + masks.area(sighting.mask)
+        if not self._overlapping and areas != masks.area(both.mask):
             raise InputError(
                 f"{where}: is there twice, with pixels in common; expected an object "
                 "once in a frame."
             )
         self._joined += 1
-        motions = [m for m in (other.motion, sighting.motion) if not math.isnan(m)]
-        there[sighting.id] = Sighting(
-            sighting.id,
-            both,
-            max(other.score, sighting.score),
-            other.moving or sighting.moving,
-            float(np.max(motions)) if motions else math.nan,
-        )
+        there[sighting.id] = both
 
     def finish(self) -> dict[int, tuple[Sighting, ...]]:
         """The sightings by frame, in the order in which their first pieces came."""

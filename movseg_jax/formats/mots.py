@@ -5,8 +5,11 @@
 
 Voigtlaender et al., "MOTS: Multi-object tracking and segmentation", CVPR 2019. Its
 masks do not overlap, and an id is 1000 times the class and then the object's number.
-Leal-Taixé et al., "MOTChallenge 2015", 2015. Both count frames from 1; MOTChallenge
-counts pixels from 1, too.
+Leal-Taixé et al., "MOTChallenge 2015", 2015. Both count frames from 1, KITTI MOTS from
+0; MOTChallenge counts pixels from 1, too.
+
+A class is 1 for cars and 2 for pedestrians. TrackEval's reader of MOTSChallenge looks
+at pedestrians alone, that of KITTI MOTS at one of the two at a time.
 """
 
 import re
@@ -20,17 +23,31 @@ from movseg_jax.formats.survey import Survey, box_of, visible
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.atomic import whole_file
 
-OBJECT = 1  # The class of what we write.
+PEDESTRIAN = 2  # The class that MOTSChallenge evaluates.
 IDS_OF_CLASS = 1_000
 IGNORE = 10_000  # The id of regions that MOTS leaves out.
 
 
-def write_mots(tracks: Sequence[TrackedFrame], out: Path, *, surveyed: Survey) -> None:
+def write_mots(
+    tracks: Sequence[TrackedFrame],
+    out: Path,
+    *,
+    surveyed: Survey,
+    class_id: int = PEDESTRIAN,
+    first_frame: int = 1,
+) -> None:
     """Writes what is visible of each track when the later is painted over the earlier.
 
+    Args:
+        tracks: The tracked frames.
+        out: The file.
+        surveyed: The survey of the tracks.
+        class_id: The class of all objects, 1 to 9; 10 are regions to ignore.
+        first_frame: The number of the first frame, 0 or 1.
+
     Raises:
-        InputError: A track's number is above 999, where the next class begins; or the
-            file cannot be written.
+        InputError: A track's number is above 999, where the next class begins; an
+            option is out of range; or the file cannot be written.
     """
     ids = surveyed.ids
     if ids and ids[-1] >= IDS_OF_CLASS:
@@ -38,7 +55,11 @@ def write_mots(tracks: Sequence[TrackedFrame], out: Path, *, surveyed: Survey) -
             f"{out}: of {len(ids)} tracks the last is number {ids[-1]}, and MOTS has 1 "
             f'to {IDS_OF_CLASS - 1}; choose "tracks" or "coco", or fewer tracks.'
         )
-    _write_lines(out, _mots_lines(tracks))
+    if not 1 <= class_id < IGNORE // IDS_OF_CLASS:
+        raise InputError(f"{out}: `class_id` is {class_id}, expected 1 to 9.")
+    if first_frame not in (0, 1):
+        raise InputError(f"{out}: `first_frame` is {first_frame}, expected 0 or 1.")
+    _write_lines(out, _mots_lines(tracks, class_id, first_frame))
 
 
 def write_mot(tracks: Sequence[TrackedFrame], out: Path) -> None:
@@ -114,14 +135,16 @@ def _parse(path: Path, max_bytes: int) -> Iterator[tuple[int, int, int, masks.Rl
         yield frame, identity, class_id, masks.from_json(rle, source=where)
 
 
-def _mots_lines(tracks: Sequence[TrackedFrame]) -> Iterator[str]:
-    for number, frame in enumerate(tracks, start=1):
+def _mots_lines(
+    tracks: Sequence[TrackedFrame], class_id: int, first_frame: int
+) -> Iterator[str]:
+    for number, frame in enumerate(tracks, start=first_frame):
         height, width = frame.size
         for sighting in visible(frame).sightings:
             if masks.area(sighting.mask):
-                identity = OBJECT * IDS_OF_CLASS + sighting.id
+                identity = class_id * IDS_OF_CLASS + sighting.id
                 rle = sighting.mask.counts.decode("ascii")
-                yield f"{number} {identity} {OBJECT} {height} {width} {rle}\n"
+                yield f"{number} {identity} {class_id} {height} {width} {rle}\n"
 
 
 def _mot_lines(tracks: Sequence[TrackedFrame]) -> Iterator[str]:

@@ -3,6 +3,8 @@
     masks       <name>.png      a palette image; a pixel is the track's number
     foreground  <name>.png      255 where something is that moves, 0 elsewhere
     colmap      <image>.png     the reverse, named as COLMAP looks for it
+    nerfstudio  <name>.png      the same, named as nerfstudio looks for it
+    vggt        <name>.png      frames that are black in the boxes of what moves
     cutouts     <id>/<name>.png each object alone, cut out of its frame
 
 "masks" is the layout of DAVIS 2017 (Pont-Tuset et al., 2017), with its colours.
@@ -90,8 +92,7 @@ def write_colmap(
     """Writes 0 where a track is that moves, also while it stands still; 255 elsewhere.
 
     COLMAP finds the mask of IMAGES/00012.jpg in MASKS/00012.jpg.png and extracts no
-    features where it is 0 (its FAQ, "Mask image regions"). nerfstudio's transforms.json
-    names such images as "mask_path" and does not train where they are 0.
+    features where it is 0 (its FAQ, "Mask image regions").
 
     Args:
         tracks: The tracked frames.
@@ -105,11 +106,32 @@ def write_colmap(
         InputError: An option is out of range, or an image cannot be written.
     """
     check_suffix(image_suffix, out)
-    if not 0 <= dilate <= MAX_DILATION:
-        raise InputError(
-            f"{out}: `dilate` is {dilate}, expected 0 to {MAX_DILATION} pixels "
-            "(pictures.MAX_DILATION)."
-        )
+    _write_scene(tracks, out, surveyed, f"{image_suffix}.png", dilate)
+
+
+def write_nerfstudio(
+    tracks: Sequence[TrackedFrame], out: Path, *, surveyed: Survey, dilate: int = 0
+) -> None:
+    """Writes the masks of `write_colmap` under the names that nerfstudio looks for.
+
+    Its parser of COLMAP's models finds the mask of images/00012.jpg in MASKS/00012.png,
+    and does not train where it is 0. In its transforms.json, "mask_path" names masks.
+
+    Args:
+        tracks: The tracked frames.
+        out: The folder, nerfstudio's `--masks-path`.
+        surveyed: The survey of the tracks.
+        dilate: Pixels by which objects grow.
+
+    Raises:
+        InputError: `dilate` is out of range, or an image cannot be written.
+    """
+    _write_scene(tracks, out, surveyed, ".png", dilate)
+
+
+def _write_scene(tracks, out, surveyed, ending, dilate) -> None:
+    """Writes a mask of each frame, 255 where the scene is and nothing moves."""
+    _check_dilation(dilate, out)
     make_folder(out)
     for frame in tracks:
         moving = union(frame, surveyed.movers)
@@ -120,8 +142,51 @@ def write_colmap(
             )
             moving = away <= dilate + 1e-4
         pixels = np.where(moving, 0, 255).astype(np.uint8)
-        name = f"{frame.name}{image_suffix}.png"
-        write_file(out / name, images.encode_png(pixels))
+        write_file(out / f"{frame.name}{ending}", images.encode_png(pixels))
+
+
+def _check_dilation(dilate: int, out: Path) -> None:
+    if not 0 <= dilate <= MAX_DILATION:
+        raise InputError(
+            f"{out}: `dilate` is {dilate}, expected 0 to {MAX_DILATION} pixels "
+            "(pictures.MAX_DILATION)."
+        )
+
+
+def write_vggt(
+    tracks: Sequence[TrackedFrame],
+    out: Path,
+    *,
+    surveyed: Survey,
+    frames: OpenFrames,
+    dilate: int = 0,
+) -> None:
+    """Writes the frames, black in the box of each track that moves.
+
+    VGGT takes no masks. Its authors advise to blacken or whiten what it shall ignore,
+    and to use boxes: of a person's exact mask it sees the person's shape.
+
+    Args:
+        tracks: The tracked frames.
+        out: The folder, from which VGGT reads images.
+        surveyed: The survey of the tracks.
+        frames: A function that opens the video the tracks belong to.
+        dilate: Pixels by which boxes grow.
+
+    Raises:
+        InputError: `dilate` is out of range, the frames are not those of the tracks, or
+            an image cannot be written.
+    """
+    _check_dilation(dilate, out)
+    make_folder(out)
+    for frame, image in with_images(tracks, frames, out):
+        image = image.copy()
+        for sighting in frame.sightings:
+            x0, y0, x1, y1 = masks.tight_box(masks.decode(sighting.mask)).astype(int)
+            if sighting.id in surveyed.movers and x0 < x1:
+                rows = slice(max(0, y0 - dilate), y1 + dilate)
+                image[rows, max(0, x0 - dilate) : x1 + dilate] = 0
+        write_file(out / f"{frame.name}.png", images.encode_png(image))
 
 
 def write_cutouts(

@@ -51,7 +51,7 @@ class Header(NamedTuple):
     pictures: int
 
 
-def read_header(file: Path | bytes, *, source: str | None = None) -> Header:
+def read_header(file: str | Path | bytes, *, source: str | None = None) -> Header:
     """Reads the header of an image file, without decoding its pixels.
 
     Raises:
@@ -64,7 +64,9 @@ def read_header(file: Path | bytes, *, source: str | None = None) -> Header:
         return Header(image.format or "", size, image.mode, bits, count)
 
 
-def image_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, int]:
+def image_size(
+    file: str | Path | bytes, *, source: str | None = None
+) -> tuple[int, int]:
     """Reads the height and width, as they are stored, from the file's header.
 
     Raises:
@@ -74,7 +76,7 @@ def image_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, i
 
 
 def read_rgb(
-    file: Path | bytes,
+    file: str | Path | bytes,
     *,
     source: str | None = None,
     upright: bool = False,
@@ -99,7 +101,7 @@ def read_rgb(
 
 
 def read_pictures(
-    path: Path, *, upright: bool = False, white: int | None = None
+    path: str | Path, *, upright: bool = False, white: int | None = None
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Reads all pictures of a file, one at a time, each as `read_rgb` does.
 
@@ -116,7 +118,7 @@ def read_pictures(
             yield to_rgb(image, stream, str(path), upright, white)
 
 
-def brightest(path: Path) -> int | None:
+def brightest(path: str | Path) -> int | None:
     """Returns the largest value of a file's first picture; None if it has 8 bits.
 
     Raises:
@@ -140,7 +142,7 @@ def read_deep_rgb(data: bytes, *, source: str) -> UInt16[np.ndarray, "h w 3"]:
 
 
 def read_ids(
-    file: Path | bytes, *, source: str | None = None, most: int = 255
+    file: str | Path | bytes, *, source: str | None = None, most: int = 255
 ) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
     """Reads a mask in which a pixel's value is its object's number; 0 is background.
 
@@ -165,7 +167,9 @@ def read_ids(
         return to_ids(stored_values(image, where), image.mode, most, where)
 
 
-def mask_size(file: Path | bytes, *, source: str | None = None) -> tuple[int, int]:
+def mask_size(
+    file: str | Path | bytes, *, source: str | None = None
+) -> tuple[int, int]:
     """Reads the height and width of a mask from the file's header.
 
     Raises:
@@ -194,9 +198,10 @@ def _pictures(image: ImageFile.ImageFile) -> list[int]:
 
 @contextlib.contextmanager
 def _opened(
-    file: Path | bytes, source: str | None, *, several: bool = False
+    file: str | Path | bytes, source: str | None, *, several: bool = False
 ) -> Iterator[tuple[ImageFile.ImageFile, Stream]]:
     """Opens an image and checks its header; errors in the block become InputError."""
+    file = file if isinstance(file, bytes) else Path(file)
     where = source or str(file if isinstance(file, Path) else "image")
     try:
         with _stream(file, where) as stream:

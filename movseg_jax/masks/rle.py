@@ -78,6 +78,10 @@ class Rle:
         object.__setattr__(self, "size", checked.size)
         object.__setattr__(self, "counts", checked.counts)
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"Rle({width}x{height}, {area(self)} pixels)"
+
 
 def encode(mask: Bool[np.ndarray, "h w"]) -> Rle:
     """Encodes a mask.

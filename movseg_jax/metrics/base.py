@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Float64, Int32
 
 from movseg_jax import masks
 from movseg_jax.results import TrackedFrame
@@ -66,6 +66,8 @@ class ComparedFrame:
         void: Pixels that are neither right nor wrong; None if all count. A metric whose
             protocol knows no such pixels takes them for background.
         weights: Weight of every pixel, 0 to 1, for metrics that use weights.
+        boxes: Boxes `[x0, y0, x1, y1]` of the sightings, if a detector gave them; None
+            stands for the tight boxes of the masks.
     """
 
     name: str
@@ -74,6 +76,7 @@ class ComparedFrame:
     tracks: TrackedFrame
     void: Bool[np.ndarray, "h w"] | None = None
     weights: Float32[np.ndarray, "h w"] | None = None
+    boxes: Float64[np.ndarray, "n 4"] | None = None
 
     @functools.cached_property
     def found(self) -> Int32[np.ndarray, "h w"]:

@@ -29,17 +29,17 @@ class Detection(TrackMetric):
     """Average precision and recall of boxes and masks over all frames (COCO).
 
     Every sighting of a track is a detection of its complete mask, with its score and
-    the tight box around it. Every object of the truth that is visible in the frame is
-    to be found. The numbers are "box_ap", "box_ap50", "box_ap75", "box_ar1",
-    "box_ar10", "box_ar100" and the same of "mask", as in `average_precision`. Three
-    rules are added:
+    the tight box around it, or the box that its detector gave. Every object of the
+    truth that is visible in the frame is to be found. The numbers are "box_ap",
+    "box_ap50", "box_ap75", "box_ar1", "box_ar10", "box_ar100" and the same of "mask",
+    as in `average_precision`. Three rules are added:
 
     - Equal scores count together, so that neither the order of frames nor that of
       sequences matters. Within a frame the larger mask comes first. Without equal
       scores the numbers are those of `COCOeval`.
     - A detection without an object is neither right nor wrong if the part of its mask
       in void reaches the IoU threshold, as COCO treats crowds.
-    - Masks without a pixel are not detections.
+    - Masks without a pixel are not detections, unless a detector gave their boxes.
 
     The score of a frame is its own "mask_ap50". In a frame without objects it is 1 if
     nothing wrong was found, and 0 otherwise.
@@ -86,6 +86,14 @@ def _all_but_last(frames: Iterable[ComparedFrame]) -> Iterator[ComparedFrame]:
 
 
 def _detections(frame: ComparedFrame) -> ImageDetections:
+    if frame.boxes is not None:
+        found = frame.tracks.sightings
+        return ImageDetections(
+            np.array([s.score for s in found], np.float64),
+            np.zeros(len(found), np.int32),
+            frame.boxes,
+            [s.mask for s in found],
+        )
     sightings = [s for s in frame.tracks.sightings if masks.area(s.mask)]
     # Ordered by what they look like: their tracks' numbers and places mean nothing.
     sightings.sort(key=lambda s: (-masks.area(s.mask), s.mask.counts, s.score))

@@ -37,12 +37,18 @@ class TrainedDetector(NamedTuple):
         params: The parameters, on the device.
         name: The name of the weights, for messages.
         digest: The sha256 of the weights' file, as in its card and by `sha256sum`.
+        licence: The licence of the weights; "" if their card does not say.
     """
 
     config: ModelConfig
     params: Any
     name: str
     digest: str
+    licence: str = ""
+
+    def __repr__(self) -> str:
+        streams = " and ".join(self.config.streams)
+        return f"TrainedDetector({self.name!r}, {streams}, sha256 {self.digest[:12]})"
 
     def __call__(self, inputs: Inputs, min_score: float = 0.0) -> Outputs:
         """Detects in a batch; compiled once for each shape. Returns before it is done.
@@ -130,6 +136,7 @@ def load_detector(
     weights: str | Path | Weights | None = None,
     *,
     use: Use | None = None,
+    static: bool = True,
     max_side: int | None = None,
     fusion: str | None = None,
 ) -> TrainedDetector:
@@ -142,6 +149,8 @@ def load_detector(
         use: The streams to detect with, by default all. "appearance" takes the
             backbone of appearance and the heads of the static branch out of a joint
             model, and finds objects whether they move or not.
+        static: Whether to detect with the static branch of a joint model, if it has
+            one. Without it, objects are only found while they move.
         max_side: The longer side that frames are reduced to, in pixels; less is faster.
             The default is the model's own.
         fusion: The name of the model's fusion, "package.module:attribute", if it is
@@ -163,6 +172,9 @@ def load_detector(
             "a detector; hand in weights of a whole model."
         )
     config, params = _used(config, params, use, name)
+    if not static and config.static_branch:
+        config = dataclasses.replace(config, static_branch=False)
+        params = {part: params[part] for part in params if part != "static"}
     if max_side is not None:
         if max_side < 32:
             raise InputError(f"`max_side` is {max_side}, expected 32 or more pixels.")
@@ -170,7 +182,8 @@ def load_detector(
         config = dataclasses.replace(
             config, long_side=long, short_side=min(config.short_side, long)
         )
-    return TrainedDetector(config, replicate(params), name, found.sha256)
+    licence = str(found.card.get("licence", ""))
+    return TrainedDetector(config, replicate(params), name, found.sha256, licence)
 
 
 def is_unfinished_run(weights: str | Path) -> bool:

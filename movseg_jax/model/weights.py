@@ -61,6 +61,9 @@ class Weights(NamedTuple):
     sha256: str
     name: str = ""
 
+    def __repr__(self) -> str:
+        return f"Weights({self.name!r}, sha256 {self.sha256[:12]})"
+
 
 def save_weights(
     path: str | Path,
@@ -80,7 +83,8 @@ def save_weights(
         params: Nested dicts of arrays, in any floating dtype: they are stored as given
             and loaded as float32.
         config: The model that the parameters are for.
-        card: Where the weights are from, as JSON: training run, source, licence.
+        card: Where the weights are from, as JSON: training run, source. Its "licence"
+            is named in what the weights make.
         overwrite: Whether to replace existing files.
 
     Raises:

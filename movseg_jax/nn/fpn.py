@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from movseg_jax.config import TrunkConfig
-from movseg_jax.nn.layers import Conv, Precision
+from movseg_jax.nn.layers import Conv, Precision, xavier
 from movseg_jax.nn.padding import Pyramid, zero_padding
 from movseg_jax.nn.resnet import ResNet, Size
 
@@ -27,7 +27,7 @@ class FPN(nn.Module):
 
     Level 6 is every second cell of level 5, as in the paper. If the backbone ends
     before level 5, each level it lacks is a strided 3x3 convolution of the next finer
-    one.
+    one. Its kernels start as those of Detectron, on which the paper is built.
     """
 
     channels: int = 256
@@ -43,6 +43,7 @@ class FPN(nn.Module):
                 self.channels,
                 kernel,
                 stride,
+                kernel_init=xavier,
                 dtype=self.dtype,
                 precision=self.precision,
                 name=name,

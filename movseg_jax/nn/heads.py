@@ -11,13 +11,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from movseg_jax.nn.layers import Conv, Precision, UpConv, interleave
+from movseg_jax.nn.layers import Conv, Precision, UpConv, interleave, xavier
 from movseg_jax.nn.padding import Pyramid
 
 _normal = nn.initializers.normal
-# Detectron's "MSRAFill" and "XavierFill".
+# Detectron's "MSRAFill".
 _msra = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-_xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
 
 class RPNHead(nn.Module):
@@ -84,8 +83,8 @@ class BoxHead(nn.Module):
             )
 
         x = crops.reshape(len(crops), math.prod(crops.shape[1:]))
-        x = nn.relu(dense(self.width, _xavier, self.dtype, "fc1")(x))
-        x = nn.relu(dense(self.width, _xavier, self.dtype, "fc2")(x))
+        x = nn.relu(dense(self.width, xavier, self.dtype, "fc1")(x))
+        x = nn.relu(dense(self.width, xavier, self.dtype, "fc2")(x))
         x = x.astype(jnp.float32)
         logits = dense(self.classes + 1, _normal(0.01), jnp.float32, "logits")(x)
         deltas = dense(4 * self.classes, _normal(0.001), jnp.float32, "deltas")(x)

@@ -17,6 +17,8 @@ from jaxtyping import Array, Float
 from movseg_jax.nn.winograd import winograd_conv
 
 Initializer = nn.initializers.Initializer
+# Detectron's "XavierFill": uniform, with a variance of 1 / (inputs of an output).
+xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 # Every product of matrices and every convolution states its precision, so that none
 # depends on JAX's settings. "default" is bfloat16 on TPUs and TF32 on NVIDIA's GPUs,
 # also for float32.

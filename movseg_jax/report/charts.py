@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from movseg_jax.report.summary import Point, TrackSummary
-from movseg_jax.video.overlay import track_colour
+from movseg_jax.video.labels import track_colour
 
 WIDTH, HEIGHT = 1000, 100  # Size of a chart, in units.
 LANE = 10  # Height of a lane.

@@ -33,7 +33,8 @@ def page(body: str, *, title: str, style: str, script: str = "") -> str:
         f"style-src 'sha256-{_hash(style)}'"
     )
     if script:
-        policy += f"; script-src 'sha256-{_hash(script)}'"
+        # A script may make addresses of what the page holds, such as a video.
+        policy += f"; script-src 'sha256-{_hash(script)}'; media-src blob:"
     return string.Template(read_part("report", "shell.html")).substitute(
         policy=policy,
         title=escape(title),

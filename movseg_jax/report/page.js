@@ -8,15 +8,37 @@ const all = document.getElementById("all");
 const rows = [...document.querySelectorAll("#list tr")];
 const boxes = new Map(rows.map((row) => [Number(row.dataset.track), row.querySelector("input")]));
 const state = { place: 0, off: new Set(), view: "video" };
+const fold = document.getElementById("fold");
+const player = document.createElement("video");
+const picture = new OffscreenCanvas(2, 2); // The frame of the player that is shown.
 let shown = null; // The frame on the canvas, with the owner of each of its pixels.
-let timer = 0;
+let seeking = false; // Whether the player is on its way to another frame.
+let playing = false;
 
 // Reading a frame -------------------------------------------------------------------
 
-function loadPicture(base64) {
-  const picture = new Image();
-  picture.src = "data:image/jpeg;base64," + base64;
-  return picture.decode().then(() => picture);
+// The player is ready, or "broken" if the browser cannot play H.264.
+const loaded = new Promise((resolve) => {
+  const bytes = Uint8Array.from(atob(document.getElementById("movie").textContent), (c) => c.charCodeAt(0));
+  player.onloadeddata = () => resolve("ready");
+  player.onerror = () => resolve("broken");
+  Object.assign(player, { muted: true, playsInline: true, loop: true, preload: "auto" });
+  player.src = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+});
+
+// Takes the player to the middle of a frame, where rounding does not matter.
+async function seek(place) {
+  if (await loaded === "broken") return;
+  const sought = new Promise((resolve) => player.addEventListener("seeked", resolve, { once: true }));
+  player.currentTime = (place + 0.5) / video.rate;
+  await sought;
+  keepPicture();
+}
+
+function keepPicture() {
+  picture.width = player.videoWidth;
+  picture.height = player.videoHeight;
+  picture.getContext("2d").drawImage(player, 0, 0);
 }
 
 // Lengths of runs, off and on in turn, from COCO's compressed ones: numbers of five bits
@@ -54,13 +76,11 @@ function ownersOf(tracks, height, width) {
   return owners;
 }
 
-async function loadFrame(place) {
+function readFrame(place) {
   const block = document.getElementById("frame-" + video.chosen[place]);
   const frame = JSON.parse(block.textContent);
   frame.place = place;
   frame.tracks.forEach((track) => { track.runs = decodeRuns(track.mask); });
-  const pictures = [frame.image, frame.flow].map((data) => data && loadPicture(data));
-  [frame.image, frame.flow] = await Promise.all(pictures);
   return frame;
 }
 
@@ -69,7 +89,7 @@ async function loadFrame(place) {
 // The masks as a picture: filled in their colours over the video, outlines only over
 // flow; hatched where an object stands still.
 function masksPicture(frame, owners, filled) {
-  const [height, width] = frame.size;
+  const [height, width] = video.size;
   const picture = new ImageData(width, height);
   const colours = frame.tracks.map((track) => parseInt(track.colour.slice(1), 16));
   const stripe = Math.max(2, Math.round(Math.min(height, width) / 100));
@@ -97,7 +117,7 @@ function masksPicture(frame, owners, filled) {
 
 // Of each sighting that is seen: its pixels, and the middle of its uppermost row.
 function places(frame, owners) {
-  const [height, width] = frame.size;
+  const [height, width] = video.size;
   const found = frame.tracks.map(() => ({ pixels: 0, x: 0, y: 0, inRow: 0 }));
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
@@ -110,22 +130,36 @@ function places(frame, owners) {
   return found;
 }
 
-function drawLabel(context, text, x, y, colour, unit) {
+// Moves a label up or down to the nearest place where it covers no other one; see
+// `free_place` in labels.py.
+function freePlace(label, taken, height) {
+  const covers = (top, other) =>
+    top < other.top + other.height && other.top < top + label.height &&
+    label.left < other.left + other.width && other.left < label.left + label.width;
+  const tops = [label.top, ...taken.flatMap((other) => [other.top - label.height, other.top + other.height])];
+  tops.sort((a, b) => Math.abs(a - label.top) - Math.abs(b - label.top) || a - b);
+  const free = tops.find((top) => top >= 0 && top + label.height <= height && !taken.some((other) => covers(top, other)));
+  return { ...label, top: free === undefined ? label.top : free };
+}
+
+function drawLabel(context, text, x, y, colour, unit, taken) {
   context.font = `600 ${12 * unit}px system-ui, sans-serif`;
   const width = context.measureText(text).width + 8 * unit, height = 17 * unit;
   const left = Math.max(0, Math.min(x - width / 2, canvas.width - width));
-  const top = y >= height + 3 * unit ? y - height - 3 * unit : y + 3 * unit;
+  const wanted = y >= height + 3 * unit ? y - height - 3 * unit : y + 3 * unit;
+  const label = freePlace({ left, top: wanted, width, height }, taken, canvas.height);
+  taken.push(label);
   context.fillStyle = colour;
-  context.fillRect(left, top, width, height);
+  context.fillRect(left, label.top, width, height);
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
   context.fillStyle = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
   context.textBaseline = "middle";
-  context.fillText(text, left + 4 * unit, top + height / 2);
+  context.fillText(text, left + 4 * unit, label.top + height / 2);
 }
 
 function draw() {
   if (!shown) return;
-  const frame = shown, [height, width] = frame.size;
+  const frame = shown, [height, width] = video.size;
   const owners = ownersOf(frame.tracks, height, width);
   frame.owners = owners;
   // More pixels than the picture has, so that labels are sharp.
@@ -134,21 +168,20 @@ function draw() {
   canvas.height = height * scale;
   const context = canvas.getContext("2d");
   const unit = canvas.width / (canvas.clientWidth || 640); // A pixel of the page.
-  const flow = state.view === "flow";
-  const picture = flow ? frame.flow : frame.image;
-  if (picture) context.drawImage(picture, 0, 0, canvas.width, canvas.height);
+  const flow = state.view === "flow" && video.flow;
+  const [rows, columns] = flow || video.size;
+  const missing = player.error ? "This browser cannot play H.264 video." : flow && !frame.flow ? "There is no flow of this frame." : "";
+  if (!missing) context.drawImage(picture, 0, flow ? height + video.gap : 0, columns, rows, 0, 0, canvas.width, canvas.height);
   context.imageSmoothingEnabled = false;
   context.drawImage(masksPicture(frame, owners, !flow), 0, 0, canvas.width, canvas.height);
-  const found = places(frame, owners);
+  const found = places(frame, owners), labels = [];
   frame.tracks.forEach((track, i) => {
     const { pixels, x, y } = found[i];
-    if (pixels) drawLabel(context, String(track.id), (x + 0.5) * scale, y * scale, track.colour, unit);
+    if (pixels) drawLabel(context, String(track.id), (x + 0.5) * scale, y * scale, track.colour, unit, labels);
   });
-  if (!picture) {
-    context.fillStyle = "#888";
-    context.font = `${14 * unit}px system-ui, sans-serif`;
-    context.fillText("There is no flow of this frame.", 12 * unit, 24 * unit);
-  }
+  context.fillStyle = "#888";
+  context.font = `${14 * unit}px system-ui, sans-serif`;
+  context.fillText(missing, 12 * unit, 24 * unit);
   describe(frame, found);
 }
 
@@ -168,21 +201,30 @@ function describe(frame, found) {
 
 // State -----------------------------------------------------------------------------
 
+// Shows the frame that is wanted; if another one is wanted meanwhile, that one.
 async function show() {
-  const place = state.place;
-  slider.value = place;
-  const x = 1000 * (place + 0.5) / video.chosen.length;
+  refresh();
+  if (seeking) return;
+  seeking = true;
+  while (!shown || shown.place !== state.place) {
+    const place = state.place;
+    await seek(place);
+    shown = readFrame(place);
+  }
+  seeking = false;
+  draw();
+}
+
+// Shows the state in the controls.
+function refresh() {
+  slider.value = state.place;
+  const x = 1000 * (state.place + 0.5) / video.chosen.length;
   for (const cursor of document.querySelectorAll(".cursor")) {
     cursor.setAttribute("x1", x);
     cursor.setAttribute("x2", x);
   }
-  if (!shown || shown.place !== place) {
-    const frame = await loadFrame(place);
-    if (state.place !== place) return; // Meanwhile another one is wanted.
-    shown = frame;
-  }
-  for (const button of document.querySelectorAll("[data-view]")) {
-    if (button !== canvas) button.setAttribute("aria-pressed", button.dataset.view === state.view);
+  for (const button of document.querySelectorAll("button[data-view]")) {
+    button.setAttribute("aria-pressed", button.dataset.view === state.view);
   }
   for (const element of document.querySelectorAll("[data-track]")) {
     element.classList.toggle("off", state.off.has(Number(element.dataset.track)));
@@ -191,7 +233,6 @@ async function show() {
   const on = [...boxes.values()].filter((box) => box.checked).length;
   all.checked = on === boxes.size;
   all.indeterminate = on > 0 && on < boxes.size;
-  draw();
 }
 
 function readFragment() {
@@ -217,10 +258,11 @@ function writeFragment() {
 function change(changes) {
   Object.assign(state, changes);
   show();
-  if (!timer) writeFragment();
+  if (!playing) writeFragment();
 }
 
 function go(place) {
+  stop();
   change({ place: Math.max(0, Math.min(place, video.chosen.length - 1)) });
 }
 
@@ -231,18 +273,40 @@ function solo(id) {
   change({ off: new Set(alone ? [] : others) });
 }
 
-function playOrStop() {
-  if (timer) {
-    clearInterval(timer);
-    timer = 0;
-    writeFragment();
-  } else {
-    const step = video.chosen.length > 1 ? video.chosen[1] : 1;
-    const pause = Math.max(30, Math.min((1000 * step) / video.fps, 250));
-    timer = setInterval(() => go((state.place + 1) % video.chosen.length), pause);
-  }
-  play.textContent = timer ? "Stop" : "Play";
-  play.setAttribute("aria-pressed", Boolean(timer));
+function stop() {
+  player.pause();
+  setPlaying(false);
+}
+
+function setPlaying(value) {
+  playing = value;
+  play.textContent = playing ? "Stop" : "Play";
+  play.setAttribute("aria-pressed", playing);
+}
+
+async function playOrStop() {
+  if (playing) return go(state.place);
+  if (await loaded === "broken" || seeking) return;
+  setPlaying(true);
+  nextPicture();
+  player.play().catch(stop);
+}
+
+// Calls `played` when the player shows its next frame, with the time of that frame.
+function nextPicture() {
+  if (player.requestVideoFrameCallback) player.requestVideoFrameCallback((_, { mediaTime }) => played(mediaTime));
+  else requestAnimationFrame(() => played(player.currentTime));
+}
+
+function played(time) {
+  if (!playing) return;
+  const place = Math.min(Math.floor(time * video.rate + 0.01), video.chosen.length - 1);
+  keepPicture();
+  shown = readFrame(place);
+  state.place = place;
+  refresh();
+  draw();
+  nextPicture();
 }
 
 // What the reader does --------------------------------------------------------------
@@ -253,6 +317,15 @@ all.addEventListener("change", () => change({ off: new Set(all.checked ? [] : bo
 for (const button of document.querySelectorAll("button[data-view]")) {
   button.addEventListener("click", () => change({ view: button.dataset.view }));
 }
+const unfolded = Number(document.getElementById("list").dataset.unfolded);
+function foldTracks(folded) {
+  rows.forEach((row, i) => { row.hidden = folded && i >= unfolded; });
+  fold.hidden = rows.length <= unfolded + 1;
+  fold.textContent = folded ? `Show all ${rows.length} tracks` : `Show the ${unfolded} longest tracks only`;
+  fold.setAttribute("aria-expanded", !folded);
+}
+fold.addEventListener("click", () => foldTracks(fold.getAttribute("aria-expanded") === "true"));
+foldTracks(rows.length > unfolded + 1);
 for (const row of rows) {
   const id = Number(row.dataset.track);
   row.querySelector("button").addEventListener("click", () => solo(id));
@@ -265,7 +338,7 @@ for (const row of rows) {
 }
 canvas.addEventListener("click", (event) => {
   if (!shown) return;
-  const [height, width] = shown.size;
+  const [height, width] = video.size;
   const x = Math.floor((event.offsetX / canvas.clientWidth) * width);
   const y = Math.floor((event.offsetY / canvas.clientHeight) * height);
   const owner = shown.owners[y * width + x];
@@ -288,7 +361,7 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-window.addEventListener("hashchange", () => { readFragment(); show(); });
+window.addEventListener("hashchange", () => { stop(); readFragment(); show(); });
 window.addEventListener("resize", draw);
 readFragment();
 show();

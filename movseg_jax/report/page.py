@@ -1,39 +1,35 @@
 """Writes one HTML file that shows a segmented video.
 
 The page itself has the tables and charts of the tracks; a script draws the frames and
-the masks. Each frame that is shown is a block of JSON with its picture, flow and masks
-as COCO's compressed run lengths. It is decoded when the reader looks at it.
+the masks. The frames that are shown are a video, see `movie`. Each of them has a block
+of JSON with its masks as COCO's compressed run lengths, which is decoded when the
+reader looks at the frame.
 """
 
+import base64
 import json
 import math
 import string
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jaxtyping import UInt8
 
-from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.report import html
 from movseg_jax.report.charts import chart, cut_lines, hex_colour, lane, nice_top
+from movseg_jax.report.movie import GAP, Movie
 from movseg_jax.report.summary import TrackSummary, summarise
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.atomic import whole_file
-from movseg_jax.video.overlay import paired
+from movseg_jax.video.overlay import paired, resize_tracks
 from movseg_jax.video.reading import Frame
 
-MAX_FRAMES = 300  # Largest number of frames that are shown.
+MAX_FRAMES = 600  # Largest number of frames that are shown.
 MAX_TRACKS = 200  # Largest number of tracks that are listed and charted.
-MAX_BYTES = 30_000_000  # Approximate size of the file.
-# A picture has the first of these longer sides, in pixels, and of these JPEG qualities
-# for each side, with which it is small enough.
-SIDES = (640, 320, 160, 80)
-QUALITIES = (85, 70, 55, 40)
-FLOW_SIDE = 320  # Largest longer side of the flow.
+UNFOLDED = 8  # Number of tracks that are listed before the reader asks for the rest.
 
 
 def chosen_frames(count: int) -> list[int]:
@@ -46,7 +42,7 @@ def _step(count: int) -> int:
 
 
 def write_report(
-    out: Path,
+    out: str | Path,
     tracks: Sequence[TrackedFrame],
     frames: Iterable[np.ndarray | Frame],
     flows: Mapping[int, np.ndarray],
@@ -55,6 +51,7 @@ def write_report(
     settings: Mapping[str, Any],
     fps: float,
     timing: Mapping[str, float] | None = None,
+    licence: str = "",
 ) -> None:
     """Writes the report; it holds one frame at a time.
 
@@ -70,6 +67,7 @@ def write_report(
         settings: Settings of the run, nested at will.
         fps: Frames per second, used where `TrackedFrame.time` is not known.
         timing: Seconds by part, if they are to be shown.
+        licence: Licence of the weights, if it is known.
 
     Raises:
         InputError: There are no frames, or their number or size differs from that of
@@ -77,51 +75,89 @@ def write_report(
     """
     if not len(tracks):
         raise InputError(f"{out}: a report needs at least one frame.")
-    chosen = chosen_frames(len(tracks))
-    before, after = _page(tracks, chosen, title, settings, fps, timing or {})
-    with whole_file(out) as temporary, temporary.open("wb") as file:
-        file.write(before.encode())
-        for block in _frame_blocks(out, tracks, frames, flows, chosen, fps):
-            file.write(block.encode())
-        file.write(after.encode())
+    out, chosen = Path(out), chosen_frames(len(tracks))
+    with whole_file(out) as temporary, tempfile.TemporaryDirectory() as folder:
+        file_of_movie = Path(folder) / "movie.mp4"
+        movie = Movie(
+            file_of_movie,
+            tracks[0].size,
+            count=len(chosen),
+            rate=fps / _step(len(tracks)),
+            with_flow=not flows.keys().isdisjoint(chosen),
+        )
+        about = _about(movie, chosen, len(tracks))
+        page = _page(tracks, chosen, title, settings, fps, timing or {}, licence, about)
+        before, after = page.split("<!-- frames -->\n")
+        with temporary.open("wb") as file:
+            file.write(before.encode())
+            with movie:
+                for block in _frame_blocks(
+                    out, tracks, frames, flows, chosen, fps, movie
+                ):
+                    file.write(block.encode())
+            file.write(b'<script type="text/plain" id="movie">')
+            file.write(base64.b64encode(file_of_movie.read_bytes()))
+            file.write(b"</script>\n")
+            file.write(after.encode())
 
 
 # The page around the frames --------------------------------------------------------
 
 
-def _page(tracks, chosen, title, settings, fps, timing) -> tuple[str, str]:
-    """The parts of the page before and after the blocks of frames."""
+def _about(movie: Movie, chosen: Sequence[int], count: int) -> dict[str, Any]:
+    """The facts about the video that the script needs."""
+    return {
+        "chosen": chosen,
+        "frames": count,
+        "rate": movie.rate,
+        "size": movie.size,
+        "flow": movie.flow_size,
+        "gap": GAP,
+    }
+
+
+def _page(tracks, chosen, title, settings, fps, timing, licence, about) -> str:
+    """The page, with a comment in place of the blocks of frames."""
     found, cuts = summarise(tracks, chosen)
     listed = sorted(found, key=lambda track: (-track.frames, track.id))[:MAX_TRACKS]
-    listed.sort(key=lambda track: track.id)
     shown, count = len(chosen), len(tracks)
     top = nice_top([p.motion for track in listed for p in track.points])
+    seconds = [_seconds(tracks, place, fps) for place in (chosen[shown // 2], -1)]
     body = string.Template(html.read_part("report", "page.html")).substitute(
         title=html.escape(title),
         summary=html.escape(_summary(found, cuts, tracks, fps)),
         note=html.escape(_note(len(found), len(listed), count)),
         rows="\n".join(_row(track, shown) for track in listed),
+        unfolded=UNFOLDED,
         no_tracks="" if found else "<p>No object was found.</p>",
         tracked="" if found else "hidden",
         cuts=cut_lines(cuts, chosen),
+        cut_legend=", dashed line: a new shot" if cuts else "",
         scores=chart(listed, lambda point: point.score, 1.0, shown),
         motions=chart(listed, lambda point: point.motion, top, shown),
         top=f"{top:g}",
-        last=count - 1,
+        middle=f"{seconds[0]:.1f} s<br>frame {chosen[shown // 2]}",
+        last=f"{seconds[1]:.1f} s<br>frame {count - 1}",
         steps=shown - 1,
+        flowing="" if about["flow"] else "hidden",
         settings=_table(_flatten(settings)),
         timing=_table([(key, f"{value:.2f} s") for key, value in timing.items()]),
         timed="" if timing else "hidden",
-        video=_json({"chosen": chosen, "frames": count, "fps": fps}),
+        licence=html.escape(licence),
+        licensed="" if licence else "hidden",
+        video=_json(about),
     )
-    text = html.page(
+    return html.page(
         body,
         title=title,
         style=html.read_part("report", "page.css"),
         script=html.read_part("report", "page.js"),
     )
-    before, after = text.split("<!-- frames -->\n")
-    return before, after
+
+
+def _seconds(tracks: Sequence[TrackedFrame], place: int, fps: float) -> float:
+    time = tracks[place].time
+    return range(len(tracks))[place] / fps if time is None else time
 
 
 def _summary(found: Sequence[TrackSummary], cuts, tracks, fps: float) -> str:
@@ -182,38 +218,27 @@ def _flatten(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
 # The frames ------------------------------------------------------------------------
 
 
-def _frame_blocks(out, tracks, frames, flows, chosen, fps) -> Iterator[str]:
-    """A block of JSON for each frame that is shown."""
+def _frame_blocks(out, tracks, frames, flows, chosen, fps, movie) -> Iterator[str]:
+    """A block of JSON for each frame that is shown; its picture goes to the movie."""
     wanted = frozenset(chosen)
-    most = MAX_BYTES // len(chosen)
     for i, (image, frame) in enumerate(paired(frames, tracks, source=str(out))):
         if i in wanted:
+            flow, small = flows.get(i), resize_tracks(frame, movie.size)
+            movie.add(image, flow)
             time = i / fps if frame.time is None else frame.time
-            content = _frame_content(image, frame, flows.get(i), most)
-            content |= {"name": html.clean(frame.name), "time": round(time, 3)}
+            content = {
+                "name": html.clean(frame.name),
+                "time": round(time, 3),
+                "flow": flow is not None,
+                "tracks": [_sighting_content(sighting) for sighting in small.sightings],
+            }
             yield (
                 f'<script type="application/json" id="frame-{i}">'
                 f"{_json(content)}</script>\n"
             )
 
 
-def _frame_content(image, frame: TrackedFrame, flow, most: int) -> dict[str, Any]:
-    """Picture, flow and masks, in about `most` bytes unless the masks need more."""
-    picture = _shrink(image, SIDES[0])
-    size = picture.shape[:2]
-    sightings = [_sighting_content(sighting, size) for sighting in frame.sightings]
-    left = most - sum(len(sighting["mask"]) + 100 for sighting in sightings)
-    flow = None if flow is None else _jpeg(_shrink(flow, FLOW_SIDE), left // 4)
-    left -= len(flow or "")
-    return {
-        "size": list(size),
-        "image": _jpeg(picture, left),
-        "flow": flow,
-        "tracks": sightings,
-    }
-
-
-def _sighting_content(sighting: Sighting, size: tuple[int, int]) -> dict[str, Any]:
+def _sighting_content(sighting: Sighting) -> dict[str, Any]:
     motion = round(sighting.motion, 3) if math.isfinite(sighting.motion) else None
     return {
         "id": sighting.id,
@@ -221,38 +246,8 @@ def _sighting_content(sighting: Sighting, size: tuple[int, int]) -> dict[str, An
         "score": round(sighting.score, 3),
         "motion": motion,
         "moving": not sighting.stands_still,
-        "mask": _shrink_mask(sighting.mask, size).counts.decode("ascii"),
+        "mask": sighting.mask.counts.decode("ascii"),
     }
-
-
-def _shrink_mask(mask: masks.Rle, size: tuple[int, int]) -> masks.Rle:
-    if mask.size == size:
-        return mask
-    pixels = masks.decode(mask).view(np.uint8)
-    small = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return masks.encode(small.view(bool))
-
-
-def _shrink(picture: UInt8[np.ndarray, "h w 3"], side: int) -> np.ndarray:
-    """Shrinks a picture whose longer side has more than `side` pixels."""
-    height, width = picture.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return picture
-    size = [max(1, round(n * factor)) for n in (width, height)]
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-
-
-def _jpeg(picture: UInt8[np.ndarray, "h w 3"], most: int) -> str:
-    """The best JPEG in base64 of at most so many bytes, or else the smallest one."""
-    text = ""
-    for side in SIDES:
-        picture = _shrink(picture, side)
-        for quality in QUALITIES:
-            text = html.jpeg_text(picture, quality)
-            if len(text) <= most:
-                return text
-    return text
 
 
 # Text ------------------------------------------------------------------------------

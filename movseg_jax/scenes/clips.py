@@ -38,7 +38,7 @@ FOLDERS = ("JPEGImages", "Annotations", "Flow", "Occlusions", "Depth")
 
 
 def write_clips(
-    out: Path,
+    out: str | Path,
     clips: int,
     seed: int,
     config: SceneConfig,
@@ -71,6 +71,7 @@ def write_clips(
         InputError: The folder holds clips of other settings or something else, or it
             cannot be written; or a picture of the library cannot be read.
     """
+    out = Path(out)
     check_numbers(clips, seed)
     if not 0 < workers <= MAX_WORKERS:
         raise InputError(f"`workers` is {workers}, expected 1 to {MAX_WORKERS}.")

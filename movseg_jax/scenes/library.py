@@ -75,7 +75,7 @@ class Cutout:
 
 
 def read_library(
-    backgrounds: Path | None = None, cutouts: Path | None = None
+    backgrounds: str | Path | None = None, cutouts: str | Path | None = None
 ) -> Library:
     """Reads a library from a folder of photographs and a file of annotations.
 
@@ -90,11 +90,11 @@ def read_library(
         InputError: A folder or a file is missing, empty or malformed.
     """
     photographs = (
-        list_images(backgrounds, frames=False) if backgrounds is not None else []
+        list_images(Path(backgrounds), frames=False) if backgrounds is not None else []
     )
     if backgrounds is not None and not photographs:
         raise InputError(f"{backgrounds}: has no images; expected photographs.")
-    things = _read_cutouts(cutouts) if cutouts is not None else []
+    things = _read_cutouts(Path(cutouts)) if cutouts is not None else []
     return Library(tuple(photographs), tuple(things))
 
 

@@ -1,17 +1,20 @@
 """Segmenting a complete video in memory: for scripts and notebooks."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FrameDetector, detect_frames
 from movseg_jax.segment.flow_source import FlowSource
+from movseg_jax.segment.phases import phase
 from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.segment.tracks import Previews, Tracks
+from movseg_jax.system.progress import Progress, shown_progress
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
-from movseg_jax.video.reading import Frame, read_frames
+from movseg_jax.video.reading import Frame, probe, read_frames, source_paths
 
 
 def segment_video(
@@ -20,12 +23,13 @@ def segment_video(
     config: SegmentConfig | None = None,
     *,
     flow: FlowSource | None = None,
+    progress: bool | Progress = False,
     **changes: Any,
-) -> TrackedFrames:
+) -> Tracks:
     """Finds, segments and tracks what moves in a video.
 
-    Memory holds the run lengths of the masks, a few kilobytes per frame; `movseg
-    segment` keeps them on disk.
+    Memory holds the run lengths of the masks, a few kilobytes per frame, and twelve
+    small frames; `movseg segment` keeps the masks on disk.
 
     Args:
         video: A video that `read_frames` reads, or its frames.
@@ -35,6 +39,9 @@ def segment_video(
             files and have no effect here.
         flow: The source of optical flow, if it is not `config.flow`; it may also be a
             function, see `detect_frames`.
+        progress: Whether to show progress bars; or a function that is called with the
+            number of frames done, that of all frames or None, and the phase: "detect"
+            or "track".
         **changes: Single settings that replace those of `config`, such as
             `min_frames=3`.
 
@@ -42,33 +49,58 @@ def segment_video(
         InputError: The video has no frames or is damaged, or a setting is not valid.
     """
     config = dataclasses.replace(config or SegmentConfig(), **changes)
-    if isinstance(video, str | Path | int):
-        video = read_frames(video, max_frames=config.max_frames, white=config.white)
     if detector is None:
         from movseg_jax.model.loading import load_detector
 
         detector = load_detector()
+    with shown_progress(progress, "frame") as show:
+        return _segment(video, detector, config, flow, show)
+
+
+def _segment(video, detector, config, flow, show: Progress) -> Tracks:
+    frames, total, again = _open(video, config)
     detections, names, times, size = [], [], [], (0, 0)
+    previews = Previews()
+    show(0, total, "detect")
     for frame, _, found in detect_frames(
-        video,
+        frames,
         detector,
         flow=config.flow if flow is None else flow,
         batch_size=config.batch_size,
         min_score=config.track.continue_score,
         find_cuts=config.find_cuts,
     ):
+        previews.add(len(detections), frame.image)
         detections.append(found)
         names.append(frame.name)
         times.append(frame.time)
         size = frame.image.shape[:2]
+        show(len(detections), total, "detect")
     if not detections:
         raise InputError("The video has no frames.")
-    links = link_moving(
-        detections,
-        config.track,
-        min_motion=config.least_motion(detector.config),
-        min_frames=config.min_frames,
-    )
-    return TrackedFrames(
+    with phase("track", detections, show, passes=3) as read:
+        links = link_moving(
+            read,
+            config.track,
+            min_motion=config.least_motion(detector.config),
+            min_frames=config.min_frames,
+        )
+    tracks = TrackedFrames(
         detections, links, names=names, size=size, times=times, config=config.track
     )
+    return Tracks(tracks, again, white=config.white, previews=previews)
+
+
+def _open(video, config: SegmentConfig):
+    """The frames, their number if it is known, and the video if it can be read again.
+
+    A camera and an iterator can be read only once.
+    """
+    if not isinstance(video, str | Path | int):
+        is_held = isinstance(video, Sequence)
+        return video, len(video) if is_held else None, video if is_held else None
+    frames = read_frames(video, max_frames=config.max_frames, white=config.white)
+    if not source_paths(video):  # A camera.
+        return frames, config.max_frames, None
+    limits = (probe(video, white=config.white).frame_count, config.max_frames)
+    return frames, min((n for n in limits if n is not None), default=None), video

@@ -63,12 +63,32 @@ class Detected(NamedTuple):
     detections: FrameDetections
 
 
-class _FlowFrame(NamedTuple):
-    """A frame with its flow to the next one of its shot."""
+class FlowFrame(NamedTuple):
+    """A frame with its flow.
+
+    Attributes:
+        frame: The frame.
+        cut: Whether a new shot starts with it.
+        flow: Flow to the next frame of its shot; None if it is the last.
+    """
 
     frame: Frame
     cut: bool
     flow: Flow
+
+
+class FrameOutputs(NamedTuple):
+    """The detector's outputs for a frame.
+
+    Attributes:
+        frame: The frame with its flow.
+        outputs: Outputs for the frame's batch, on the host.
+        row: Number of the frame in the batch.
+    """
+
+    frame: FlowFrame
+    outputs: Outputs
+    row: int
 
 
 def detect_frames(
@@ -104,17 +124,75 @@ def detect_frames(
         InputError: Frames differ in size; flow of one is missing or damaged; there is
             no such estimator or folder; or a batch has no frames.
     """
-    if batch_size < 1:
-        raise InputError(f"`batch_size` is {batch_size}, expected 1 or more.")
     flow_between = open_flow(flow, detector.config)
     timing = {} if timing is None else timing
     shots = ahead(_shots(timed(frames, timing, "decode"), find_cuts, start))
     with_flow = ahead(_with_flow(shots, flow_between, timing))
-    # Batches are large, so only one is made ahead.
-    batches = ahead(_batches(with_flow, detector.config, batch_size), 1)
-    # Closing the last stage ends its thread and closes the stage before, and so on.
+    found = run_detector(
+        with_flow, detector, batch_size=batch_size, min_score=min_score, timing=timing
+    )
+    with contextlib.closing(found):
+        for (frame, cut, flow), outputs, row in found:
+            with stopwatch(timing, "paste"):
+                detections = to_detections(
+                    outputs,
+                    row,
+                    frame.image,
+                    flow,
+                    model=detector.config,
+                    min_score=min_score,
+                    cut=cut,
+                )
+            yield Detected(frame, flow, detections)
+
+
+def run_detector(
+    frames: Generator[FlowFrame, None, None],
+    detector: FrameDetector,
+    *,
+    batch_size: int = 1,
+    min_score: float = KEPT_SCORE,
+    timing: Timing | None = None,
+) -> Generator[FrameOutputs, None, None]:
+    """Runs the detector on frames of one size, batch by batch.
+
+    JAX returns before the outputs are computed, so the device works on a batch while
+    the caller looks at the one before.
+
+    Args:
+        frames: The frames; they are closed with the result.
+        detector: A detector from `load_detector`.
+        batch_size: Number of frames that the device processes at once.
+        min_score: Detections with more than this score have masks.
+        timing: Seconds by part, to which the seconds of each part are added.
+
+    Raises:
+        InputError: Frames differ in size, or a batch has no frames.
+    """
+    if batch_size < 1:
+        raise InputError(f"`batch_size` is {batch_size}, expected 1 or more.")
+    timing = {} if timing is None else timing
+
+    def finish(batch: list[FlowFrame], outputs) -> Iterator[FrameOutputs]:
+        with stopwatch(timing, "detector"):
+            outputs = jax.device_get(outputs)  # Waits for the device.
+        for row, frame in enumerate(batch):
+            yield FrameOutputs(frame, outputs, row)
+
+    # Batches are large, so only one is made ahead. Closing the last stage ends its
+    # thread and closes the stage before, and so on.
+    running = None  # The batch that the device computes, and its future outputs.
+    batches = ahead(_batches(frames, detector.config, batch_size), 1)
     with contextlib.closing(batches):
-        yield from _detect(batches, detector, min_score, timing)
+        for batch, inputs in batches:
+            # The first call compiles.
+            with stopwatch(timing, "detector" if running else "compile"):
+                outputs = detector(inputs, min_score)
+            if running is not None:
+                yield from finish(*running)
+            running = batch, outputs
+        if running is not None:
+            yield from finish(*running)
 
 
 def _shots(
@@ -133,7 +211,7 @@ def _shots(
 
 def _with_flow(
     shots: Generator[ShotFrame, None, None], flow_between: FlowBetween, timing: Timing
-) -> Iterator[_FlowFrame]:
+) -> Iterator[FlowFrame]:
     """The frames with their flow, each when the next one is there."""
     before: ShotFrame | None = None
     # Closed here and now: the thread that reads may still write a camera's frames.
@@ -144,15 +222,15 @@ def _with_flow(
                 if not shot.cut:
                     with stopwatch(timing, "flow"):
                         flow = flow_between(before.frame, shot.frame)
-                yield _FlowFrame(*before, flow)
+                yield FlowFrame(*before, flow)
             before = shot
         if before is not None:
-            yield _FlowFrame(*before, None)
+            yield FlowFrame(*before, None)
 
 
 def _batches(
-    frames: Generator[_FlowFrame, None, None], model: ModelConfig, batch_size: int
-) -> Iterator[tuple[list[_FlowFrame], Inputs]]:
+    frames: Generator[FlowFrame, None, None], model: ModelConfig, batch_size: int
+) -> Iterator[tuple[list[FlowFrame], Inputs]]:
     """Batches of inputs; the last is filled up with copies of its last frame.
 
     So all batches have one shape, and the detector is compiled once.
@@ -167,43 +245,3 @@ def _batches(
                 inputs.append(make_inputs(frame.image, flow, model))
             inputs += inputs[-1:] * (batch_size - len(inputs))
             yield batch, stack(inputs)
-
-
-def _detect(
-    batches: Iterable[tuple[list[_FlowFrame], Inputs]],
-    detector: FrameDetector,
-    min_score: float,
-    timing: Timing,
-) -> Iterator[Detected]:
-    """Runs the detector, whose outputs are looked at one batch later.
-
-    JAX returns before the outputs are computed, so the device works on a batch while
-    the host pastes the masks of the one before.
-    """
-
-    def finish(batch: list[_FlowFrame], outputs) -> Iterator[Detected]:
-        with stopwatch(timing, "detector"):
-            outputs = jax.device_get(outputs)  # Waits for the device.
-        for row, (frame, cut, flow) in enumerate(batch):
-            with stopwatch(timing, "paste"):
-                detections = to_detections(
-                    outputs,
-                    row,
-                    frame.image,
-                    flow,
-                    model=detector.config,
-                    min_score=min_score,
-                    cut=cut,
-                )
-            yield Detected(frame, flow, detections)
-
-    running = None  # The batch that the device computes, and its future outputs.
-    for batch, inputs in batches:
-        # The first call compiles.
-        with stopwatch(timing, "detector" if running else "compile"):
-            outputs = detector(inputs, min_score)
-        if running is not None:
-            yield from finish(*running)
-        running = batch, outputs
-    if running is not None:
-        yield from finish(*running)

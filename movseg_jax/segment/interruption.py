@@ -1,37 +1,13 @@
-"""Frames and sequences that end early: where a video is damaged, or when asked to."""
+"""Frames that end early: where a video is damaged, or when a camera is stopped."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from movseg_jax.errors import InputError
 from movseg_jax.masks import Size
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.video.reading import Frame
 from movseg_jax.video.writing import LEAST_INTERVAL, VideoWriter
-
-
-class Stopped(Exception):
-    """The run was asked to stop."""
-
-
-class Watched(Sequence):
-    """A sequence whose iteration raises `Stopped` after a request to stop."""
-
-    def __init__(self, items: Sequence, stop: StopRequest):
-        self._items, self._stop = items, stop
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._items[index]
-
-    def __iter__(self) -> Iterator[Any]:
-        for index in range(len(self)):
-            if self._stop.requested:
-                raise Stopped
-            yield self._items[index]
 
 
 class ReadableFrames(Iterator[Frame]):

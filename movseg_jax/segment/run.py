@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +31,9 @@ from movseg_jax.results import TrackedFrame
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.flow_source import open_flow
 from movseg_jax.segment.hints import why_no_tracks
-from movseg_jax.segment.interruption import ReadableFrames, Stopped, Watched, recorded
+from movseg_jax.segment.interruption import ReadableFrames, recorded
 from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
+from movseg_jax.segment.phases import Stopped, phase
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.segment.run_folder import (
     ALWAYS,
@@ -42,23 +43,28 @@ from movseg_jax.segment.run_folder import (
     RUN,
     RunFolder,
 )
-from movseg_jax.segment.settings import FPS_RANGE, SegmentConfig
+from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
 from movseg_jax.system.pipeline import Timing, stopwatch
 from movseg_jax.system.process import installed_version
+from movseg_jax.system.progress import Progress
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
 from movseg_jax.video.cuts import LOOKBACK
 from movseg_jax.video.overlay import write_overlay
-from movseg_jax.video.reading import VideoInfo, fingerprint, probe, read_frames
+from movseg_jax.video.reading import (
+    VideoInfo,
+    fingerprint,
+    probe,
+    read_frames,
+    source_paths,
+)
 from movseg_jax.video.writing import VideoWriter
 
 RECORD = "detections.sqlite"  # In the folder's `.movseg`.
 FLOW_PICTURE_SIDE = 320  # Longer side, pixels.
-
-Progress = Callable[[int, int | None], object]
 
 
 class Summary(NamedTuple):
@@ -84,8 +90,8 @@ class Summary(NamedTuple):
 
 
 def segment_to_folder(
-    source: str,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     detector: TrainedDetector,
     config: SegmentConfig | None = None,
     *,
@@ -103,14 +109,14 @@ def segment_to_folder(
         overwrite: Whether to replace what another run left there.
         allow_truncated: Whether the frames of a damaged video that can be read are
             enough. Its damage is then in run.json only.
-        progress: A function that is called with the number of frames done, and of all
-            frames if it is known.
+        progress: A function that is called with the number of frames done, that of all
+            frames if it is known, and the phase: "detect", "track", or what is written.
 
     Raises:
         InputError: The video cannot be read, or the folder has other results or cannot
             be written to.
     """
-    config = config or SegmentConfig()
+    source, out, config = str(source), Path(out), config or SegmentConfig()
     began, timing = time.perf_counter(), {}
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
@@ -123,15 +129,14 @@ def segment_to_folder(
     with StopRequest() as stop, locked(out):
         before = folder.claim(about, overwrite=overwrite)
         if before is not None:
-            damage = "" if allow_truncated else str(before.get("damage", ""))
-            counts = (before.get("frames", 0), before.get("tracks", 0))
-            return Summary(True, *counts, timing, damage, already=True)
-        job = _Job(source, info, folder, detector, config, about, timing, stop)
+            return _finished_before(before, allow_truncated)
+        tell = progress or (lambda done, total, phase: None)
+        job = _Job(source, info, folder, detector, config, about, timing, stop, tell)
         path = folder.work / RECORD
         import_old_record(folder.work / OLD_RECORD, path, about)
         with Record(path, about, multiple=config.batch_size) as record:
             try:
-                damage = job.detect(record, progress or (lambda done, total: None))
+                damage = job.detect(record)
                 count = job.write(job.link(record))
             except Stopped:
                 return Summary(False, len(record), 0, timing)
@@ -140,9 +145,16 @@ def segment_to_folder(
         timing["total"] = time.perf_counter() - began
         seconds = {part: round(value, 3) for part, value in timing.items()}
         outcome = {"frames": frames, "tracks": count, "damage": damage}
+        outcome["licence_of_weights"] = detector.licence
         folder.finish(about, **outcome, seconds=seconds)
     damage = "" if allow_truncated else damage
     return Summary(True, frames, count, timing, damage, hint=hint)
+
+
+def _finished_before(run: Mapping[str, Any], allow_truncated: bool) -> Summary:
+    damage = "" if allow_truncated else str(run.get("damage", ""))
+    counts = (run.get("frames", 0), run.get("tracks", 0))
+    return Summary(True, *counts, {}, damage, already=True)
 
 
 def _about(source, detector, config) -> dict[str, Any]:
@@ -179,13 +191,14 @@ class _Job:
     about: dict[str, Any]
     timing: Timing
     stop: StopRequest
+    progress: Progress
 
     @property
     def is_camera(self) -> bool:
         """Whether the video is a camera, which cannot be read again."""
         return self.info.kind == "camera"
 
-    def detect(self, record: Record, report: Progress) -> str:
+    def detect(self, record: Record) -> str:
         """Detects objects in all frames that are not recorded yet.
 
         Returns:
@@ -193,7 +206,7 @@ class _Job:
         """
         limits = (self.info.frame_count, self.config.max_frames)
         total = min((n for n in limits if n is not None), default=None)
-        report(len(record), total)
+        self.progress(len(record), total, "detect")
         chosen = set() if total is None else set(chosen_frames(total))
         with self._read(len(record)) as (frames, readable):
             found = detect_frames(
@@ -213,7 +226,7 @@ class _Job:
                     if flow is not None and frame.index in chosen:
                         self._save_flow(frame.index, flow)
                     record.append(frame, detections)
-                    report(len(record), total)
+                    self.progress(len(record), total, "detect")
                     if self.stop.requested and not self.is_camera:
                         raise Stopped
         if not len(record):
@@ -245,8 +258,18 @@ class _Job:
             with VideoWriter(file, self.info.size, None, crf=12) as writer:
                 yield recorded(readable, writer, self.stop), readable
 
-    def _watched(self, items: Sequence) -> Sequence:
-        return items if self.is_camera else Watched(items, self.stop)
+    @contextlib.contextmanager
+    def _phase(self, name: str, items: Sequence, passes: int = 1) -> Iterator[Sequence]:
+        """Measures and reports a phase that reads items, as `phases.phase`."""
+
+        def stop() -> bool:
+            return self.stop.requested and not self.is_camera
+
+        with (
+            stopwatch(self.timing, name),
+            phase(name, items, self.progress, passes=passes, stop=stop) as read,
+        ):
+            yield read
 
     def _camera_file(self) -> Path:
         return self.folder.work / "camera.mp4"
@@ -274,13 +297,13 @@ class _Job:
     def link(self, record: Record) -> Sequence[TrackedFrame]:
         """Links the detections; returns the tracks, read from disk frame by frame."""
         config = self.config
-        with stopwatch(self.timing, "track"):
+        with self._phase("track", record, passes=3) as detections:
             links = link_moving(
-                self._watched(record),
+                detections,
                 config.track,
                 **self._thresholds,
             )
-        tracks = TrackedFrames(
+        return TrackedFrames(
             record,
             links,
             names=Column(record, "name"),
@@ -288,18 +311,19 @@ class _Job:
             size=record.frame(0).size,
             config=config.track,
         )
-        return self._watched(tracks)
 
     def write(self, tracks: Sequence[TrackedFrame]) -> int:
         """Writes all results but run.json; returns the number of tracks."""
-        surveyed = survey(tracks, self.folder.path)
+        with self._phase("check", tracks) as read:
+            surveyed = survey(read, self.folder.path)
         # None: frames are shown at their own times.
-        fps = None if surveyed.timed else self._rate()
+        rate = self.info.rate(self.config.fps)
+        fps = None if surveyed.timed else rate
         frames = functools.partial(self._images, len(tracks))
         for form in dict.fromkeys((*ALWAYS, *self.config.save)):
-            with stopwatch(self.timing, f"write {form}"):
+            with self._phase(f"write {form}", tracks) as read:
                 write_tracks(
-                    tracks,
+                    read,
                     self.folder.result(form),
                     to=form,
                     frames=frames,
@@ -308,27 +332,21 @@ class _Job:
                     provenance=self.about,
                     surveyed=surveyed,
                 )
-        with stopwatch(self.timing, "write overlay"):
+        with self._phase("write overlay", tracks) as read:
             overlay = self.folder.path / OVERLAY
-            write_overlay(frames(), tracks, overlay, fps, why=self.config.why)
-        with stopwatch(self.timing, "write report"):
+            write_overlay(frames(), read, overlay, fps, why=self.config.why)
+        with self._phase("write report", tracks, passes=2) as read:
             write_report(
                 self.folder.path / REPORT,
-                tracks,
+                read,
                 frames(),
                 _FlowPictures(self.folder.work / "flow"),
-                # A name may have bytes that are not text.
-                title=Path(self.source).name.encode(errors="replace").decode(),
+                title=_title(self.source),
                 settings=self.about,
-                fps=float(fps or self._rate()),
+                fps=rate,
+                licence=self.detector.licence,
             )
         return len(surveyed.ids)
-
-    def _rate(self) -> float:
-        """Frames per second, on average."""
-        least, most = FPS_RANGE
-        rate = float(self.info.fps or 0)
-        return rate if least <= rate <= most else self.config.fps
 
     def _images(self, count: int) -> Iterator[np.ndarray]:
         """The first frames of the video again."""
@@ -341,6 +359,16 @@ class _Job:
         )
         for frame in frames:
             yield frame.image[:height, :width]
+
+
+def _title(source: str) -> str:
+    """The name of the video; that of a folder also if the path to it is ".".
+
+    A name may have bytes that are not text.
+    """
+    if not source_paths(source):
+        return f"Camera {source}"
+    return Path(source).resolve().name.encode(errors="replace").decode()
 
 
 def _image_suffix(source: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from movseg_jax.errors import InputError
-from movseg_jax.formats import FORMATS, Format
+from movseg_jax.formats import FORMATS, Format, result_name
 from movseg_jax.system.atomic import write_file
 from movseg_jax.system.workspace import Workspace, differences, read_marker, sweep
 
@@ -25,6 +25,7 @@ REPORT = "report.html"
 FORMAT = 2
 WORK = ".movseg"
 ALWAYS: tuple[Format, ...] = ("tracks", "masks")  # Formats that every run writes.
+OLD_NAMES: dict[Format, str] = {"npz": "npz.npz"}  # Names of results in release 0.1.0.
 
 
 class RunFolder:
@@ -47,7 +48,7 @@ class RunFolder:
 
     def result(self, form: Format) -> Path:
         """Returns where a format is written."""
-        return self.path / f"{form}{FORMATS[form].suffix}"
+        return self.path / result_name(form)
 
     def refuse_foreign(self, about: dict[str, Any], *, overwrite: bool) -> None:
         """Refuses a folder with files of others, before anything is written there.
@@ -75,13 +76,14 @@ class RunFolder:
             )
 
     def _results(self, about: Any) -> list[Path]:
-        """The paths of all results of a run."""
+        """The paths of all results of a run, and those of release 0.1.0."""
         try:
             written = {*ALWAYS, *about["settings"]["save"]}
         except (KeyError, TypeError):
             written = {*ALWAYS}
-        results = [self.result(form) for form in FORMATS if form in written]
-        return [self.path / name for name in (RUN, OVERLAY, REPORT)] + results
+        names = [result_name(form) for form in FORMATS if form in written]
+        names += [name for form, name in OLD_NAMES.items() if form in written]
+        return [self.path / name for name in (RUN, OVERLAY, REPORT, *names)]
 
     def claim(self, about: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
         """Makes the folder this run's, or finds that the run is finished there.

@@ -6,12 +6,20 @@ settings in its help without loading them.
 
 import dataclasses
 import math
+from typing import Literal
 
-from movseg_jax.config import MIN_FRAMES, MIN_MOTION, ModelConfig, TrackConfig
+from movseg_jax.config import (
+    DEFAULT_FPS,
+    FPS_RANGE,
+    MIN_FRAMES,
+    MIN_MOTION,
+    ModelConfig,
+    TrackConfig,
+)
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS, Format
 
-FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
+Reading = Literal["release", "text"]  # Of the paper's tracker.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +61,7 @@ class SegmentConfig:
     max_frames: int | None = None
     batch_size: int = 1
     save: tuple[Format, ...] = ()
-    fps: float = 25.0
+    fps: float = DEFAULT_FPS
     white: int | None = None
 
     def __post_init__(self):
@@ -71,6 +79,24 @@ class SegmentConfig:
                 raise InputError(
                     f"{name} is {getattr(self, name)!r}, expected {expected}."
                 )
+
+    @classmethod
+    def as_paper(cls, reading: Reading = "release") -> "SegmentConfig":
+        """Returns the settings that reproduce Dave et al. (2019).
+
+        Neither reading knows cuts, nor leaves out tracks that are not seen to move.
+
+        Args:
+            reading: "release" is the code that the authors released, with which they
+                track backwards, too; "text" is section 3.4 to the letter, which does so
+                for FBMS only.
+        """
+        readings = {
+            "release": TrackConfig.as_released,
+            "text": TrackConfig.as_published,
+        }
+        track = readings[reading]()
+        return cls(find_cuts=False, track=track, min_motion=0.0, min_frames=0)
 
     def least_motion(self, model: ModelConfig) -> float:
         """Returns `min_motion`, or its default for a model.

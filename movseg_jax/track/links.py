@@ -36,6 +36,9 @@ class Links:
     ids: Int32[np.ndarray, " detections"]
     starts: Int64[np.ndarray, " frames_and_1"]
 
+    def __repr__(self) -> str:
+        return f"Links({len(self.ids)} detections in {len(self)} frames)"
+
     @classmethod
     def from_frames(cls, frames: Iterable[Sequence[int]]) -> "Links":
         """Collects what `Linker.add` returned, frame by frame."""
@@ -160,6 +163,10 @@ class TrackedFrames(Sequence[TrackedFrame]):
             check_lengths(frames, times=times)
         self._frames, self._links, self._config = frames, links, config
         self._names, self._size, self._times = names, size, times
+
+    def __repr__(self) -> str:
+        height, width = self._size
+        return f"TrackedFrames({len(self)} frames of {width}x{height})"
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -52,7 +52,7 @@ class Checkpoints:
         keep: The number of latest steps to keep; the best one is kept as well.
     """
 
-    def __init__(self, folder: Path, keep: int = 2):
+    def __init__(self, folder: str | Path, keep: int = 2):
         if keep < 1:
             raise InputError(f"keep: {keep} checkpoints; expected at least 1.")
         self.folder = Path(folder)

@@ -238,13 +238,13 @@ class Log:
                 path.unlink(missing_ok=True)
 
 
-def read_log(workdir: Path) -> Iterator[Row]:
+def read_log(workdir: str | Path) -> Iterator[Row]:
     """The rows of a run, in their order; a last line that was cut off is left out.
 
     Raises:
         InputError: There is no log, or a line of it is not a row: see above.
     """
-    for _, row in _lines(workdir / FILE):
+    for _, row in _lines(Path(workdir) / FILE):
         if row is not None:
             yield row
 

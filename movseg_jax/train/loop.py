@@ -22,7 +22,7 @@ from movseg_jax.config import Config
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.example import Source
 from movseg_jax.data.loader import Loader
-from movseg_jax.data.selection import with_flow
+from movseg_jax.data.selection import with_flow, without_last
 from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
@@ -111,7 +111,9 @@ def make_stage(config: Config) -> Stage:
     return Stage(parallel.data_parallel(step, settings.parallel), make_state, schedule)
 
 
-def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source | None]:
+def open_sources(
+    config: Config, data_dir: str | Path
+) -> tuple[list[Source], Source | None]:
     """Opens the sources of a config, without frames that the model cannot train on.
 
     Each data set is read from a folder of its name below `data_dir`, or from `data_dir`
@@ -121,6 +123,8 @@ def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source |
         InputError: One cannot be opened.
     """
 
+    data_dir = Path(data_dir)
+
     def open_one(wanted):
         root = data_dir / wanted.name
         source = open_source(
@@ -129,6 +133,8 @@ def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source |
             root if root.is_dir() else data_dir,
             **dict(wanted.options),
         )
+        if wanted.skip_last:
+            source = without_last(source)
         return with_flow(source) if config.model.motion is not None else source
 
     wanted = config.data.validation if config.train.evaluate_every else None
@@ -138,7 +144,7 @@ def open_sources(config: Config, data_dir: Path) -> tuple[list[Source], Source |
 
 def train(
     config: Config,
-    workdir: Path,
+    workdir: str | Path,
     sources: list[Source],
     validation: Source | None = None,
     *,
@@ -160,6 +166,7 @@ def train(
             be read, a loss is not finite, the run's processes were given different
             configs or data, or JAX has no device.
     """
+    workdir = Path(workdir)
     start_devices()
     # Processes that differ would wait for each other without end, in different steps.
     parallel.check_same("config", to_json(config))
@@ -179,8 +186,7 @@ def train(
                 _open_loader(sources, config, extra) as loader,
                 _open_log(workdir, config, done, active=first, quiet=quiet) as log,
             ):
-                devices = parallel.describe_devices(config.data.batch_size)
-                for line in (devices, *report):
+                for line in report:
                     log.note(line)
                 evaluate = None
                 evaluates = validation is not None and config.train.evaluate_every > 0
@@ -214,7 +220,9 @@ def _open_loader(sources, config, extra):
 
 def _open_log(workdir, config, step, **options):
     size = config.data.batch_size
-    return Log(workdir, step, steps=config.train.steps, batch=size, **options)
+    log = Log(workdir, step, steps=config.train.steps, batch=size, **options)
+    log.note(parallel.describe_devices(size))
+    return log
 
 
 @dataclasses.dataclass

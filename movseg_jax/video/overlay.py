@@ -1,7 +1,7 @@
 """Pictures and videos of what was found, drawn with OpenCV.
 
-A track keeps its colour, that of its id in DAVIS' palette. What was seen to move is
-filled, and so is what may move or not; what stands still is hatched.
+A track keeps its colour, that of its id. What was seen to move is filled, and so is
+what may move or not; what stands still is hatched. No label covers another one.
 """
 
 import math
@@ -11,26 +11,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, UInt, UInt8
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.images import palette
 from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.video.labels import Colour, Plate, free_place
+from movseg_jax.video.labels import track_colour as track_colour
 from movseg_jax.video.reading import Frame
 from movseg_jax.video.writing import VideoWriter
 
 OPACITY = 0.5  # The opacity of masks over the frame.
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
-Colour = tuple[int, int, int]
 Box = tuple[slice, slice]
-
-
-def track_colour(id: int) -> Colour:
-    """The colour of a track, RGB; those of ids 255 apart are the same."""
-    red, green, blue = palette()[1 + (id - 1) % 255].tolist()
-    return red, green, blue
 
 
 def draw_masks(
@@ -54,7 +48,10 @@ def draw_masks(
 
 
 def draw_tracks(
-    frame: UInt8[np.ndarray, "h w 3"], tracked: TrackedFrame, *, why: bool = False
+    frame: UInt8[np.ndarray, "h w 3"] | Frame,
+    tracked: TrackedFrame | Sequence[Sighting] | UInt[np.ndarray, "h w"],
+    *,
+    why: bool = False,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The frame with its tracks: masks, outlines and labels.
 
@@ -63,30 +60,48 @@ def draw_tracks(
 
     Args:
         frame: RGB; it is not changed.
-        tracked: The tracks of the frame.
+        tracked: The tracks of the frame, some of its sightings, or an image whose
+            pixels are numbers of tracks, with 0 for the background.
         why: Whether labels tell the motion, in pixels per frame; "?" if it is unknown.
 
     Raises:
         InputError: The frame and the tracks differ in size.
     """
-    _check_size(frame, tracked, f"frame {tracked.name!r}")
-    drawn = frame.copy()
+    image = frame.image if isinstance(frame, Frame) else frame
+    if not isinstance(tracked, TrackedFrame):
+        if isinstance(tracked, np.ndarray):
+            tracked = _sightings(tracked)
+        name = frame.name if isinstance(frame, Frame) else ""
+        tracked = TrackedFrame(name, image.shape[:2], None, tuple(tracked))
+    _check_size(image, tracked, f"frame {tracked.name!r}")
+    drawn = image.copy()
     short = min(tracked.size)
     labels = []
     for sighting in tracked.sightings:
         mask = masks.decode(sighting.mask)
         box = _tight(mask)
         stripe = max(2, short // 100) if sighting.stands_still else 0
-        _fill(drawn, frame, mask, box, track_colour(sighting.id), stripe)
+        _fill(drawn, image, mask, box, track_colour(sighting.id), stripe)
         _outline(drawn, mask, box, max(1, round(short / 540)))
         if mask[box].size:
             top = box[0].start
             middle = box[1].start + int(np.flatnonzero(mask[top, box[1]]).mean())
             labels.append((sighting, (middle, top)))
+    taken: list[Plate] = []
     for sighting, place in labels:  # Last, so that no mask hides them.
         text = label_text(sighting, why=why)
-        _label(drawn, text, place, track_colour(sighting.id), short)
+        taken.append(
+            _label(drawn, text, place, track_colour(sighting.id), short, taken)
+        )
     return drawn
+
+
+def _sightings(ids: UInt[np.ndarray, "h w"]) -> list[Sighting]:
+    """The tracks in an image whose pixels are their numbers; motion is unknown."""
+    return [
+        Sighting(id, masks.encode(ids == id), 1.0, True, math.nan)
+        for id in np.unique(ids[ids > 0]).tolist()
+    ]
 
 
 def label_text(sighting: Sighting, *, why: bool = False) -> str:
@@ -97,10 +112,27 @@ def label_text(sighting: Sighting, *, why: bool = False) -> str:
     return f"{sighting.id}: {f'{sighting.motion:.1f}' if known else '?'} px"
 
 
+def resize_tracks(tracked: TrackedFrame, size: tuple[int, int]) -> TrackedFrame:
+    """Returns the tracks as they are in a picture of another size.
+
+    Args:
+        tracked: The tracks of a frame.
+        size: Height and width of the picture.
+    """
+    if tracked.size == size:
+        return tracked
+    sightings = []
+    for sighting in tracked.sightings:
+        pixels = sighting.pixels.view(np.uint8)
+        pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        sightings.append(sighting._replace(mask=masks.encode(pixels.view(bool))))
+    return tracked._replace(size=size, sightings=tuple(sightings))
+
+
 def write_overlay(
     frames: Iterable[np.ndarray | Frame],
     tracks: Sequence[TrackedFrame],
-    out: Path,
+    out: str | Path,
     fps: int | float | Fraction | None,
     *,
     why: bool = False,
@@ -118,7 +150,7 @@ def write_overlay(
         InputError: There are no frames, not as many frames as tracks, or of other
             sizes; or the file cannot be written.
     """
-    if not tracks:
+    if not len(tracks):
         raise InputError(f"{out}: a video needs at least one frame.")
     with VideoWriter(out, tracks[0].size, fps) as writer:
         for image, tracked in paired(frames, tracks, source=str(out)):
@@ -233,8 +265,12 @@ def _label(
     place: tuple[int, int],
     colour: Colour,
     short: int,
-) -> None:
-    """Text on a plate of the colour, above `place`, or below where there is no room."""
+    taken: Sequence[Plate],
+) -> Plate:
+    """Draws text on a plate of the colour, above `place` or below; returns the plate.
+
+    Where other labels are, it is moved up or down.
+    """
     letters = max(8, round(short / 42))  # The height of a digit, in pixels.
     font = cv2.FONT_HERSHEY_SIMPLEX
     scale, thickness = letters / 22, max(1, round(letters / 10))
@@ -244,6 +280,8 @@ def _label(
     x, y = place
     left = max(0, min(x - wide // 2, drawn.shape[1] - wide))
     top = y - high - margin if y >= high + margin else y + margin
+    plate = free_place(Plate(left, top, wide, high), taken, len(drawn))
+    left, top, *_ = plate
     cv2.rectangle(
         drawn, (left, top), (left + wide - 1, top + high - 1), colour, cv2.FILLED
     )
@@ -258,3 +296,4 @@ def _label(
         thickness,
         cv2.LINE_AA,
     )
+    return plate

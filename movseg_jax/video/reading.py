@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from movseg_jax import images
+from movseg_jax.config import DEFAULT_FPS, FPS_RANGE
 from movseg_jax.errors import InputError, InputNote
 from movseg_jax.system import paths
 from movseg_jax.video.containers import decode_file, read_header
@@ -38,7 +39,7 @@ class Frame:
 
     index: int
     name: str
-    image: UInt8[np.ndarray, "h w 3"]
+    image: UInt8[np.ndarray, "h w 3"] = dataclasses.field(repr=False)
     time: float | None
 
 
@@ -59,8 +60,19 @@ class VideoInfo:
     size: tuple[int, int]
     frame_count: int | None = None
     fps: Fraction | None = None
-    names: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     pixel_aspect: Fraction = Fraction(1)
+
+    def rate(self, default: float = DEFAULT_FPS) -> float:
+        """Returns the frames per second of a video that is written from this one.
+
+        Args:
+            default: The rate if the video does not tell its own, or one that no video
+                has.
+        """
+        least, most = FPS_RANGE
+        rate = float(self.fps or 0)
+        return rate if least <= rate <= most else default
 
 
 def read_frames(

@@ -22,6 +22,7 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from movseg_jax import images
+from movseg_jax.config import FPS_RANGE
 from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import whole_file
 
@@ -73,12 +74,14 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         size: tuple[int, int],
         fps: int | float | Fraction | None,
         *,
         alpha: bool = False,
         crf: int | None = None,
+        max_bit_rate: int | None = None,
+        keyframe_interval: int | None = None,
     ):
         """Checks the settings; nothing is written yet.
 
@@ -89,10 +92,15 @@ class VideoWriter:
             alpha: Whether frames are RGBA (alpha not multiplied in) instead of RGB.
             crf: Quality: less is better and larger; 20 and 24 are hard to tell from
                 the original in H.264 and VP9. ProRes has no such setting.
+            max_bit_rate: The largest number of bits per second, over two seconds;
+                where the quality would need more, it is lowered. For H.264.
+            keyframe_interval: The largest number of frames from one keyframe to the
+                next. A player that jumps to a frame decodes from the keyframe before.
 
         Raises:
             InputError: A setting is not valid.
         """
+        path = Path(path)
         height, width = size
         chosen = _FORMATS.get((path.suffix.lower(), alpha))
         if chosen is None:
@@ -104,8 +112,9 @@ class VideoWriter:
                 f"{path}: size {height}x{width}, expected at least 1x1 and at most "
                 f"{images.MAX_PIXELS} pixels (images.MAX_PIXELS)."
             )
-        if fps is not None and not (math.isfinite(fps) and 0.001 <= fps <= 1000):
-            raise InputError(f"{path}: {fps} fps, expected 0.001 to 1000.")
+        least, most = FPS_RANGE
+        if fps is not None and not (math.isfinite(fps) and least <= fps <= most):
+            raise InputError(f"{path}: {fps} fps, expected {least} to {most:g}.")
         if crf is not None and (chosen.crf is None or not 0 <= crf <= 51):
             raise InputError(
                 f"{path}: crf {crf}, expected 0 to 51, and none for ProRes (.mov)."
@@ -115,6 +124,7 @@ class VideoWriter:
         self._fps = None if fps is None else Fraction(fps).limit_denominator(1001)
         self._format = chosen
         self._crf = chosen.crf if crf is None else crf
+        self._limits = _limits(max_bit_rate, keyframe_interval)
         self._reformatter = VideoReformatter()
         self._count, self._last_tick = 0, -1
 
@@ -186,7 +196,7 @@ class VideoWriter:
         return tick
 
     def _add_stream(self) -> VideoStream:
-        options = dict(self._format.options)
+        options = self._format.options | self._limits
         if self._crf is not None:
             options["crf"] = str(self._crf)
         if self._format.codec == "libvpx-vp9":
@@ -243,3 +253,13 @@ class VideoWriter:
         except (OSError, FFmpegError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"{self._path}: cannot be written: {reason}.") from error
+
+
+def _limits(max_bit_rate: int | None, keyframe_interval: int | None) -> dict[str, str]:
+    """The options of the encoder that keep a video small, and quick to jump in."""
+    limits = {}
+    if max_bit_rate is not None:
+        limits |= {"maxrate": str(max_bit_rate), "bufsize": str(2 * max_bit_rate)}
+    if keyframe_interval is not None:
+        limits["g"] = str(keyframe_interval)
+    return limits

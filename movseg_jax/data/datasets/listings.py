@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, MissingInput
 from movseg_jax.system.bounded import read_text
 from movseg_jax.system.paths import inside
 
@@ -85,14 +85,14 @@ def expect(root: Path, *candidates: str) -> Path:
         candidates: The paths relative to the root, best first.
 
     Raises:
-        InputError: None of them exists. The message says what exists instead, and
+        MissingInput: None of them exists. The message says what exists instead, and
             whether the root is a level too high or too low.
     """
     for candidate in candidates:
         if (root / candidate).exists():
             return root / candidate
     expected = " or ".join(str(root / c) for c in dict.fromkeys(candidates))
-    raise InputError(f"{expected}: not found. {_nearest(root, candidates)}")
+    raise MissingInput(f"{expected}: not found. {_nearest(root, candidates)}")
 
 
 def _nearest(root: Path, candidates: Iterable[str]) -> str:

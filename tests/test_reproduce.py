@@ -1,0 +1,187 @@
+"""scripts/reproduce.py from end to end: tiny data, tiny models, all tables."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from movseg_jax.config import ModelConfig, SourceConfig, TrunkConfig
+from movseg_jax.data.sources import open_source
+from movseg_jax.errors import InputNote
+from movseg_jax.metrics.reference import reference_results
+from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.weights import save_weights
+from tests.fakes import layouts
+from tests.fakes.square_detector import make_detector
+from tests.oracles import random_params
+
+ROOT = Path(__file__).parents[1]
+# Stages that take seconds; everything else is as in the paper's.
+CONFIGS = """
+from movseg_jax.config import TrunkConfig
+from movseg_jax.config_files import load_config, with_fields
+
+TINY = {{
+    "model.appearance": TrunkConfig(depth=14, width=8, norm="group"),
+    "model.channels": 8, "model.box_head_width": 16, "model.short_side": 32,
+    "model.long_side": 64, "model.proposals": 20, "data.batch_size": 4,
+    "data.workers": 0, "train.steps": 2, "train.evaluate_every": 0,
+    "train.start.appearance": "", "train.frozen": (), "train.optimizer.drops": (),
+    "train.targets.rois": 16, "train.targets.proposals": 20,
+}}
+
+
+def t2_objectness() -> "Config":
+    return with_fields(load_config("{configs}/ablations.py:t2_objectness"), TINY)
+"""
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location(
+        "reproduce", ROOT / "scripts" / "reproduce.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two of three videos of DAVIS, two of FBMS, three images of COCO, with flow."""
+    root = tmp_path_factory.mktemp("data")
+    names = [("val", ("cows", "blackswan"))]
+    layouts.davis2016(root / "davis2016", names)
+    layouts.davis2017(root / "davis2017", names)
+    for listing in ("davis2016/ImageSets/480p", "davis2017/ImageSets/2016"):
+        layouts.write(root / listing / "val.txt", "cows\nblackswan\ndog")
+    layouts.coco(root / "coco")
+    layouts.fbms(root / "fbms")
+    flow = root / "flow" / "flownet2"
+    shutil.move(root / "davis2016" / "flow", flow / "davis2016")
+    for video in (root / "fbms").glob("T*Set/*"):
+        stems = sorted(path.stem for path in video.glob("*.jpg"))
+        layouts.write_flow_folder(flow / "fbms" / video.name, stems)
+    return root
+
+
+def save_model(path):
+    """Random weights of a joint model that finds many things, with a static branch."""
+    trunk = TrunkConfig(depth=14, width=8, norm="group")
+    config = ModelConfig(
+        appearance=trunk, motion=trunk, static_branch=True, mask_features="appearance",
+        channels=8, box_head_width=16, short_side=32, long_side=64, anchor_size=4.0,
+        proposals=20,
+    )  # fmt: skip
+    params = jax.device_get(random_params(parameter_shapes(config)))
+    for heads in (params, params["static"]):
+        heads["box_head"]["logits"]["bias"] = np.array([-3.0, 3.0], np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_weights(path, params, config, card={})
+
+
+def test_every_row_is_published(script):
+    rows = [row.reference for row in script.ROWS]
+    ours = [
+        row
+        for protocol in {row.protocol for row in rows}
+        for row in reference_results(protocol)
+        if row.protocol == "detection" or row.method.startswith("Ours")
+    ]
+    assert {id(row) for row in rows} == {id(row) for row in ours}
+
+
+def test_every_run_has_a_config(script):
+    options = script.parse(["--data", "x", "--runs", "x"])
+    reproduction = script.Reproduction(options)
+    for row in script.ROWS:
+        for run in row.runs:
+            assert run in reproduction.config_file(run)
+
+
+def test_what_is_missing_is_said_for_each_row(script, tmp_path, capsys):
+    words = ["--data", tmp_path / "d", "--runs", tmp_path / "r", "--out", tmp_path]
+    assert script.main([*map(str, words)]) == 2
+    rows = json.loads((tmp_path / "tables.json").read_text())
+    assert len(rows) == len(script.ROWS) == 24
+    for row in rows:
+        assert row["measured"] == {} and "there is no such finished run" in row["about"]
+        assert "there is no such folder" in row["about"]
+    said = capsys.readouterr().out
+    assert "davischallenge.org" in said and "FlowNet2-KITTI" in said
+
+
+def run(script, data, tmp_path, *options):
+    """The measured rows, and the status."""
+    words = ["--data", data, "--runs", tmp_path / "runs", "--out", tmp_path / "out"]
+    words += ["--workers", "1", "--quiet", *options]
+    status = script.main([*map(str, words)])
+    return json.loads((tmp_path / "out" / "tables.json").read_text()), status
+
+
+def test_tables_of_tracks_are_measured(script, data, tmp_path, monkeypatch):
+    """With a detector of squares, which finds none in noise."""
+    for name in ("joint_davis", "appearance_coco"):
+        layouts.write(tmp_path / "runs" / name / "weights.safetensors", "")
+    monkeypatch.setattr(
+        script,
+        "load_detector",
+        lambda run, static: make_detector(
+            static_branch=static, **{} if "joint" in run.name else {"motion": None}
+        ),
+    )
+    rows, status = run(script, data, tmp_path, "--tables", "6", "7", "8")
+    assert status == 0 and len(rows) == 9
+    for row in rows:
+        assert row["measured"].keys() == row["published"].keys(), row
+        assert row["measured"]["recall"] < 50
+    settings = json.loads(next(tmp_path.rglob("run.json")).read_text())["about"]
+    assert settings["settings"]["track"]["join"] is False
+    page = (tmp_path / "out" / "tables.html").read_text()
+    assert "Table 6" in page and "(77.1)" in page
+
+
+def test_the_instances_of_davis_2016_are_prepared_from_2017(script, data, tmp_path):
+    words = ["--data", data, "--runs", tmp_path, "--out", tmp_path, "--quiet"]
+    options = script.parse([*map(str, words), "--allow-missing"])
+    source = SourceConfig("davis2016", "val", options=(("instances", True),))
+    with pytest.warns(InputNote, match="1 of 3 sequences"):
+        script.Reproduction(options).prepare(source, "flownet2", tmp_path / "prepared")
+    script.Reproduction(options).prepare(source, "flownet2", tmp_path / "prepared")
+    prepared = open_source("davis2016", "val", tmp_path / "prepared", instances=True)
+    assert len(prepared) == 8 and len(prepared[0].masks) == 2
+    assert list(prepared.has_flow) == [True, True, True, False] * 2
+
+
+@pytest.mark.slow
+def test_from_tiny_data_to_tables(script, data, tmp_path, compilation_cache):
+    """One run is there, one is trained, the others are missing."""
+    configs = tmp_path / "configs"
+    save_model(tmp_path / "runs" / "joint_davis" / "weights.safetensors")
+    configs.mkdir()
+    (configs / "ablations.py").write_text(CONFIGS.format(configs=ROOT / "configs"))
+    (configs / "paper.py").touch()
+    options = ["--tables", "2", "4", "5", "--configs", configs, "--train"]
+    with pytest.warns(InputNote, match="1 of 3 sequences"):
+        rows, status = run(script, data, tmp_path, *options, "--allow-missing")
+    assert status == 2
+    there = [row for row in rows if row["measured"]]
+    assert [(row["table"], row["method"], row["reading"]) for row in there] == [
+        ("2", "Appearance stream, objectness", "one object a frame"),
+        ("2", "Appearance stream, objectness", "instances"),
+        ("4", "Trained on DAVIS <- YTVOS-moving", "one object a frame"),
+        ("4", "Trained on DAVIS <- YTVOS-moving", "instances"),
+        ("5", "Ours", ""),
+    ]
+    for row in there:
+        assert row["measured"].keys() == row["published"].keys()
+        assert "Only a part: 2 of 3 sequences." in row["about"]
+    assert "6 frames measured" in there[2]["about"]  # Four each, without the last.
+    assert all("has no config" in row["about"] for row in rows if row not in there)
+    again, _ = run(script, data, tmp_path, *options, "--allow-missing")
+    assert again == rows
