@@ -4,12 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-from movseg_jax.cli.arguments import (
-    load_model,
-    make_importable,
-    optional,
-    read_options,
-)
+from movseg_jax.cli.arguments import load_model, optional, read_options
 from movseg_jax.errors import InputError
 from movseg_jax.system.signals import STOPPED
 
@@ -99,7 +94,6 @@ class Detect:
         if folder is not None:
             options["flow"] = folder
         share_processor()
-        make_importable(self.fusion)
         detector = load_model(
             self.weights,
             static=self.static,
