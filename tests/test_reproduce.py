@@ -169,7 +169,7 @@ def test_from_tiny_data_to_tables(script, data, tmp_path, compilation_cache):
     options = ["--tables", "2", "4", "5", "--configs", configs, "--train"]
     with pytest.warns(InputNote, match="1 of 3 sequences"):
         rows, status = run(script, data, tmp_path, *options, "--allow-missing")
-    assert status == 2
+    assert status == 2  # Some rows are missing.
     there = [row for row in rows if row["measured"]]
     assert [(row["table"], row["method"], row["reading"]) for row in there] == [
         ("2", "Appearance stream, objectness", "one object a frame"),
@@ -183,5 +183,3 @@ def test_from_tiny_data_to_tables(script, data, tmp_path, compilation_cache):
         assert "Only a part: 2 of 3 sequences." in row["about"]
     assert "6 frames measured" in there[2]["about"]  # Four each, without the last.
     assert all("has no config" in row["about"] for row in rows if row not in there)
-    again, _ = run(script, data, tmp_path, *options, "--allow-missing")
-    assert again == rows

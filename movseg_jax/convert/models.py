@@ -109,13 +109,11 @@ def _take_detector(
         fields |= _take_heads(source)
         for name in trunks:
             _take_fpn(source, name, bodies[name] if is_joint else "", fields)
-    card: dict[str, Any] = {}
     if is_joint:
         fields |= {"fusion": _take_fusion(source, fields["channels"])}
         fields |= {"mask_features": "appearance"}
-    changes, origin = _settings(source, settings, proposals, is_joint=is_joint)
+    changes, card = _settings(source, settings, proposals, is_joint=is_joint)
     fields |= changes
-    card |= origin
     if appearance_heads is not None:
         heads = _read_appearance_heads(Path(appearance_heads), fields)
         source.params["static"], card["appearance_heads"] = heads
