@@ -14,6 +14,8 @@ from movseg_jax.errors import InputError
 
 Features = Literal["appearance", "motion", "fused"]
 FlowEncoding = Literal["direct", "paper", "relative", "residual"]
+NetworkName = Literal["raft_large", "raft_small"]
+NETWORKS: tuple[NetworkName, ...] = typing.get_args(NetworkName)
 
 # A track is kept if it is seen to move in at least so many frames, faster than so many
 # pixels a frame: see `track.moving`. Compression and noise alone have flow of about a
@@ -423,6 +425,13 @@ class TrackConfig:
             matching="at_once",
             static_overlap=0.0,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowNetworkConfig:
+    """The network of flow that weights are for."""
+
+    network: NetworkName
 
 
 @dataclasses.dataclass(frozen=True)

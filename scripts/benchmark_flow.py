@@ -22,12 +22,12 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from movseg_jax.config import NETWORKS  # noqa: E402
 from movseg_jax.flow.estimators import get_estimator  # noqa: E402
 from movseg_jax.flow.networks.estimator import (  # noqa: E402
     FlowNetwork,
     network_shapes,
 )
-from movseg_jax.flow.networks.flow_config import NETWORKS  # noqa: E402
 from movseg_jax.flow.networks.raft import LARGE, SMALL, Raft  # noqa: E402
 from movseg_jax.system.process import keep_memory  # noqa: E402
 from tests.oracles import frame_of_blobs, random_params  # noqa: E402

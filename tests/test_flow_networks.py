@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import save_file
 
 from movseg_jax.cli.app import main
+from movseg_jax.config import FlowNetworkConfig
 from movseg_jax.convert.models import convert_weights
 from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError
@@ -25,7 +26,6 @@ from movseg_jax.flow.networks.correlation import (
     pool_features,
 )
 from movseg_jax.flow.networks.estimator import load_network, network_shapes
-from movseg_jax.flow.networks.flow_config import FlowNetworkConfig
 from movseg_jax.flow.networks.raft import (
     SMALL,
     Raft,

@@ -54,8 +54,8 @@ class Prepare:
 
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""
+        from movseg_jax.config import NETWORKS
         from movseg_jax.flow.estimators import ALGORITHMS
-        from movseg_jax.flow.networks.flow_config import NETWORKS
 
         paths = [self.manual_dir]
         if self.flow not in (None, "true", *ALGORITHMS, *NETWORKS):

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 from movseg_jax.cli.arguments import optional
+from movseg_jax.config import NetworkName
 from movseg_jax.errors import InputError
-from movseg_jax.flow.networks.flow_config import NetworkName, load_if_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Flow:
     def run(self) -> str:
         """Runs the command and returns the text to print."""
         from movseg_jax.flow.export import FlowCounts, write_flows
+        from movseg_jax.flow.networks import load_if_network
         from movseg_jax.system.progress import progress_bar
         from movseg_jax.video.reading import fingerprint, probe, read_frames
 

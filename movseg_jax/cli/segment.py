@@ -125,8 +125,8 @@ class Segment:
 
     def inputs(self) -> list[Path]:
         """The files and folders that the command reads."""
+        from movseg_jax.config import NETWORKS
         from movseg_jax.flow.estimators import ALGORITHMS
-        from movseg_jax.flow.networks.flow_config import NETWORKS
         from movseg_jax.video.reading import source_paths
 
         named = self.config.flow in (*ALGORITHMS, *NETWORKS)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from movseg_jax.config import FlowNetworkConfig, NetworkName
 from movseg_jax.convert.mapping import Layer, Source
-from movseg_jax.flow.networks.flow_config import FlowNetworkConfig, NetworkName
 
 # RAFT's authors save the norm of a shortcut under two names.
 SAVED_TWICE = re.compile(r"(cnet\.layer[23]\.0)\.norm3(\..*)")

@@ -12,14 +12,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from movseg_jax.config import CONVENTIONS, ModelConfig, TrunkConfig
+from movseg_jax.config import CONVENTIONS, FlowNetworkConfig, ModelConfig, TrunkConfig
 from movseg_jax.convert import names
 from movseg_jax.convert.detectron_settings import find_settings, read_settings
 from movseg_jax.convert.flow_models import take_flow_network
 from movseg_jax.convert.mapping import CROP, Layer, Source
 from movseg_jax.convert.names import BLOCK
 from movseg_jax.errors import InputError
-from movseg_jax.flow.networks.flow_config import FlowNetworkConfig
 
 DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}  # The depth by blocks per stage.
 LEVELS = names.LEVELS

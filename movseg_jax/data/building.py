@@ -37,7 +37,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow.cache import cached
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.files import encode_kitti
-from movseg_jax.flow.networks.flow_config import load_if_network
+from movseg_jax.flow.networks import load_if_network
 from movseg_jax.images import read_rgb
 from movseg_jax.system import atomic
 from movseg_jax.system.process import installed_version
@@ -84,18 +84,15 @@ def prepare(
         name: The name of the data set, a key of `sources.LAYOUTS`.
         manual_dir: The data set's folder in its original layout.
         data_dir: The folder to write to, which is then a root for `open_source`.
-        splits: The splits to prepare; if empty, all splits that are not parts of
-            others.
+        splits: The splits to prepare; if empty, all that are not parts of others.
         flow: A folder <sequence>/<frame>.flo (.png, .npz, .pfm); "dis", "dis_fast",
             "farneback" or the name of a flow network to estimate flow between frames
             that follow each other on disk; "true" for FlyingThings3D's own flow; None
             for the flow that the data set itself has, if any.
-        flow_cache: A folder that keeps estimated flow, so that a run that was stopped
-            does not estimate it again.
+        flow_cache: A folder that keeps estimated flow for a call that is repeated.
         flow_weights: The file of the flow network's weights.
         flow_updates: The number of steps in which RAFT improves the flow.
-        workers: The number of threads that read, estimate and encode; 0 is one for each
-            CPU.
+        workers: The number of threads; 0 is one for each CPU.
         overwrite: Whether to replace a data set that was prepared before.
         allow_missing: Whether to leave out videos whose frames are missing.
         progress: Whether to show a progress bar.
@@ -105,13 +102,13 @@ def prepare(
         The folders that were written.
 
     Raises:
-        InputError: The data set is damaged or has another layout, its folder exists
-            already, or another process is writing it.
+        InputError: The data set is damaged or has another layout, or exists already.
     """
     kind = layout_class(name)
     if flow is not None and not hasattr(kind, "flow"):
         raise InputError(f"{name} is of images, which have no flow.")
-    estimator, identity = _flow_estimator(flow, flow_cache, flow_weights, flow_updates)
+    network = load_if_network(flow, flow_weights, flow_updates)
+    estimator, identity = _flow_estimator(flow, network, flow_cache)
     if flow is not None:  # Without the option the reader's default holds.
         options["flow"] = None if estimator else flow
     folders = []
@@ -119,8 +116,8 @@ def prepare(
         layout = open_layout(name, split, manual_dir, **options)
         described = _described(name, layout, flow if estimator else None) | identity
         folder = Path(data_dir) / DATASET / variant(described) / VERSION
+        source = layout_source(name, layout, allow_missing=allow_missing)
         with _locked(folder, overwrite) as temporary:
-            source = layout_source(name, layout, allow_missing=allow_missing)
             write_source(source, temporary, described, estimator,
                          workers=workers, progress=progress)  # fmt: skip
         folders.append(folder)
@@ -129,12 +126,11 @@ def prepare(
 
 def _flow_estimator(
     flow: Path | str | None,
+    network: FlowEstimator | None,
     flow_cache: Path | str | None,
-    weights: Path | str | None,
-    updates: int | None,
 ) -> tuple[FlowEstimator | None, Record]:
     """Returns the estimator that `flow` names, and what metadata.json says of it."""
-    estimator = load_if_network(flow, weights, updates)
+    estimator = network
     if isinstance(flow, str) and flow in ALGORITHMS:
         estimator = get_estimator(flow)
     if estimator is None:

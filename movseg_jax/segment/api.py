@@ -9,7 +9,6 @@ from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FrameDetector, detect_frames
 from movseg_jax.segment.flow_source import FlowSource, chosen_flow
 from movseg_jax.segment.phases import phase
-from movseg_jax.segment.section import find_section
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.segment.tracks import Previews, Tracks
 from movseg_jax.system.progress import Progress, shown_progress
@@ -100,8 +99,12 @@ def _open(video, config: SegmentConfig):
     if not isinstance(video, str | Path | int):
         is_held = isinstance(video, Sequence)
         return video, 0, len(video) if is_held else None, video if is_held else None
-    limits = config.start, config.end, config.max_frames
-    first, count = find_section(str(video), *limits)
+    first, count = 0, config.max_frames
+    if config.start is not None or config.end is not None:
+        # Imported here, as sections are rarely asked for.
+        from movseg_jax.segment.section import find_section
+
+        first, count = find_section(str(video), config.start, config.end, count)
     frames = read_frames(video, start=first, max_frames=count, white=config.white)
     if not source_paths(video):  # A camera.
         return frames, first, count, None

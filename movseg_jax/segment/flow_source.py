@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from movseg_jax.config import ModelConfig
+from movseg_jax.config import NETWORKS, ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
-from movseg_jax.flow.networks.flow_config import NETWORKS, load_if_network
+from movseg_jax.flow.networks import load_if_network
 from movseg_jax.model.inputs import resized_size
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.video.reading import Frame

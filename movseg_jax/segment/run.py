@@ -150,10 +150,7 @@ def segment_to_folder(
             frames = len(record)
             hint = "" if count else job.why_no_tracks(record)
         timing["total"] = time.perf_counter() - began
-        seconds = {part: round(value, 3) for part, value in timing.items()}
-        outcome = {"frames": frames, "tracks": count, "damage": damage}
-        outcome["licence_of_weights"] = detector.licence
-        folder.finish(about, **outcome, seconds=seconds)
+        job.finish(frames=frames, tracks=count, damage=damage)
     damage = "" if allow_truncated else damage
     return Summary(True, frames, count, timing, damage, hint=hint)
 
@@ -369,6 +366,12 @@ class _Job:
                 licence=self.detector.licence,
             )
         return len(surveyed.ids)
+
+    def finish(self, **outcome: Any) -> None:
+        """Writes run.json, so that the run is finished."""
+        seconds = {part: round(value, 3) for part, value in self.timing.items()}
+        outcome["licence_of_weights"] = self.detector.licence
+        self.folder.finish(self.about, **outcome, seconds=seconds)
 
     def _images(self, count: int) -> Iterator[np.ndarray]:
         """The frames that were segmented, again."""

@@ -18,7 +18,6 @@ from movseg_jax.config import (
 )
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS, Format
-from movseg_jax.segment.section import Moment
 
 Reading = Literal["release", "text"]  # Of the paper's tracker.
 
@@ -78,7 +77,10 @@ class SegmentConfig:
 
     def __post_init__(self):
         for name in ("start", "end"):
-            if (moment := getattr(self, name)) is not None:
+            moment = getattr(self, name)
+            if moment is not None:
+                from movseg_jax.segment.section import Moment  # It is rarely needed.
+
                 try:
                     Moment.parse(moment)
                 except InputError as error:

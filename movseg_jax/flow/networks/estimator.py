@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from movseg_jax.config import FlowNetworkConfig, NetworkName
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import resize_flow
 from movseg_jax.flow.estimators import check_frames, reduce_frame
-from movseg_jax.flow.networks.flow_config import FlowNetworkConfig, NetworkName
 from movseg_jax.flow.networks.raft import LARGE, LEAST_SIDE, SMALL, STRIDE, Raft
 from movseg_jax.model.weights import check_parameters, read_weights
 from movseg_jax.system.devices import start_devices
