@@ -132,18 +132,18 @@ def detect_frames(
         with_flow, detector, batch_size=batch_size, min_score=min_score, timing=timing
     )
     with contextlib.closing(found):
-        for (frame, cut, flow), outputs, row in found:
+        for (frame, cut, to_next), outputs, row in found:
             with stopwatch(timing, "paste"):
                 detections = to_detections(
                     outputs,
                     row,
                     frame.image,
-                    flow,
+                    to_next,
                     model=detector.config,
                     min_score=min_score,
                     cut=cut,
                 )
-            yield Detected(frame, flow, detections)
+            yield Detected(frame, to_next, detections)
 
 
 def run_detector(

@@ -110,7 +110,7 @@ def _objects(example: Example) -> ImageObjects:
 def _as_one(example: Example) -> ImageObjects:
     """The objects of a frame as one object; regions to ignore stay what they are."""
     objects, ignored = ~example.ignore, np.flatnonzero(example.ignore)
-    union = example.masks[objects].any(axis=0)
+    union = np.asarray(example.masks[objects].any(axis=0))
     dense = np.concatenate([union[None][: int(objects.any())], example.masks[ignored]])
     count = len(dense) - len(ignored)
     return ImageObjects(
