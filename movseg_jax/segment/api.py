@@ -8,10 +8,9 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.segment.detecting import FrameDetector, detect_frames
 from movseg_jax.segment.flow_source import FlowSource, chosen_flow
-from movseg_jax.segment.phases import phase
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.segment.tracks import Previews, Tracks
-from movseg_jax.system.progress import Progress, shown_progress
+from movseg_jax.system.progress import Progress, phase, shown_progress
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
 from movseg_jax.video.reading import Frame, probe, read_frames, source_paths

@@ -37,7 +37,6 @@ from movseg_jax.segment.flow_source import (
 from movseg_jax.segment.hints import why_no_tracks
 from movseg_jax.segment.interruption import ReadableFrames, recorded
 from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
-from movseg_jax.segment.phases import Stopped, phase
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.segment.run_folder import (
     ALWAYS,
@@ -53,7 +52,7 @@ from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
 from movseg_jax.system.pipeline import Timing, stopwatch
 from movseg_jax.system.process import installed_version
-from movseg_jax.system.progress import Progress
+from movseg_jax.system.progress import Progress, Stopped, phase
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving

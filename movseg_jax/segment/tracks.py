@@ -18,8 +18,7 @@ from PIL import Image
 from movseg_jax import images
 from movseg_jax.errors import InputError
 from movseg_jax.results import TrackedFrame
-from movseg_jax.segment.phases import phase
-from movseg_jax.system.progress import Progress, shown_progress
+from movseg_jax.system.progress import Progress, phase, shown_progress
 from movseg_jax.video.reading import Frame, read_frames
 
 Video = str | Path | int | Sequence[Frame] | None
