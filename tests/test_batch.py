@@ -147,6 +147,7 @@ def test_a_bad_video_is_a_row_and_the_others_are_done(clips, undisturbed, tmp_pa
     assert changed == {root / "a" / RUN}
 
 
+@pytest.mark.slow
 def test_the_command_says_how_many_are_done_and_exits_with_3(
     clips, tmp_path, capsys, monkeypatch
 ):

@@ -59,6 +59,7 @@ def test_the_version_is_printed():
     assert result.returncode == 0 and result.stdout == f"movseg {ms.__version__}\n"
 
 
+@pytest.mark.slow
 def test_verbose_says_where_an_error_was_found(tmp_path):
     arguments = (
         "convert",
@@ -270,6 +271,7 @@ def test_the_data_sets_are_listed_with_their_options():
     assert wrong.returncode == 2 and "Did you mean" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_clips_are_rendered_once_and_can_be_read(tmp_path):
     size = ("--scene.size", "48", "64", "--scene.frames", "3")
     result = movseg("synth", "--out", tmp_path / "s", "--clips", "2", *size, "--quiet")

@@ -54,6 +54,7 @@ def commands():
 @pytest.mark.parametrize("arguments", [*commands()])
 def test_a_command_in_the_docs_has_these_options(arguments):
     command = parse(arguments)
+    assert hasattr(getattr(command, "command", command), "run")
     if isinstance(command, Train) and str(command.config) != "CONFIG":
         read_config(command.config, command.settings)
 

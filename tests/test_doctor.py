@@ -85,6 +85,7 @@ def test_a_plugin_that_is_too_new_for_the_driver_is_told(tmp_path):
     assert "uninstall jax-cuda13-plugin" in mend and "movseg-jax[cuda12]" in mend
 
 
+@pytest.mark.slow
 def test_a_platform_that_is_not_there_is_told():
     found = diagnose(JAX_PLATFORMS="cuda")
     (driver,) = mends(found, "NVIDIA driver")

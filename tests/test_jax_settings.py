@@ -149,6 +149,7 @@ def test_detections_are_the_same_with_64_bits(convention):
         equal(jax.jit(detecting(config))(params, make_inputs()), expected)
 
 
+@pytest.mark.slow
 @every_convention
 def test_with_64_bits_nothing_is_computed_in_them(convention):
     config = dataclasses.replace(SMALL, convention=convention)

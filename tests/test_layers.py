@@ -151,6 +151,7 @@ def test_module_that_uses_winograd_equals_the_loop(always_winograd, compiled):
     assert_within_rounding(actual, conv_by_loops(x, kernel) + np.float64(bias), 3e-6)
 
 
+@pytest.mark.slow
 def test_winograd_batches_with_vmap(always_winograd):
     x, kernel = normal(2, 1, 9, 8, 64), normal(3, 3, 64, 64, seed=1)
     batched = jax.vmap(lambda image: layers.conv(image, kernel))(x)

@@ -463,7 +463,7 @@ def damaged_text(draw, size):
 
 
 LIMITS = settings(
-    max_examples=1000,
+    max_examples=400,
     deadline=None,
     database=None,
     derandomize=True,

@@ -372,6 +372,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, evaluations=ROWS)
 def test_every_valid_log_can_be_drawn(tmp_path, rows, evaluations):
