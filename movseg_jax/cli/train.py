@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from movseg_jax.cli.arguments import make_importable, optional, read_config
+from movseg_jax.config import Config
 from movseg_jax.config_json import to_json
 from movseg_jax.errors import InputError
 from movseg_jax.system.signals import STOPPED
@@ -29,6 +30,9 @@ class Train:
             folder <name>/ for each data set.
         dry_run: Compile the step, print the devices and what it needs of them, and do
             not train. No data is read.
+        certify: Train so many steps twice, in two processes, write to
+            WORKDIR/certificate.json whether both end with the same weights, and do not
+            train further. The exit status is 1 if they differ.
         print_config: Print the config with all settings, as JSON, and do not train.
         coordinator: Address of process 0, to train with several processes.
         processes: Number of processes.
@@ -40,6 +44,7 @@ class Train:
     workdir: Annotated[Path | None, optional("none; needed to train", "PATH")] = None
     data_dir: Annotated[Path | None, optional("none; needed to train", "PATH")] = None
     dry_run: bool = False
+    certify: Annotated[int | None, optional("no certificate", "INT")] = None
     print_config: bool = False
     coordinator: Annotated[
         str | None,
@@ -66,6 +71,8 @@ class Train:
             return describe_plan(config)
         if self.workdir is None or self.data_dir is None:
             raise InputError("Training needs --workdir and --data-dir.")
+        if self.certify is not None:
+            return _certify(config, self.workdir, self.data_dir, self.certify)
 
         # Processes must find each other before anything asks JAX for its devices.
         parallel.start_hosts(self.coordinator, self.processes, self.process)
@@ -78,3 +85,13 @@ class Train:
             return outcome.report
         print(outcome.report)
         raise SystemExit(STOPPED)
+
+
+def _certify(config: Config, workdir: Path, data_dir: Path, steps: int) -> str:
+    from movseg_jax.train.certify import certify
+
+    certificate = certify(config, workdir, data_dir, steps)
+    if certificate.same:
+        return certificate.report
+    print(certificate.report)
+    raise SystemExit(1)
