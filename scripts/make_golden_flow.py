@@ -1,10 +1,11 @@
-"""Runs torchvision's RAFT, and stores a part of the flow that it computes.
+"""Runs flow networks in PyTorch, and stores a part of the flow that they compute.
 
     pip install torch==2.13.0 && pip install --no-deps torchvision==0.28.0
     python scripts/make_golden_flow.py
 
-Writes `tests/golden/flow_networks.npz`. The weights are not stored: both sides fill the
-network with `tests.oracles.hashed_weights`.
+Writes `tests/golden/flow_networks.npz`: torchvision's RAFT, and LiteFlowNet as in
+`liteflownet_torch.py`. The weights are not stored: both sides fill the network
+with `tests.oracles.hashed_weights`.
 """
 
 import sys
@@ -16,8 +17,14 @@ import torch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.liteflownet_torch import LiteFlowNet  # noqa: E402
+from scripts.liteflownet_torch import shapes as liteflownet_shapes  # noqa: E402
 from scripts.make_golden import fill, import_torchvision, pack_shapes  # noqa: E402
-from tests.oracles import pair_of_blobs  # noqa: E402
+from tests.oracles import (  # noqa: E402
+    hashed_weights,
+    pair_of_blobs,
+    pair_of_even_blobs,
+)
 
 STORED = 3  # Every third pixel of each third row is stored.
 
@@ -44,6 +51,13 @@ def main():
         print(name, "largest flow by update:", np.round(speeds, 2).tolist())
         arrays[f"{name}_weights"] = pack_shapes(shapes)
         arrays[name] = flows[-1][::STORED, ::STORED]
+    shapes = liteflownet_shapes()
+    weights = {k: torch.from_numpy(v) for k, v in hashed_weights(shapes).items()}
+    flow = LiteFlowNet(weights)(*pair_of_even_blobs())
+    print(f"liteflownet: {sum(w.numel() for w in weights.values())} parameters; "
+          f"largest flow {np.abs(flow).max():.2f}")  # fmt: skip
+    arrays["liteflownet_weights"] = pack_shapes(shapes)
+    arrays["liteflownet"] = flow[::STORED, ::STORED]
     np.savez_compressed(ROOT / "tests" / "golden" / "flow_networks.npz", **arrays)
 
 

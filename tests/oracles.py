@@ -41,6 +41,11 @@ def _hashed_weight(name, shape):
         return 0.1 * value
     if len(shape) == 1:  # The weight of a batch norm; the last of a block is small.
         return (0.3 if "bn3" in name else 1.0) * (1 + 0.2 * value)
+    # LiteFlowNet enlarges and averages its flow, which keeps its size.
+    averages = {"moduleUpflow": 0.25, "moduleScale": 1.0}
+    for part, mean in averages.items():
+        if part in name:
+            return (mean * (1 + 0.2 * value)).astype(np.float32)
     fan_in = np.prod(shape[1:])
     gain = next((g for part, g in GAINS.items() if part in name), 1.0)
     return (gain * np.sqrt(6 / fan_in) * value).astype(np.float32)
@@ -75,6 +80,11 @@ def frame_of_blobs(height=120, width=168, moved=(0, 0)) -> np.ndarray:
 def pair_of_blobs() -> tuple[np.ndarray, np.ndarray]:
     """Two frames, uint8 [136, 184, 3], whose features have odd sides in RAFT."""
     return frame_of_blobs(136, 184), frame_of_blobs(136, 184, moved=(3.5, -2.25))
+
+
+def pair_of_even_blobs() -> tuple[np.ndarray, np.ndarray]:
+    """Two frames, uint8 [128, 192, 3], whose sides are multiples of 64."""
+    return frame_of_blobs(128, 192), frame_of_blobs(128, 192, moved=(3.5, -2.25))
 
 
 def hashed_image() -> np.ndarray:

@@ -1,4 +1,4 @@
-"""RAFT against torchvision and plain loops, its weights, and its use in runs."""
+"""Flow networks against PyTorch and plain loops, their weights, and their use."""
 
 import json
 import re
@@ -32,6 +32,7 @@ from movseg_jax.flow.networks.raft import (
     upsample_bilinear,
     upsample_convex,
 )
+from movseg_jax.flow.networks.resampling import correlate_near, warp
 from movseg_jax.model.weights import BUNDLED, load_weights
 from movseg_jax.segment.api import segment_video
 from movseg_jax.segment.run import segment_to_folder
@@ -44,7 +45,7 @@ from tests.fakes.flow_network import (
     write_weights,
 )
 from tests.fakes.square_detector import make_detector, scene, write_images
-from tests.oracles import pair_of_blobs, random_params
+from tests.oracles import pair_of_blobs, pair_of_even_blobs, random_params
 
 LEVELS, RADIUS = 3, 2
 
@@ -69,11 +70,23 @@ def test_flow_after_twelve_updates_equals_torchvisions(tmp_path, network):
     assert error < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
+def test_liteflownets_flow_equals_that_of_pytorchs_functions(tmp_path):
+    weights = write_weights(tmp_path, "liteflownet")
+    with pytest.raises(InputError, match="liteflownet has no steps"):
+        load_network(weights, updates=3)
+    flow = load_network(weights)(*pair_of_even_blobs())
+    expected = np.load(GOLDEN)["liteflownet"]
+    error = np.abs(flow[::3, ::3] - expected).max()
+    assert error < 1e-4 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize(
     "network, parameters",
     [
         ("raft_small", 990_162),
         pytest.param("raft_large", 5_257_536, marks=pytest.mark.slow),
+        pytest.param("liteflownet", 5_381_969, marks=pytest.mark.slow),
     ],
 )
 def test_networks_have_as_many_parameters_as_the_originals(network, parameters):
@@ -134,6 +147,35 @@ def test_both_lookups_equal_a_loop_over_pixels():
     assert_allclose(look_up(volumes, points, RADIUS), expected, atol=1e-5)
     look_up = jax.jit(lookup_features, static_argnums=3)
     assert_allclose(look_up(first, pyramid, points, RADIUS), expected, atol=1e-5)
+
+
+def test_warping_looks_where_the_flow_leads():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(1, 5, 6, 2)).astype(np.float32)
+    flow = rng.uniform(-4, 4, size=(1, 5, 6, 2)).astype(np.float32)
+    warped = jax.jit(warp)(values, flow)
+    for y, x in np.ndindex(5, 6):
+        right, down = flow[0, y, x].astype(np.float64) + np.array([x, y])
+        for channel in (0, 1):
+            expected = interpolate(values[0, ..., channel], down, right)
+            assert_allclose(warped[0, y, x, channel], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_near_correlations_are_mean_products(step):
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 1, 5, 6, 3)).astype(np.float32)
+    found = jax.jit(correlate_near, static_argnums=(2, 3))(first, second, 1, step)
+    padded = np.pad(second[0], ((2, 2), (2, 2), (0, 0)))
+    for y, x in np.ndindex(found.shape[1:3]):
+        expected = [
+            first[0, y * step, x * step]
+            @ padded[2 + y * step + down, 2 + x * step + right]
+            / 3
+            for down in (-step, 0, step)
+            for right in (-step, 0, step)
+        ]
+        assert_allclose(found[0, y, x], expected, atol=1e-5)
 
 
 def test_bilinear_upsampling_keeps_corners_and_slopes():

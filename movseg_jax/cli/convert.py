@@ -13,8 +13,8 @@ from movseg_jax.cli.arguments import optional
 class Convert:
     """Convert weights of a Mask R-CNN, a ResNet or a flow network.
 
-    It reads files of torchvision, Detectron, detectron2, the paper's authors and RAFT's
-    authors.
+    It reads files of torchvision, Detectron, detectron2, the paper's authors, RAFT's
+    authors and LiteFlowNet's port.
 
     Nothing in the file is executed. Every array in it is converted, or the command
     fails and names it.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from movseg_jax.config import FlowNetworkConfig, NetworkName
+from movseg_jax.convert.flow_names import LITEFLOWNET
 from movseg_jax.convert.mapping import Layer, Source
 
 # RAFT's authors save the norm of a shortcut under two names.
@@ -18,12 +19,15 @@ def take_flow_network(source: Source) -> FlowNetworkConfig:
     # Imported here, as the network needs JAX and most files are of detectors.
     from movseg_jax.flow.networks.estimator import network_shapes
 
-    large = source.has(Layer("mask_conv1", ()))
-    network: NetworkName = "raft_large" if large else "raft_small"
+    network: NetworkName = "liteflownet"
+    if source.family is not LITEFLOWNET:
+        large = source.has(Layer("mask_conv1", ()))
+        network = "raft_large" if large else "raft_small"
     for path, leaves in _layers(network_shapes(network)):
         if "kernel" in leaves:
             *size, inputs, outputs = leaves["kernel"].shape
-            source.convert_layer(Layer(path, (outputs, inputs, *size)))
+            shape = (outputs, inputs, *size)
+            source.convert_layer(Layer(path, shape, has_bias="bias" in leaves))
         else:
             source.convert_norm(Layer(path, leaves["scale"].shape))
     for name, array in source.tensors.items():

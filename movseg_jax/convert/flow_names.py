@@ -82,4 +82,38 @@ PRINCETON_RAFT = Family(
     contents="flow",
 )
 
-FLOW_FAMILIES = (TORCHVISION_RAFT, PRINCETON_RAFT)
+
+def _liteflownet() -> Names:
+    names = {}
+    encoder = {1: "One", 2: "Two", 3: "Thr", 4: "Fou", 5: "Fiv", 6: "Six"}
+    for level, word in encoder.items():
+        for i in (1, 2, 3):
+            layer = f"encoder/level{level}_conv{i}"
+            names[layer] = f"moduleFeatures.module{word}.{2 * i - 2}"
+    parts = {
+        "feature_conv": "moduleFeat.0",
+        "flow_upconv": "moduleUpflow",
+        "correlation_upconv": "moduleUpcorr",
+        **{f"conv{i}": f"moduleMain.{2 * i - 2}" for i in range(1, 7)},
+        **{f"distance_conv{i}": f"moduleDist.{i - 1}" for i in (1, 2)},
+        "scale_x": "moduleScaleX",
+        "scale_y": "moduleScaleY",
+    }
+    for level in range(2, 7):
+        for part in ("matching", "subpixel", "regularization"):
+            for ours, theirs in parts.items():
+                name = f"module{part.capitalize()}.{level - 2}.{theirs}"
+                names[f"level{level}_{part}/{ours}"] = name
+    return names
+
+
+# The files of the PyTorch port by Niklaus (sniklaus/pytorch-liteflownet).
+LITEFLOWNET = Family(
+    kind="sniklaus_liteflownet",
+    signature=r"moduleFeatures\.moduleOne\.",
+    names=_liteflownet(),
+    ignorable={},
+    contents="flow",
+)
+
+FLOW_FAMILIES = (TORCHVISION_RAFT, PRINCETON_RAFT, LITEFLOWNET)

@@ -59,7 +59,8 @@ def convert_weights(
     Args:
         path: The file: a Mask R-CNN (ResNet-50-FPN) of torchvision, Detectron,
             detectron2 or Dave et al. (2019), a ResNet of torchvision, Caffe2 or Gluon
-            (v2), or a RAFT of torchvision or of its authors.
+            (v2), a RAFT of torchvision or of its authors, or a LiteFlowNet of its port
+            to PyTorch.
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
         stream: The stream that the network of a single-stream file becomes.

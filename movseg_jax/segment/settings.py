@@ -30,7 +30,7 @@ class SegmentConfig:
 
     Attributes:
         flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it,
-            "raft_small" or "raft_large" with the weights of --flow-weights; a folder
+            "raft_small", "raft_large" or "liteflownet" with --flow-weights; a folder
             holds a flow file for each frame, named as the frame.
         flow_weights: Weights of a flow network, converted by `movseg convert`.
         flow_updates: Number of steps in which RAFT improves the flow. Default: 12.

@@ -17,15 +17,16 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "flow_networks.npz"
 
 @functools.cache
 def foreign_weights(network="raft_small"):
-    """Reproducible weights, with torchvision's names."""
+    """Reproducible weights, with the names of torchvision or of LiteFlowNet's port."""
     return hashed_weights(unpack_shapes(np.load(GOLDEN)[f"{network}_weights"]))
 
 
 def write_weights(folder, network="raft_small", change=0.0):
     """Converts the reproducible weights; returns the file."""
     weights = dict(foreign_weights(network))
-    bias = "update_block.flow_head.conv2.bias"
-    weights[bias] = weights[bias] + np.float32(change)
+    if change:
+        bias = "update_block.flow_head.conv2.bias"
+        weights[bias] = weights[bias] + np.float32(change)
     save_file(weights, folder / "theirs.safetensors")
     converted = convert_weights(folder / "theirs.safetensors")
     file = folder / f"{network}.safetensors"

@@ -5,7 +5,7 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,16 +17,35 @@ from movseg_jax.config import FlowNetworkConfig, NetworkName
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import resize_flow
 from movseg_jax.flow.estimators import check_frames, reduce_frame
-from movseg_jax.flow.networks.raft import LARGE, LEAST_SIDE, SMALL, STRIDE, Raft
+from movseg_jax.flow.networks import liteflownet, raft
 from movseg_jax.model.weights import check_parameters, read_weights
 from movseg_jax.system.devices import start_devices
 
 UPDATES = 12
 
 
-_MODELS: dict[NetworkName, Raft] = {
-    "raft_large": Raft(LARGE),
-    "raft_small": Raft(SMALL),
+class _Network(NamedTuple):
+    """A network and what it asks of its images and callers.
+
+    Attributes:
+        model: The network.
+        stride: The number that sides have to be multiples of.
+        least_side: The smallest side.
+        iterates: Whether the flow is improved by a number of steps.
+    """
+
+    model: Any
+    stride: int
+    least_side: int
+    iterates: bool
+
+
+_NETWORKS: dict[NetworkName, _Network] = {
+    "raft_large": _Network(raft.Raft(raft.LARGE), raft.STRIDE, raft.LEAST_SIDE, True),
+    "raft_small": _Network(raft.Raft(raft.SMALL), raft.STRIDE, raft.LEAST_SIDE, True),
+    "liteflownet": _Network(
+        liteflownet.LiteFlowNet(), liteflownet.STRIDE, liteflownet.STRIDE, False
+    ),
 }
 
 
@@ -42,7 +61,7 @@ class FlowNetwork:
         network: The name of the network.
         params: The parameters, on the device.
         sha256: The hash of the weights' file.
-        updates: The number of steps that improve the flow.
+        updates: The number of steps that improve the flow; None if there are none.
         working_side: The longer side to which larger frames are reduced, as in
             `get_estimator`.
     """
@@ -50,7 +69,7 @@ class FlowNetwork:
     network: NetworkName
     params: Mapping[str, Any] = dataclasses.field(repr=False)
     sha256: str
-    updates: int = UPDATES
+    updates: int | None
     working_side: int | None = None
     _last: list = dataclasses.field(default_factory=list, init=False, repr=False)
     _lock: Any = dataclasses.field(
@@ -66,8 +85,8 @@ class FlowNetwork:
     ) -> Float32[np.ndarray, "h w 2"]:
         """Returns the flow from `frame` to `next_frame`.
 
-        Sides that are not multiples of 8 or below 128 are extended by the border's
-        pixels, on both sides.
+        Frames whose sides do not suit the network are extended by their border's
+        pixels, on all sides.
 
         Raises:
             InputError: They are not RGB frames of one size.
@@ -77,13 +96,19 @@ class FlowNetwork:
             reduce_frame(image, self.working_side) for image in (frame, next_frame)
         ]
         size = images[0].shape[:2]
-        borders = [_border(side) for side in size]
+        borders = [self._border(side) for side in size]
         images = [np.pad(image, (*borders, (0, 0)), mode="edge") for image in images]
         with self._lock:
             flow = self._estimate(*images)
         (top, _), (left, _) = borders
         flow = flow[top : top + size[0], left : left + size[1]]
         return resize_flow(flow, frame.shape[:2])
+
+    def _border(self, side):
+        """Returns how many pixels are added before and after a side."""
+        _, stride, least, _ = _NETWORKS[self.network]
+        missing = max(least, -(-side // stride) * stride) - side
+        return missing // 2, missing - missing // 2
 
     def _estimate(self, image, next_image):
         features, estimate = compiled_network(self.network, self.updates)
@@ -110,7 +135,7 @@ def load_network(
     Args:
         weights: The .safetensors file. The package has no weights of flow networks.
         network: The name of the network that is expected; None accepts any.
-        updates: The number of steps that improve the flow; the default is 12.
+        updates: The number of steps in which RAFT improves the flow; the default is 12.
         working_side: The longer side to which larger frames are reduced.
 
     Raises:
@@ -134,40 +159,39 @@ def load_network(
             f"{weights}: these are weights of {config.network}, expected those of "
             f"{network}."
         )
+    if _NETWORKS[config.network].iterates:
+        updates = updates or UPDATES
+    elif updates is not None:
+        raise InputError(f"{config.network} has no steps, so no number of updates.")
     check_parameters(params, network_shapes(config.network), str(weights))
     start_devices()
     params = jax.device_put(params)
-    return FlowNetwork(
-        config.network, params, content["sha256"], updates or UPDATES, working_side
-    )
+    sha256 = content["sha256"]
+    return FlowNetwork(config.network, params, sha256, updates, working_side)
 
 
 @functools.cache
 def network_shapes(network: NetworkName) -> dict[str, Any]:
     """Returns the shapes of a network's parameters; computes nothing."""
+    model, _, side, _ = _NETWORKS[network]
 
     def both(model, image):
         features = model.features(image)
         return model(image, features, features)
 
     def initialise():  # It is only traced, so no device is needed.
-        image = jnp.zeros((1, LEAST_SIDE, LEAST_SIDE, 3), jnp.uint8)
-        return nn.init(both, _MODELS[network])(
-            jax.random.key(0, impl="threefry2x32"), image
-        )
+        image = jnp.zeros((1, side, side, 3), jnp.uint8)
+        return nn.init(both, model)(jax.random.key(0, impl="threefry2x32"), image)
 
     return jax.eval_shape(initialise)["params"]
 
 
 @functools.lru_cache(maxsize=8)
-def compiled_network(network: NetworkName, updates: int) -> tuple[Callable, Callable]:
+def compiled_network(
+    network: NetworkName, updates: int | None
+) -> tuple[Callable, Callable]:
     """Returns the functions of one image and of a pair, compiled once per size."""
-    model = _MODELS[network]
+    model = _NETWORKS[network].model
+    options = {} if updates is None else {"updates": updates}
     features = jax.jit(functools.partial(model.apply, method="features"))
-    return features, jax.jit(functools.partial(model.apply, updates=updates))
-
-
-def _border(side: int) -> tuple[int, int]:
-    """Returns how many pixels are added before and after a side."""
-    missing = max(LEAST_SIDE, -(-side // STRIDE) * STRIDE) - side
-    return missing // 2, missing - missing // 2
+    return features, jax.jit(functools.partial(model.apply, **options))

@@ -24,6 +24,7 @@ from movseg_jax.flow.networks.correlation import (
     pool_features,
     volume_bytes,
 )
+from movseg_jax.flow.networks.resampling import neighbours
 from movseg_jax.nn.layers import Affine, Conv
 
 STRIDE = 8
@@ -324,11 +325,7 @@ def upsample_convex(
     batch, height, width, _ = flow.shape
     shape = (batch, height, width, 9, STRIDE, STRIDE)
     weights = nn.softmax(weights.reshape(shape), axis=3)
-    padded = jnp.pad(STRIDE * flow, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    near = jnp.stack(
-        [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)],
-        axis=3,
-    )
+    near = neighbours(STRIDE * flow, 3)
     large = jnp.einsum("bhwkyx,bhwkc->bhywxc", weights, near, precision="highest")
     return large.reshape(batch, STRIDE * height, STRIDE * width, 2)
 
