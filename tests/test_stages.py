@@ -24,7 +24,9 @@ DOCSTRINGS = {
     for name, function in config_functions(file).items()
 }
 NAMES = list(DOCSTRINGS)
-STAGES = [n for n in NAMES if n != "tiny.py:tiny"]
+# Experiments on rendered scenes, which start from random parameters.
+EXPERIMENTS = ("tiny.py:tiny", "lab.py:lab")
+STAGES = [n for n in NAMES if n not in EXPERIMENTS]
 # The folder of runs that a file's stages are written to.
 RUNS = {
     "default.py": "runs/default",
