@@ -59,6 +59,19 @@ def test_the_version_is_printed():
     assert result.returncode == 0 and result.stdout == f"movseg {ms.__version__}\n"
 
 
+@pytest.mark.parametrize("package", ["cv2", "optax"])
+def test_a_package_that_is_missing_is_one_line(package, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("movseg_jax.system.process.prepare_jax", lambda: None)
+
+    def needs(*_):
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr("movseg_jax.cli.convert.Convert.run", needs)
+    status = main(["convert", str(tmp_path / "a.pth"), "--out", str(tmp_path / "b")])
+    [line] = capsys.readouterr().err.splitlines()
+    assert status == 2 and repr(package) in line and "movseg doctor" in line
+
+
 @pytest.mark.slow
 def test_verbose_says_where_an_error_was_found(tmp_path):
     arguments = (

@@ -71,6 +71,18 @@ def _run(arguments: list[str]) -> int:
             prepare_jax()
             print(command.run())
         check_output()
+    except ModuleNotFoundError as error:
+        if verbose:
+            traceback.print_exc()
+        name = (error.name or "").partition(".")[0]
+        if not name or name == "movseg_jax":
+            raise
+        print(
+            f"movseg: the package {name!r} is missing or incomplete; install "
+            "movseg-jax again, or see `movseg doctor`.",
+            file=sys.stderr,
+        )
+        return 2
     except InputError as error:
         if verbose:
             traceback.print_exc()

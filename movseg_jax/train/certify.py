@@ -25,7 +25,7 @@ PACKAGES = ("movseg-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 class Certificate(NamedTuple):
-    """What two equal runs ended at.
+    """The outcome of two equal runs.
 
     Attributes:
         path: The file that holds everything.
