@@ -25,7 +25,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import ArgumentError
+from av.error import ArgumentError, FFmpegError
 from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
@@ -341,7 +341,7 @@ def _open(path: Path) -> InputContainer:
         )
     except InputError:
         raise
-    except Exception as error:
+    except (FFmpegError, OSError, ValueError) as error:
         raise InputError(
             f"{path}: cannot be read as a video: {_explained(path, error)}"
         ) from None

@@ -59,10 +59,12 @@ class LiteFlowNet(nn.Module):
         for level in LEVELS:
             both = [side[level] for side in features]
             name = f"level{level}"
-            flow = LiteMatching(level, name=f"{name}_matching")(*both, flow)
-            flow = LiteSubpixel(level, name=f"{name}_subpixel")(*both, flow)
+            match = LiteMatching(level, name=f"{name}_matching")
+            flow = match(both[0], both[1], flow)
+            refine = LiteSubpixel(level, name=f"{name}_subpixel")
+            flow = refine(both[0], both[1], flow)
             regularise = LiteRegularization(level, name=f"{name}_regularization")
-            flow = regularise(*(side[level] for side in pixels), both[0], flow)
+            flow = regularise(pixels[0][level], pixels[1][level], both[0], flow)
         assert flow is not None
         return SCALE * jax.image.resize(flow, (*image.shape[:3], 2), "linear")
 
