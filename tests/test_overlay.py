@@ -118,6 +118,16 @@ def test_at_the_edges_of_the_frame_labels_stay_inside(box):
     assert plate.sum() > 50
 
 
+def test_a_label_is_at_the_largest_piece_of_an_object():
+    """A few pixels elsewhere, such as between another's legs, do not attract it."""
+    frame, object_ = noise(), rectangle(60, 110, 110, 180)
+    pieces = object_ | rectangle(30, 33, 20, 24)
+    drawn = overlay.draw_tracks(frame, tracked(sighting(1, pieces)))
+    alone = overlay.draw_tracks(frame, tracked(sighting(1, object_)))
+    assert_array_equal(drawn[:, 100:], alone[:, 100:])
+    assert_array_equal(drawn[:28], frame[:28])
+
+
 def test_colours_belong_to_ids_and_are_never_black():
     colours = [overlay.track_colour(id) for id in range(1, 256)]
     assert len(set(colours)) == 255 and (0, 0, 0) not in colours

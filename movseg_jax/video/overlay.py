@@ -84,9 +84,7 @@ def draw_tracks(
         _fill(drawn, image, mask, box, track_colour(sighting.id), stripe)
         _outline(drawn, mask, box, max(1, round(short / 540)))
         if mask[box].size:
-            top = box[0].start
-            middle = box[1].start + int(np.flatnonzero(mask[top, box[1]]).mean())
-            labels.append((sighting, (middle, top)))
+            labels.append((sighting, _top_of_largest_piece(mask, box)))
     taken: list[Plate] = []
     for sighting, place in labels:  # Last, so that no mask hides them.
         text = label_text(sighting, why=why)
@@ -94,6 +92,15 @@ def draw_tracks(
             _label(drawn, text, place, track_colour(sighting.id), short, taken)
         )
     return drawn
+
+
+def _top_of_largest_piece(mask, box) -> tuple[int, int]:
+    """The place (x, y) that a label belongs to: other pieces may be far away."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[box].view(np.uint8))
+    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    top = int(stats[largest, cv2.CC_STAT_TOP])
+    middle = int(np.flatnonzero(pieces[top] == largest).mean())
+    return box[1].start + middle, box[0].start + top
 
 
 def _sightings(ids: UInt[np.ndarray, "h w"]) -> list[Sighting]:
