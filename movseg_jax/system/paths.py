@@ -240,6 +240,14 @@ def refuse_addresses(arguments: Any, allowed: Collection[str] = ()) -> None:
             )
 
 
+def _without_links(path: Path) -> Path:
+    """The path without links; an error if they form a loop, on every Python."""
+    try:
+        return path.resolve(strict=True)
+    except FileNotFoundError:
+        return path.resolve()
+
+
 def inside(root: Path, name: str, *, source: str) -> Path:
     """`root / name`, for a name that a file of someone else's gave.
 
@@ -261,7 +269,7 @@ def inside(root: Path, name: str, *, source: str) -> Path:
         )
     path = root / name
     try:
-        below = path.resolve().is_relative_to(root.resolve())
+        below = _without_links(path).is_relative_to(root.resolve())
     except (OSError, RuntimeError, ValueError):
         # A loop of links, a name that is too long, letters no file system knows.
         below = False
