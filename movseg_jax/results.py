@@ -5,14 +5,38 @@ through it from the front, one frame at a time. A list will do; `segment_video` 
 out sequences that read from disk, so that long videos fit into memory.
 """
 
+import abc
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Bool
 
 from movseg_jax.masks import Rle, decode, union
+
+Item = TypeVar("Item", covariant=True)
+
+
+class FrameSequence(Sequence[Item]):
+    """A sequence with an item for each frame, which is made when it is asked for."""
+
+    @abc.abstractmethod
+    def make(self, index: int) -> Item:
+        """Makes the item of a frame.
+
+        Args:
+            index: The number of the frame, from 0.
+        """
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice):
+        if isinstance(index, slice):
+            return [self.make(number) for number in range(len(self))[index]]
+        return self.make(range(len(self))[index])  # An IndexError where a list has one.
 
 
 class Detection(NamedTuple):

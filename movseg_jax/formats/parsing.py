@@ -6,7 +6,7 @@ import reprlib
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.formats.survey import MAX_ID
 from movseg_jax.masks import MAX_PIXELS, Size
-from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.results import FrameSequence, Sighting, TrackedFrame
 
 MAX_TEXT_BYTES = 2**28  # Of a file; in memory JSON may take twenty times as much.
 MAX_OUTLINE = 1e9  # Pixels, over all polygons of a file; they take ten seconds.
 MAX_FRAMES = 1_000_000  # Of a video: nine hours at 30 frames a second.
 
 
-class Recorded(Sequence[TrackedFrame]):
+class Recorded(FrameSequence[TrackedFrame]):
     """The frames of a video; only their sightings are held in memory.
 
     So a file with one line, about frame 900000, takes no memory for the others.
@@ -60,20 +60,14 @@ class Recorded(Sequence[TrackedFrame]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, index: int) -> TrackedFrame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TrackedFrame]: ...
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._count))]
-        number = range(self._count)[index]  # An IndexError where a list has one.
+    def make(self, index: int) -> TrackedFrame:
+        """Returns the tracks of a frame."""
         return TrackedFrame(
-            f"{number:05d}" if self._names is None else self._names[number],
+            f"{index:05d}" if self._names is None else self._names[index],
             self._size,
-            self._times[number] if self._times else None,
-            tuple(self._sightings.get(number, ())),
-            number in self._cuts,
+            self._times[index] if self._times else None,
+            tuple(self._sightings.get(index, ())),
+            index in self._cuts,
         )
 
 

@@ -15,7 +15,6 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import overload
 
 import cv2
 import numpy as np
@@ -30,7 +29,7 @@ from movseg_jax.formats.survey import (
     union,
 )
 from movseg_jax.masks.id_images import MAX_ID, VOID, MaskVideo, fits_8_bits
-from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.results import FrameSequence, Sighting, TrackedFrame
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.notes import note
 from movseg_jax.system.paths import list_images
@@ -217,8 +216,8 @@ def write_cutouts(
             write_file(folder / f"{frame.name}.png", _with_offset(png, x0, y0))
 
 
-# Not `Sequence[TrackedFrame]`: to see that it is one, beartype would read an image.
-class MaskFolder(Sequence):
+# Not `FrameSequence[TrackedFrame]`, for which beartype would read an image.
+class MaskFolder(FrameSequence):
     """Palette or grey images as tracked frames, read when they are asked for.
 
     Every number is a track, but 255 where it is void: see `mask_images`. What such
@@ -253,16 +252,9 @@ class MaskFolder(Sequence):
     def __len__(self) -> int:
         return len(self._files)
 
-    @overload
-    def __getitem__(self, index: int) -> TrackedFrame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TrackedFrame]: ...
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self._read(file) for file in self._files[index]]
-        return self._read(self._files[index])
-
-    def _read(self, file: Path) -> TrackedFrame:
+    def make(self, index: int) -> TrackedFrame:
+        """Reads the tracks of a frame."""
+        file = self._files[index]
         ids = images.read_ids(file, most=MAX_ID)
         if ids.shape != self._size:
             raise InputError(

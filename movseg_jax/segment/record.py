@@ -11,11 +11,11 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.results import Detection, FrameDetections
+from movseg_jax.results import Detection, FrameDetections, FrameSequence
 from movseg_jax.video.reading import Frame
 
 # WITHOUT ROWID keeps the detections of a frame next to each other.
@@ -60,7 +60,7 @@ class RecordedFrame(NamedTuple):
     detections: FrameDetections
 
 
-class Record(Sequence[FrameDetections]):
+class Record(FrameSequence[FrameDetections]):
     """A database of detections, for one process at a time.
 
     Memory holds one byte per frame. It is a context manager.
@@ -179,13 +179,8 @@ class Record(Sequence[FrameDetections]):
     def __len__(self) -> int:
         return len(self._checked)
 
-    @overload
-    def __getitem__(self, index: int) -> FrameDetections: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FrameDetections]: ...
-    def __getitem__(self, index: int | slice):
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
+    def make(self, index: int) -> FrameDetections:
+        """Reads the detections in a frame."""
         return self.frame(index).detections
 
     def frame(self, index: int) -> RecordedFrame:

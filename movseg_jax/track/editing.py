@@ -1,15 +1,14 @@
 """Corrects finished tracks: leaves tracks out, or joins them."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import overload
 
 from movseg_jax.errors import InputError
-from movseg_jax.results import Sighting, TrackedFrame, joined
+from movseg_jax.results import FrameSequence, Sighting, TrackedFrame, joined
 
 SHOWN = 20  # The most numbers in a message.
 
 
-class EditedTracks(Sequence[TrackedFrame]):
+class EditedTracks(FrameSequence[TrackedFrame]):
     """The frames of other tracks with their tracks renumbered, joined or left out."""
 
     def __init__(self, tracks: Sequence[TrackedFrame], new_ids: Mapping[int, int]):
@@ -25,16 +24,9 @@ class EditedTracks(Sequence[TrackedFrame]):
     def __len__(self) -> int:
         return len(self._tracks)
 
-    @overload
-    def __getitem__(self, index: int) -> TrackedFrame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TrackedFrame]: ...
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self._edit(frame) for frame in self._tracks[index]]
-        return self._edit(self._tracks[index])
-
-    def _edit(self, frame: TrackedFrame) -> TrackedFrame:
+    def make(self, index: int) -> TrackedFrame:
+        """Edits the tracks of a frame."""
+        frame = self._tracks[index]
         pieces: dict[int, list[Sighting]] = {}
         for sighting in frame.sightings:
             new = self._new_ids.get(sighting.id)

@@ -6,7 +6,7 @@ Tracks are numbered from 1 as they are started.
 import dataclasses
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeVar, overload
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -15,7 +15,13 @@ from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.masks import Size
-from movseg_jax.results import Detection, FrameDetections, Sighting, TrackedFrame
+from movseg_jax.results import (
+    Detection,
+    FrameDetections,
+    FrameSequence,
+    Sighting,
+    TrackedFrame,
+)
 
 Item = TypeVar("Item")
 
@@ -140,7 +146,7 @@ def to_tracked_frame(
     return TrackedFrame(name, size, time, tuple(s for _, s in sightings), frame.cut)
 
 
-class TrackedFrames(Sequence[TrackedFrame]):
+class TrackedFrames(FrameSequence[TrackedFrame]):
     """A linked video's `TrackedFrame`s, each made when it is asked for."""
 
     def __init__(
@@ -171,14 +177,8 @@ class TrackedFrames(Sequence[TrackedFrame]):
     def __len__(self) -> int:
         return len(self._frames)
 
-    @overload
-    def __getitem__(self, index: int) -> TrackedFrame: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[TrackedFrame]: ...
-    def __getitem__(self, index: int | slice):
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        index = range(len(self))[index]
+    def make(self, index: int) -> TrackedFrame:
+        """Returns the tracks of a frame."""
         return to_tracked_frame(
             self._frames[index],
             self._links[index],
