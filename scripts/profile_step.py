@@ -36,7 +36,7 @@ from movseg_jax.config_files import load_config
 from movseg_jax.data import batches
 from movseg_jax.data.example import Example
 from movseg_jax.data.sampling import get_buckets
-from movseg_jax.model.parameters import fresh
+from movseg_jax.model.parameters import count_parameters, fresh
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.train import freezing, parallel
 from movseg_jax.train.loop import make_stage
@@ -134,8 +134,8 @@ def measure(config: Config, params: Any, batch: Batch, options: Any) -> Cost:
     trained, frozen = freezing.split(params, trains)
     memory = compiled.memory_analysis()
     return Cost(
-        _count(trained),
-        _count(frozen),
+        count_parameters(trained),
+        count_parameters(frozen),
         (compiled.cost_analysis() or {}).get("flops", math.nan) * jax.device_count(),
         getattr(memory, "argument_size_in_bytes", 0),
         getattr(memory, "temp_size_in_bytes", 0),
@@ -239,10 +239,6 @@ def _freeze(config, frozen):
     return dataclasses.replace(
         config, train=dataclasses.replace(config.train, frozen=frozen)
     )
-
-
-def _count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _row(*cells):

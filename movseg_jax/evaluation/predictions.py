@@ -155,8 +155,8 @@ def open_tracks(
 ) -> Recorded | MaskFolder:
     """Opens the frames of a prediction; PNGs are read when a frame is asked for.
 
-    Of detections only those are returned that are foreground; `Detection` gets all of
-    them elsewhere.
+    A file of detections gives those that are foreground. The metric `Detection` reads
+    all of its detections elsewhere.
 
     Args:
         prediction: Place of the prediction.

@@ -25,6 +25,11 @@ def parameter_shapes(config: ModelConfig) -> dict[str, Any]:
     return jax.eval_shape(_initialise(config), run_key(0))
 
 
+def count_parameters(tree: Any) -> int:
+    """Returns the number of values in a tree of arrays, or of their shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
 def _initialise(config):
     size = jnp.full((1, 2), 64.0, jnp.float32)
 

@@ -278,7 +278,7 @@ class _Job:
 
     @contextlib.contextmanager
     def _phase(self, name: str, items: Sequence, passes: int = 1) -> Iterator[Sequence]:
-        """Measures and reports a phase that reads items, as `phases.phase`."""
+        """Measures and reports a phase that reads items, see `progress.phase`."""
 
         def stop() -> bool:
             return self.stop.requested and not self.is_camera

@@ -1,6 +1,7 @@
 """The tracks of a video for scripts and notebooks: `Tracks`.
 
-What draws and writes is imported when it is used, so that segmenting loads little.
+Modules that draw and write are imported when they are used, so that segmenting loads
+little.
 """
 
 import base64

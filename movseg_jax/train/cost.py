@@ -8,7 +8,7 @@ import numpy as np
 from movseg_jax.config import ModelConfig
 from movseg_jax.model.detector import Detector
 from movseg_jax.model.inputs import preprocess, stack
-from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.parameters import count_parameters, parameter_shapes
 from movseg_jax.nn.fusion import fuse_pyramids
 
 
@@ -45,8 +45,8 @@ def measure_cost(config: ModelConfig, frame_size: tuple[int, int]) -> Cost:
     inputs = stack([preprocess(frame, frame.astype(np.float32), config)])
     detector = Detector(config)
     flops = _flops(detector.apply, {"params": shapes}, inputs)
-    parameters = _count(shapes)
-    in_fusion = _count(shapes.get("fusion", {}))
+    parameters = count_parameters(shapes)
+    in_fusion = count_parameters(shapes.get("fusion", {}))
     if len(config.streams) < 2 or "fused" not in (
         config.rpn_features,
         config.box_features,
@@ -73,7 +73,3 @@ def measure_cost(config: ModelConfig, frame_size: tuple[int, int]) -> Cost:
 def _flops(function, *arguments) -> float:
     analysis = jax.jit(function).lower(*arguments).cost_analysis()
     return float((analysis or {}).get("flops", np.nan))
-
-
-def _count(tree) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))

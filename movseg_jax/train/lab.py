@@ -9,7 +9,7 @@ evaluated on other rendered clips. The lab's folder holds
     runs/<arm>/fusion.json       a hash of the fusion's source, if it is code of yours
     results.json, .md, .png      the results of the latest call
 
-What is there already is neither rendered nor trained again.
+Clips and models that are there already are not made again.
 """
 
 import contextlib

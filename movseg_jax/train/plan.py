@@ -11,7 +11,7 @@ from movseg_jax.config import Config
 from movseg_jax.data import batches
 from movseg_jax.data.example import Example, Size
 from movseg_jax.data.sampling import get_buckets
-from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.parameters import count_parameters, parameter_shapes
 from movseg_jax.train import freezing, parallel
 from movseg_jax.train.loop import make_stage
 from movseg_jax.types import Batch
@@ -98,5 +98,4 @@ def _batch_shapes(config: Config, size: Size) -> Batch:
 
 
 def _millions(tree: Any) -> str:
-    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
-    return f"{count / 1e6:.3f} million"
+    return f"{count_parameters(tree) / 1e6:.3f} million"
