@@ -157,29 +157,26 @@ def show_parts(
     show("  masks of ten", part(ten_masks), features, selected, inputs)
 
 
-def paste(frame: np.ndarray, outputs: Outputs) -> list[masks.Rle]:
+def paste(frame: np.ndarray, outputs: Outputs) -> list[masks.Crop]:
     """Pastes the masks of the detections that are kept."""
     found = []
     for detections in (outputs.moving, outputs.static):
         if detections is not None:
             boxes, scores, _, logits, valid = (array[0] for array in detections)
             kept = valid & (scores > KEPT_SCORE)
-            found += masks.paste_rles(logits[kept], boxes[kept], frame.shape[:2])
+            found += masks.paste_crops(logits[kept], boxes[kept], frame.shape[:2])
     return found
 
 
-def speeds(flow: np.ndarray, found: list[masks.Rle]) -> list:
+def speeds(flow: np.ndarray, found: list[masks.Crop]) -> list:
     """Measures the speeds of detections, as if all of them moved."""
-    decoded = [masks.decode(rle) for rle in found]
-    others = masks.decode(masks.union(found)) if found else None
-    return object_speeds(flow, decoded, others)
+    return object_speeds(flow, found, found)
 
 
-def draw(frame: np.ndarray, found: list[masks.Rle]) -> np.ndarray:
+def draw(frame: np.ndarray, found: list[masks.Crop]) -> np.ndarray:
     """Draws the detections' masks, outlines and labels over the frame."""
-    sightings = tuple(
-        Sighting(i, rle, 1.0, True, 1.0) for i, rle in enumerate(found, 1)
-    )
+    rles = [masks.encode_crop(crop, frame.shape[:2]) for crop in found]
+    sightings = tuple(Sighting(i, rle, 1.0, True, 1.0) for i, rle in enumerate(rles, 1))
     return draw_tracks(
         frame, TrackedFrame("0", frame.shape[:2], None, sightings), why=True
     )
