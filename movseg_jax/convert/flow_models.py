@@ -23,7 +23,7 @@ def take_flow_network(source: Source) -> FlowNetworkConfig:
     for path, leaves in _layers(network_shapes(network)):
         if "kernel" in leaves:
             *size, inputs, outputs = leaves["kernel"].shape
-            # One that convolves each channel by itself has no order of [in, out].
+            # A depthwise kernel is [out, 1, h, w] there, transposed or not.
             transposed = "upconv" in path and inputs > 1
             shape = (inputs, outputs) if transposed else (outputs, inputs)
             layer = Layer(path, (*shape, *size), transposed=transposed)

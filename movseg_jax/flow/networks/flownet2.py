@@ -24,9 +24,10 @@ from movseg_jax.nn.layers import Conv
 
 STRIDE = 64
 SCALE = 20.0  # The factor from the networks' flow to pixels of the image.
-REACH, STEP = 10, 2  # Correlations are with 21x21 displacements, of 0 to 20 pixels.
+# Correlations are with 21x21 displacements, each two pixels of the features apart.
+REACH, STEP = 10, 2
 # Level 0 has the size of the image, and each next one half of it. A level has two
-# convolutions, the first one with a stride, which have so many times `width` channels.
+# convolutions; the first one has a stride. Their channels in units of `width`:
 WIDTHS = {1: (1, 2), 2: (2, 2), 3: (4, 4), 4: (8, 8), 5: (8, 8), 6: (16, 16)}
 # FlowNetC and FlowNetS begin with a larger convolution per level.
 STEM = {1: 7, 2: 5, 3: 5}
