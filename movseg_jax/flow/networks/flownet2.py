@@ -12,8 +12,6 @@ displacements. The fusion merges both results.
 Images are uint8, RGB, with sides that are multiples of 64.
 """
 
-from typing import Literal
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -166,10 +164,13 @@ class FlowNetFusion(nn.Module):
         return _refine(levels, self.width, smooth=True)
 
 
-def enlarge_flow(
-    flow: Float[Array, "b h w c"], method: Literal["linear", "nearest"]
-) -> Float[Array, "b _ _ c"]:
-    """Enlarges flow fourfold; its unit stays the same."""
+def enlarge_flow(flow: Float[Array, "b h w c"], method: str) -> Float[Array, "b _ _ c"]:
+    """Enlarges flow fourfold; its unit stays the same.
+
+    Args:
+        flow: The flow.
+        method: The interpolation, "linear" or "nearest".
+    """
     batch, height, width, channels = flow.shape
     shape = (batch, 4 * height, 4 * width, channels)
     return jax.image.resize(flow, shape, method)
