@@ -507,8 +507,9 @@ def test_memory_grows_by_a_few_kilobytes_an_image():
         used.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert sum(len(rle.counts) for rle in noise) > 1_000_000
-    # Now and then an image fills a cache of the interpreter's, too.
-    assert np.median(np.diff(used)) < 6_000
+    # A hundredth of its masks. It is scores and outcomes in some arrays, whose headers
+    # depend on the versions. Now and then an image fills a cache, too.
+    assert np.median(np.diff(used)) < 10_000
 
 
 # Equal scores together -------------------------------------------------------------

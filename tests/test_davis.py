@@ -326,7 +326,8 @@ def test_frames_are_forgotten_once_they_are_compared():
             seen.append(weakref.ref(frame))
             yield frame
             del frame
-            assert sum(frame() is not None for frame in seen) <= 2
+            # Those that are compared, and one that Python's `pairwise` holds from 3.13.
+            assert sum(frame() is not None for frame in seen) <= 3
 
     Davis16().add(frames())
     assert len(seen) == len(truths)

@@ -30,8 +30,9 @@ class Spool:
         descriptor, name = tempfile.mkstemp(dir=folder)
         os.close(descriptor)
         self._file, self._count = Path(name), 0
-        with _disk_errors():
+        with contextlib.ExitStack() as undo, _disk_errors():
             self._database = sqlite3.connect(name, isolation_level=None)
+            undo.callback(self._database.close)
             # The rows are not needed after a crash, so they need no journal.
             self._database.execute("PRAGMA journal_mode = OFF")
             self._database.execute("PRAGMA synchronous = OFF")
@@ -40,6 +41,7 @@ class Spool:
                 "PRIMARY KEY (key, number)) WITHOUT ROWID"
             )
             self._database.execute("BEGIN")
+            undo.pop_all()
         # An open file without a name is removed with the process, however that ends.
         with contextlib.suppress(OSError):
             self._file.unlink()

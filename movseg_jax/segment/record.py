@@ -252,10 +252,14 @@ def _connect(path: Path) -> sqlite3.Connection:
         # systems do not know the locks that SQLite would ask for.
         uri += "?vfs=unix-none"
     database = sqlite3.connect(uri, uri=True, isolation_level=None)
-    # Exclusive: the log then needs no memory that is shared with other processes.
-    for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL"):
-        database.execute(f"PRAGMA {pragma}").fetchone()
-    database.execute("PRAGMA synchronous = NORMAL")
+    try:
+        # Exclusive: the log then needs no memory that is shared with other processes.
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL"):
+            database.execute(f"PRAGMA {pragma}").fetchone()
+        database.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:  # The file is no database, or the disk fails.
+        database.close()
+        raise
     return database
 
 
