@@ -56,12 +56,12 @@ def undisturbed(clips, tmp_path_factory):
     return files(root)
 
 
-def batch(root, clips, *, pause=0.0, jobs=1, limit=None, videos=None, **settings):
+def batch(root, clips, *, pause=0.0, limit=None, videos=None, **settings):
     job = BatchJob(
         root, functools.partial(load_squares, pause=pause), SegmentConfig(**settings)
     )
     videos = videos or sorted(map(str, clips.glob("*.mp4")))
-    return segment_batch(job, videos, jobs=jobs, limit=limit)
+    return segment_batch(job, videos, limit=limit)
 
 
 def files(root):
@@ -193,12 +193,12 @@ def test_names_that_collide_and_a_limit(clips, tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_a_retry_and_then_its_video(clips, tmp_path):
     root, deaths = tmp_path / "root", tmp_path / "deaths"
-    deaths.write_text("aab")
+    deaths.write_text("aaab")
     load = functools.partial(load_squares, killed_by=str(deaths))
     videos = [str(clips / f"{name}.mp4") for name in "ab"]
     outcome = segment_batch(BatchJob(root, load, SegmentConfig()), videos)
     assert [row.state for row in outcome.rows] == ["failed", "done"]
-    assert "ended 2 times; it was killed" in outcome.rows[0].error
+    assert "ended 3 times; it was killed" in outcome.rows[0].error
     assert deaths.read_text() == ""
 
 
