@@ -2,12 +2,8 @@
 
 import functools
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -20,21 +16,10 @@ from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system import claims
 from movseg_jax.system.signals import STOPPED
+from tests.fakes.commands import finish, started_commands, wait_for
 from tests.fakes.square_detector import load_squares, scene, write_images, write_video
 from tests.test_claims import claim_of
 from tests.test_segment import results
-
-ROOT = Path(__file__).parents[1]
-# The command with a detector of squares that takes its time, in its workers, too.
-COMMAND = """
-import functools, sys
-from movseg_jax.cli import segment
-from movseg_jax.cli.app import main
-from tests.fakes.square_detector import load_squares
-pause, log = float(sys.argv.pop(1)), sys.argv.pop(1)
-segment.load_model = functools.partial(load_squares, pause=pause, log=log)
-sys.exit(main())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -80,42 +65,8 @@ def rows(root):
 
 @pytest.fixture
 def start():
-    """Starts the command; what still runs in the end is killed."""
-    started = []
-
-    def start(*arguments, pause=0.0, log=""):
-        command = [sys.executable, "-c", COMMAND, str(pause), str(log), "segment"]
-        process = subprocess.Popen(
-            [*command, *map(str, arguments), "--quiet"],
-            cwd=ROOT,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def finish(process):
-    out, errors = process.communicate(timeout=120)
-    assert "Traceback" not in errors, errors
-    return process.returncode, out, errors
-
-
-def wait_for(condition, *processes):
-    for _ in range(6000):
-        if condition():
-            return
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    raise AssertionError("waited in vain")
+    with started_commands() as start:
+        yield start
 
 
 # One driver ----------------------------------------------------------------------

@@ -67,7 +67,8 @@ class Segment:
         quiet: Do not show progress.
         jobs: Number of videos to segment at a time, in a process each. With this or one
             of the next options, a single video has its own folder in --out, too.
-        engine: What runs these processes: this machine, or a Ray cluster.
+        engine: Place of these processes: "processes" starts them on this machine, "ray"
+            on a Ray cluster.
         address: Address of the Ray cluster, HOST:PORT. "local" starts one on this
             machine.
         devices_per_job: Number of GPUs that each process gets of a Ray cluster, or of

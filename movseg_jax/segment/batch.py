@@ -65,7 +65,7 @@ def segment_batch(
     Args:
         batch: The folder, the detector and the settings.
         videos: Absolute paths and addresses.
-        engine: What runs the workers; None is one process on this machine.
+        engine: The engine that runs the workers; None is one process here.
         retries: The number of times that a video is tried again if its worker dies.
         limit: The largest number of videos to segment, besides those that are finished
             already; None is all.

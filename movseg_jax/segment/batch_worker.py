@@ -148,7 +148,7 @@ def begin_anywhere(batch: BatchJob, folder: str, platforms: str | None) -> None:
 
 def _begin(batch: BatchJob) -> None:
     prepare_jax()
-    _batch[:] = [batch]
+    _batch[:], _worker[:] = [batch], []
 
 
 def load() -> dict[str, Any]:

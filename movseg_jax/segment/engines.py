@@ -1,4 +1,4 @@
-"""What runs the workers of a batch: processes of this machine, or a Ray cluster."""
+"""Engines start the workers of a batch: on this machine, or on a Ray cluster."""
 
 import contextlib
 import functools

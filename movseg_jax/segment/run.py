@@ -116,7 +116,7 @@ def segment_to_folder(
             enough. Its damage is then in run.json only.
         progress: A function that is called with the number of frames done, that of all
             frames if it is known, and the phase: "detect", "track", or what is written.
-        flow: What `chosen_flow` returns for the settings, if it was called already.
+        flow: The result of `chosen_flow`; it is called if this is None.
 
     Raises:
         InputError: The video cannot be read, or the folder cannot be used for it.

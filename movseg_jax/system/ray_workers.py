@@ -105,7 +105,7 @@ class RayWorker(Worker):
 
 
 class _Actor:
-    """What Ray calls in the worker's process, in threads of its own."""
+    """The methods that Ray calls in the worker's process, each in a thread."""
 
     def __init__(self, share: RayCluster, home: str, begin: Callable[[], object]):
         self._share, self._home = share, home
