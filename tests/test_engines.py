@@ -164,13 +164,23 @@ def test_each_process_takes_cores_that_are_free(monkeypatch):
     assert kept == []
 
 
-def test_without_ray_a_line_names_the_extra(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--engine", "ray"], 2, 'extra `ray`: pip install "movseg-jax[ray]".'),
+        (["--engine", "ray", "--devices-per-job", "0"], 2, "--devices-per-job is 0"),
+        (["--engine", "ray", "--retries", "-1"], 2, "--retries is -1, expected 0"),
+        (["--jobs", "-1"], 2, "--jobs is -1, expected 0"),
+        (["--shard", "2/2"], 0, "no video is left for shard 2/2"),
+    ],
+)
+def test_without_ray_or_a_video_a_line_says_so(
+    tmp_path, monkeypatch, capsys, options, status, message
+):
     monkeypatch.setitem(sys.modules, "ray", None)
-    video = write_video(tmp_path / "a.mp4", scene(2))
-    words = ["segment", str(video), "--out", str(tmp_path / "out"), "--engine", "ray"]
-    assert app.main(words) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and 'pip install "movseg-jax[ray]"' in said
-    assert app.main([*words, "--devices-per-job", "0"]) == 2
-    assert "--devices-per-job is 0" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr("movseg_jax.system.process.prepare_jax", lambda: None)
+    video, out = tmp_path / "a.mp4", tmp_path / "out"
+    assert app.main(["segment", str(video), "--out", str(out), *options]) == status
+    said = "".join(capsys.readouterr())
+    assert message in said and said.count("\n") == 1
+    assert not out.exists()

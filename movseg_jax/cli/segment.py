@@ -116,8 +116,9 @@ class Segment:
 
     @property
     def addresses(self) -> list[str]:
-        """The arguments that are addresses to download from."""
-        return [video for video in self.videos if is_address(video)]
+        """The arguments that are no paths: addresses of videos and of a cluster."""
+        cluster = [] if self.address is None else [self.address]
+        return [*cluster, *filter(is_address, self.videos)]
 
     @functools.cached_property
     def _found(self) -> VideoList:
@@ -244,6 +245,8 @@ class Segment:
         videos = self._found.videos
         if self.shard is not None:
             videos = Shard.parse(self.shard).of(videos)
+            if not videos:
+                return f"{self._out}: no video is left for shard {self.shard}."
         for name, value, least in (
             ("limit", self.limit, 1),
             ("jobs", self.jobs, 0),

@@ -174,13 +174,14 @@ class _Driver:
     def _hand_out(self) -> None:
         """Gives videos to the workers that have none, or ends these workers."""
         busy = {number for number, _ in self._running.values()}
+        loading = {*self._loading.values()}
         for number, worker in [*self._workers.items()]:
             if number in busy:
                 continue
             # Without a video, others may need its memory and devices.
             if not self._todo or worker.broken:
                 self._end_worker(number)
-            elif number not in self._loading.values():
+            elif number not in loading:
                 row = self._todo.popleft()
                 future = worker.submit(batch_worker.segment, row, self._wanted.since)
                 self._running[future] = number, row

@@ -137,7 +137,7 @@ def begin_anywhere(batch: BatchJob, folder: str, platforms: str | None) -> None:
     Args:
         batch: The batch.
         folder: The current folder of the command, which paths may be relative to.
-        platforms: JAX_PLATFORMS of the command.
+        platforms: The value of JAX_PLATFORMS; None leaves the choice to JAX.
     """
     with contextlib.suppress(OSError):  # Not all machines need to have it.
         os.chdir(folder)

@@ -72,5 +72,6 @@ def _start_actor(
     cluster: RayCluster, batch: BatchJob, number: int, count: int
 ) -> Worker:
     del number, count  # The cluster says where the worker runs.
-    platforms = os.environ.get("JAX_PLATFORMS")
+    alone = "cpu" if cluster.kind == "CPU" else None  # Others may use the devices.
+    platforms = os.environ.get("JAX_PLATFORMS") or alone
     return cluster.start(batch_worker.begin_anywhere, batch, os.getcwd(), platforms)

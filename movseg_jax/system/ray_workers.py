@@ -183,6 +183,11 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, address: str | None) -> None:
+    if address is not None and "://" in address:
+        raise InputError(
+            f"`address` is {address!r}, expected HOST:PORT. Ray's client is not "
+            "supported; run the command on a machine of the cluster."
+        )
     quiet = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if address != LOCAL:
