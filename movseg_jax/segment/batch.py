@@ -178,10 +178,13 @@ class _Driver:
         for number, worker in [*self._workers.items()]:
             if number in busy:
                 continue
-            # Without a video, others may need its memory and devices.
-            if not self._todo or worker.broken:
+            if not self._todo:  # Others may need its memory and devices.
                 self._end_worker(number)
-            elif number not in loading:
+            elif number in loading:
+                continue
+            elif worker.broken:
+                self._end_worker(number)
+            else:
                 row = self._todo.popleft()
                 future = worker.submit(batch_worker.segment, row, self._wanted.since)
                 self._running[future] = number, row
@@ -205,8 +208,8 @@ class _Driver:
             self._deaths[number] += 1
             if all(self._deaths[n] > self.retries for n in range(self._jobs)):
                 raise InputError(
-                    f"Worker processes ended while they loaded the weights ({error}); "
-                    "memory may have run out. Try fewer than "
+                    f"All worker processes ended while they loaded the weights "
+                    f"({error}); memory may have run out. Try fewer than "
                     f"`jobs={self._jobs}`."
                 ) from None
             return

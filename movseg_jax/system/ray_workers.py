@@ -87,7 +87,7 @@ class RayWorker(Worker):
             future.set_exception(error)
         except exceptions.RayError as error:
             self._broken = True
-            reason = str(error).strip().splitlines()[-1]
+            reason = str(error).strip().splitlines()[-1].rstrip(".")
             future.set_exception(BrokenExecutor(reason))
         else:
             if isinstance(result, InputError):
@@ -115,7 +115,7 @@ class _Actor:
         """Runs a task; an `InputError` is returned, as Ray would wrap it."""
         try:
             if self._begin is not None:
-                take_free_cores(self._count_cores())
+                take_free_cores(self._count_cores())  # Ray does not pin any.
                 self._begin()
                 self._begin = None
             return function(*arguments)
@@ -126,12 +126,12 @@ class _Actor:
             return InputError(text, way_out=error.way_out)
 
     def _count_cores(self) -> int:
-        """The number of cores that go with the devices. Ray does not pin any."""
+        """The number of cores that go with the devices; 0 if the machine names none."""
         here = _ray().get_runtime_context().get_node_id()
         [node] = [node for node in _ray().nodes() if node["NodeID"] == here]
         kind, devices = self._share
         resources = node["Resources"]
-        return max(1, int(resources.get("CPU", 1) * devices / resources[kind]))
+        return int(resources.get("CPU", 0) * devices / resources[kind])
 
     def ask_to_stop(self) -> None:
         """Asks the task that runs to stop."""
