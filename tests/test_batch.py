@@ -2,20 +2,25 @@
 
 import functools
 import json
+import os
 import signal
 import time
+from concurrent.futures import Future
 
 import pytest
 
 from movseg_jax.cli import app
 from movseg_jax.errors import InputError
+from movseg_jax.segment import batch_worker
 from movseg_jax.segment.batch import segment_batch
 from movseg_jax.segment.batch_folder import ROWS, STATES, BatchFolder
 from movseg_jax.segment.batch_worker import BatchJob
+from movseg_jax.segment.engines import Engine
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system import claims
 from movseg_jax.system.signals import STOPPED
+from movseg_jax.system.workers import Worker
 from tests.fakes.commands import finish, started_commands, wait_for
 from tests.fakes.square_detector import load_squares, scene, write_images, write_video
 from tests.test_claims import claim_of
@@ -41,12 +46,35 @@ def undisturbed(clips, tmp_path_factory):
     return files(root)
 
 
-def batch(root, clips, *, pause=0.0, limit=None, videos=None, **settings):
-    job = BatchJob(
-        root, functools.partial(load_squares, pause=pause), SegmentConfig(**settings)
-    )
+class Here(Worker):
+    """Does its tasks in this process, which saves starting another one."""
+
+    broken = False
+
+    def __init__(self, job):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batch_worker, "prepare_jax", lambda: None)
+            batch_worker.begin_anywhere(job, os.getcwd(), None)
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+    def ask_to_stop(self):
+        pass
+
+    def end(self):
+        pass
+
+
+HERE = Engine(1, lambda job, number, count: Here(job))
+
+
+def batch(root, clips, *, limit=None, videos=None, **settings):
+    job = BatchJob(root, load_squares, SegmentConfig(**settings))
     videos = videos or sorted(map(str, clips.glob("*.mp4")))
-    return segment_batch(job, videos, limit=limit)
+    return segment_batch(job, videos, engine=HERE, limit=limit)
 
 
 def files(root):
@@ -93,7 +121,7 @@ def test_a_bad_video_is_a_row_and_the_others_are_done(clips, undisturbed, tmp_pa
         batch(root, clips, min_frames=2)
     config = SegmentConfig(min_frames=2)
     job = BatchJob(root, load_squares, config, overwrite=True)
-    assert segment_batch(job, good[:1]).count("done") == 1
+    assert segment_batch(job, good[:1], engine=HERE).count("done") == 1
     changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
     assert changed == {root / "a" / RUN}
 
@@ -189,7 +217,7 @@ def test_a_driver_that_was_stopped_or_killed_gives_the_same_bytes(
         else:
             driver.communicate()
         assert begun.exists()
-    assert finish(start(clips, "--out", root, "--jobs", 2))[0] == 3
+    assert batch(root, clips).count("done") == 3
     assert files(root) == undisturbed
 
 

@@ -184,9 +184,6 @@ def take_cores(number: int, count: int) -> None:
     os.sched_setaffinity(0, share)
 
 
-_cores: list[socket.socket] = []  # A socket for each core that this process has taken.
-
-
 def take_free_cores(count: int) -> None:
     """Keeps this process, and its threads, to cores that no other process has taken.
 
@@ -210,7 +207,7 @@ def take_free_cores(count: int) -> None:
         except OSError:  # Another process has the core.
             name.close()
             continue
-        _cores.append(name)
+        name.detach()  # It stays open until the process ends.
         taken.append(core)
     if taken:
         for thread in os.listdir("/proc/self/task"):
