@@ -208,7 +208,7 @@ class _Driver:
             self._deaths[number] += 1
             if all(self._deaths[n] > self.retries for n in range(self._jobs)):
                 raise InputError(
-                    f"All worker processes ended while they loaded the weights "
+                    "All worker processes ended while they loaded the weights "
                     f"({error}); memory may have run out. Try fewer than "
                     f"`jobs={self._jobs}`."
                 ) from None
