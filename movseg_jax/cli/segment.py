@@ -65,14 +65,15 @@ class Segment:
             cover the frames that can be read.
         overwrite: Replace the results of another run in the folder.
         quiet: Do not show progress.
-        jobs: Number of videos to segment at a time, in a process each. With this or one
-            of the next options, a single video has its own folder in --out, too.
-        engine: Place of these processes: "processes" starts them on this machine, "ray"
-            on a Ray cluster.
+        jobs: Number of videos to segment at a time, in a process each. With this, or
+            with --engine ray, --shard, --limit or --dry-run, a single video has its own
+            folder in --out, too.
+        engine: Machines that run these processes: this one ("processes"), or those of a
+            Ray cluster ("ray").
         address: Address of the Ray cluster, HOST:PORT. "local" starts one on this
             machine.
-        devices_per_job: Number of GPUs that each process gets of a Ray cluster, or of
-            TPU chips or cores in a cluster without GPUs.
+        devices_per_job: Number of GPUs that each process gets on a Ray cluster. Without
+            GPUs, it is the number of TPU chips or cores.
         retries: Number of times that a video is tried again after its process died.
         shard: Part of the videos to segment, such as 2/8.
         limit: Largest number of videos to segment, besides those that are finished.
@@ -102,9 +103,9 @@ class Segment:
     allow_truncated: bool = False
     overwrite: bool = False
     quiet: bool = False
-    jobs: Annotated[int | None, optional("1; on ray, all that fit", "INT")] = None
+    jobs: Annotated[int | None, optional("1; with ray, all that fit", "INT")] = None
     engine: Literal["processes", "ray"] = "processes"
-    address: Annotated[str | None, optional("this machine's, or local", "STR")] = None
+    address: Annotated[str | None, optional("a running one, or local", "STR")] = None
     devices_per_job: int = 1
     retries: int = 2
     shard: Annotated[str | None, optional("all", "I/N")] = None
