@@ -60,6 +60,7 @@ ONLY = {
     "grain": {"data"},
     "matplotlib": {"train"},
     "pycocotools": {"masks"},
+    "ray": {"system"},
     "safetensors": {"model"},
     "tyro": {"cli"},
     "tensorflow_datasets": {"data"},

@@ -4,37 +4,27 @@ import functools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
+from concurrent.futures import Future
 
 import pytest
 
 from movseg_jax.cli import app
 from movseg_jax.errors import InputError
+from movseg_jax.segment import batch_worker
 from movseg_jax.segment.batch import segment_batch
 from movseg_jax.segment.batch_folder import ROWS, STATES, BatchFolder
 from movseg_jax.segment.batch_worker import BatchJob
+from movseg_jax.segment.engines import Engine
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system import claims
 from movseg_jax.system.signals import STOPPED
+from movseg_jax.system.workers import Worker
+from tests.fakes.commands import finish, started_commands, wait_for
 from tests.fakes.square_detector import load_squares, scene, write_images, write_video
 from tests.test_claims import claim_of
 from tests.test_segment import results
-
-ROOT = Path(__file__).parents[1]
-# The command with a detector of squares that takes its time, in its workers, too.
-COMMAND = """
-import functools, sys
-from movseg_jax.cli import segment
-from movseg_jax.cli.app import main
-from tests.fakes.square_detector import load_squares
-pause, log = float(sys.argv.pop(1)), sys.argv.pop(1)
-segment.load_model = functools.partial(load_squares, pause=pause, log=log)
-sys.exit(main())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +46,35 @@ def undisturbed(clips, tmp_path_factory):
     return files(root)
 
 
-def batch(root, clips, *, pause=0.0, jobs=1, limit=None, videos=None, **settings):
-    job = BatchJob(
-        root, functools.partial(load_squares, pause=pause), SegmentConfig(**settings)
-    )
+class Here(Worker):
+    """Does its tasks in this process, which saves starting another one."""
+
+    broken = False
+
+    def __init__(self, job):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(batch_worker, "prepare_jax", lambda: None)
+            batch_worker.begin_anywhere(job, os.getcwd(), None)
+
+    def submit(self, function, *arguments):
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+    def ask_to_stop(self):
+        pass
+
+    def end(self):
+        pass
+
+
+HERE = Engine(1, lambda job, number, count: Here(job))
+
+
+def batch(root, clips, *, limit=None, videos=None, **settings):
+    job = BatchJob(root, load_squares, SegmentConfig(**settings))
     videos = videos or sorted(map(str, clips.glob("*.mp4")))
-    return segment_batch(job, videos, jobs=jobs, limit=limit)
+    return segment_batch(job, videos, engine=HERE, limit=limit)
 
 
 def files(root):
@@ -80,42 +93,8 @@ def rows(root):
 
 @pytest.fixture
 def start():
-    """Starts the command; what still runs in the end is killed."""
-    started = []
-
-    def start(*arguments, pause=0.0, log=""):
-        command = [sys.executable, "-c", COMMAND, str(pause), str(log), "segment"]
-        process = subprocess.Popen(
-            [*command, *map(str, arguments), "--quiet"],
-            cwd=ROOT,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def finish(process):
-    out, errors = process.communicate(timeout=120)
-    assert "Traceback" not in errors, errors
-    return process.returncode, out, errors
-
-
-def wait_for(condition, *processes):
-    for _ in range(6000):
-        if condition():
-            return
-        for process in processes:
-            assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    raise AssertionError("waited in vain")
+    with started_commands() as start:
+        yield start
 
 
 # One driver ----------------------------------------------------------------------
@@ -142,7 +121,7 @@ def test_a_bad_video_is_a_row_and_the_others_are_done(clips, undisturbed, tmp_pa
         batch(root, clips, min_frames=2)
     config = SegmentConfig(min_frames=2)
     job = BatchJob(root, load_squares, config, overwrite=True)
-    assert segment_batch(job, good[:1]).count("done") == 1
+    assert segment_batch(job, good[:1], engine=HERE).count("done") == 1
     changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
     assert changed == {root / "a" / RUN}
 
@@ -193,12 +172,12 @@ def test_names_that_collide_and_a_limit(clips, tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_dies_costs_a_retry_and_then_its_video(clips, tmp_path):
     root, deaths = tmp_path / "root", tmp_path / "deaths"
-    deaths.write_text("aab")
+    deaths.write_text("aaab")
     load = functools.partial(load_squares, killed_by=str(deaths))
     videos = [str(clips / f"{name}.mp4") for name in "ab"]
     outcome = segment_batch(BatchJob(root, load, SegmentConfig()), videos)
     assert [row.state for row in outcome.rows] == ["failed", "done"]
-    assert "ended 2 times; it was killed" in outcome.rows[0].error
+    assert "ended 3 times; it was killed" in outcome.rows[0].error
     assert deaths.read_text() == ""
 
 
@@ -238,7 +217,7 @@ def test_a_driver_that_was_stopped_or_killed_gives_the_same_bytes(
         else:
             driver.communicate()
         assert begun.exists()
-    assert finish(start(clips, "--out", root, "--jobs", 2))[0] == 3
+    assert batch(root, clips).count("done") == 3
     assert files(root) == undisturbed
 
 

@@ -30,6 +30,7 @@ from movseg_jax.segment.run_folder import WORK
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.signals import STOPPED
 from movseg_jax.video.reading import Frame
+from tests.fakes.commands import finish, started_commands, wait_for
 from tests.fakes.square_detector import (
     background,
     make_detector,
@@ -43,54 +44,14 @@ from tests.test_segment import after, recorded_frames, results
 ROOT = Path(__file__).parents[1]
 RECORD = Path(WORK) / RECORD_NAME
 
-# The command with a detector of squares that takes its time.
-COMMAND = """
-import resource, sys, time
-import jax
-jax.config.update("jax_platforms", "cpu")
-from movseg_jax.model import loading
-from movseg_jax.cli.app import main
-from tests.fakes.square_detector import make_detector
-pause, limit = float(sys.argv.pop(1)), int(sys.argv.pop(1))
-loading.load_detector = lambda *_, **__: make_detector(lambda: time.sleep(pause))
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-sys.exit(main())
-"""
-
 
 @pytest.fixture(scope="module")
 def start():
-    """Starts the command; what still runs in the end is killed."""
-    started = []
-
-    def start(source, out, *options, pause=0.0, file_limit=0):
-        command = [sys.executable, "-c", COMMAND, str(pause), str(file_limit)]
-        command += ["segment", str(source), "--out", str(out), "--quiet", *options]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, cwd=ROOT, **pipes))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def finish(process):
-    """Its status and what it printed; never a traceback."""
-    out, errors = process.communicate(timeout=120)
-    assert "Traceback" not in errors, errors
-    return process.returncode, out + errors
-
-
-def wait_for(condition, process):
-    for _ in range(6000):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    raise AssertionError("waited in vain")
+    """Starts the command for a video."""
+    with started_commands() as start:
+        yield lambda source, out, *options, **others: start(
+            source, "--out", out, *options, **others
+        )
 
 
 def frames_done(out):
@@ -264,7 +225,7 @@ def test_a_signal_stops_a_process_with_status_75(start, long_shots, tmp_path, nu
     with pytest.raises(InputError, match="another process"):
         segment_to_folder(str(shots), tmp_path, make_detector())
     process.send_signal(number)
-    status, said = finish(process)
+    status, said, _ = finish(process)
     assert status == 75 and "stopped at frame" in said
     assert 3 < frames_done(tmp_path) < 15
     assert finish(start(shots, tmp_path, "--save", "cutouts", "mots"))[0] == 0
@@ -329,7 +290,7 @@ def test_a_full_disk_is_an_input_error_and_the_run_goes_on_later(
 ):
     shots, expected = long_shots
     options = ("--save", "cutouts", "mots")
-    status, said = finish(start(shots, tmp_path, *options, file_limit=limit))
+    status, _, said = finish(start(shots, tmp_path, *options, file_limit=limit))
     assert status == 2 and "cannot be written" in said
     assert not [path for path in tmp_path.rglob("*.tmp")]
     assert finish(start(shots, tmp_path, *options))[0] == 0
@@ -339,7 +300,7 @@ def test_a_full_disk_is_an_input_error_and_the_run_goes_on_later(
 @pytest.mark.slow
 @pytest.mark.parametrize("out", ["/proc/out", "/dev/null", "/dev/null/out"])
 def test_an_impossible_folder_is_an_input_error(start, long_shots, out):
-    status, said = finish(start(long_shots[0], out))
+    status, _, said = finish(start(long_shots[0], out))
     assert status == 2 and out in said and said.count("\n") == 1
 
 

@@ -1,5 +1,6 @@
 """The command `movseg segment`."""
 
+import contextlib
 import dataclasses
 import functools
 import glob
@@ -27,6 +28,7 @@ from movseg_jax.system.signals import STOPPED
 if TYPE_CHECKING:
     from movseg_jax.model.loading import TrainedDetector
     from movseg_jax.segment.batch import BatchOutcome
+    from movseg_jax.segment.engines import Engine
     from movseg_jax.segment.run import Summary
 
 AS_PAPER = "--as-paper"
@@ -63,8 +65,16 @@ class Segment:
             cover the frames that can be read.
         overwrite: Replace the results of another run in the folder.
         quiet: Do not show progress.
-        jobs: Number of videos to segment at a time, in a process each. With this or one
-            of the next options, a single video has its own folder in --out, too.
+        jobs: Number of videos to segment at a time, in a process each. With this, or
+            with --engine ray, --shard, --limit or --dry-run, a single video has its own
+            folder in --out, too.
+        engine: Machines that run these processes: this one ("processes"), or those of a
+            Ray cluster ("ray").
+        address: Address of the Ray cluster, HOST:PORT. "local" starts one on this
+            machine.
+        devices_per_job: Number of GPUs that each process gets on a Ray cluster. Without
+            GPUs, it is the number of TPU chips or cores.
+        retries: Number of times that a video is tried again after its process died.
         shard: Part of the videos to segment, such as 2/8.
         limit: Largest number of videos to segment, besides those that are finished.
         dry_run: Print which videos would be segmented, and to which folders.
@@ -93,7 +103,11 @@ class Segment:
     allow_truncated: bool = False
     overwrite: bool = False
     quiet: bool = False
-    jobs: Annotated[int | None, optional("1", "INT")] = None
+    jobs: Annotated[int | None, optional("1; with ray, all that fit", "INT")] = None
+    engine: Literal["processes", "ray"] = "processes"
+    address: Annotated[str | None, optional("a running one, or local", "STR")] = None
+    devices_per_job: int = 1
+    retries: int = 2
     shard: Annotated[str | None, optional("all", "I/N")] = None
     limit: Annotated[int | None, optional("all", "INT")] = None
     dry_run: bool = False
@@ -103,15 +117,17 @@ class Segment:
 
     @property
     def addresses(self) -> list[str]:
-        """The arguments that are addresses to download from."""
-        return [video for video in self.videos if is_address(video)]
+        """The arguments that are no paths: addresses of videos and of a cluster."""
+        cluster = [] if self.address is None else [self.address]
+        return [*cluster, *filter(is_address, self.videos)]
 
     @functools.cached_property
     def _found(self) -> VideoList:
         if not self.videos:
             raise InputError("Name a video, or several.")
         several = (self.jobs, self.shard, self.limit) != (None, None, None)
-        return find_videos(self.videos, several=several or self.dry_run)
+        several = several or self.dry_run or self.engine == "ray"
+        return find_videos(self.videos, several=several)
 
     @property
     def _out(self) -> Path:
@@ -213,17 +229,32 @@ class Segment:
             )
         return f"{report}\nLook at {out / REPORT}."
 
+    def _engine(self) -> "contextlib.AbstractContextManager[Engine]":
+        from movseg_jax.segment import engines
+
+        if self.engine == "ray":
+            return engines.on_ray(
+                self.jobs, address=self.address, devices=self.devices_per_job
+            )
+        return contextlib.nullcontext(engines.processes(self.jobs))
+
     def _run_several(self) -> str:
         from movseg_jax.segment.batch import segment_batch
         from movseg_jax.segment.batch_worker import BatchJob
         from movseg_jax.system.progress import progress_bar
-        from movseg_jax.system.workers import count_workers
 
         videos = self._found.videos
         if self.shard is not None:
             videos = Shard.parse(self.shard).of(videos)
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"`limit` is {self.limit}, expected 1 or more.")
+            if not videos:
+                return f"{self._out}: no video is left for shard {self.shard}."
+        for name, value, least in (
+            ("limit", self.limit, 1),
+            ("jobs", self.jobs, 0),
+            ("retries", self.retries, 0),
+        ):
+            if value is not None and value < least:
+                raise InputError(f"`{name}` is {value}, expected {least} or more.")
         if self.dry_run:
             return self._plan(videos)
         batch = BatchJob(
@@ -234,10 +265,14 @@ class Segment:
             allow_truncated=self.allow_truncated,
             explain=functools.partial(in_options, kinds=(Segment,)),
         )
-        jobs = count_workers(1 if self.jobs is None else self.jobs)
-        with progress_bar("video", quiet=self.quiet) as show:
+        with self._engine() as engine, progress_bar("video", quiet=self.quiet) as show:
             outcome = segment_batch(
-                batch, videos, jobs=jobs, limit=self.limit, progress=show
+                batch,
+                videos,
+                engine=engine,
+                retries=self.retries,
+                limit=self.limit,
+                progress=show,
             )
         return self._report_several(outcome)
 

@@ -1,9 +1,10 @@
 """Many videos with one command: several processes, and several drivers, share them.
 
 The driver is this process: it reads no video and starts no JAX. It hands videos to its
-workers, one at a time. A worker claims a video before it begins, so other drivers on
-the same folder, on this machine or another, do not begin it, too. Each video is a run
-of its own (`segment.run`), which resumes where it was stopped.
+workers, one at a time; an engine starts these (`segment.engines`). A worker claims a
+video before it begins, so other drivers on the same folder, on this machine or another,
+do not begin it, too. Each video is a run of its own (`segment.run`), which resumes
+where it was stopped.
 """
 
 import collections
@@ -11,19 +12,20 @@ import concurrent.futures
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple
 
 from movseg_jax.errors import InputError
 from movseg_jax.segment import batch_worker
 from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted
 from movseg_jax.segment.batch_worker import BatchJob
+from movseg_jax.segment.engines import Engine, processes
 from movseg_jax.system import claims
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.system.workers import Worker
+from movseg_jax.system.workspace import differences
 
-TRIES = 2  # Times that a video may end its worker before it has failed.
+RETRIES = 2  # Times that a video is tried again after it has ended its worker.
 LOOK = 0.2  # Seconds between two looks at requests to stop.
 POLL = 5.0  # Seconds between two looks at what other drivers do.
 PUBLISH = 10.0  # Seconds between two versions of batch.jsonl, at least.
@@ -51,7 +53,8 @@ def segment_batch(
     batch: BatchJob,
     videos: Sequence[str],
     *,
-    jobs: int = 1,
+    engine: Engine | None = None,
+    retries: int = RETRIES,
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> BatchOutcome:
@@ -62,7 +65,8 @@ def segment_batch(
     Args:
         batch: The folder, the detector and the settings.
         videos: Absolute paths and addresses.
-        jobs: The number of processes. Each has a share of the cores.
+        engine: The engine that runs the workers; None is one process here.
+        retries: The number of times that a video is tried again if its worker dies.
         limit: The largest number of videos to segment, besides those that are finished
             already; None is all.
         progress: A function that is called with the number of videos that are finished
@@ -73,7 +77,8 @@ def segment_batch(
             cannot be written to.
     """
     with StopRequest() as stop:
-        driver = _Driver(batch, jobs, stop, progress or (lambda done, total: None))
+        show = progress or (lambda done, total: None)
+        driver = _Driver(batch, engine or processes(), retries, stop, show)
         try:
             driver.run(videos, limit)
         finally:
@@ -86,7 +91,8 @@ class _Driver:
     """Hands videos to workers until all have ended, or a stop is requested."""
 
     batch: BatchJob
-    jobs: int
+    engine: Engine
+    retries: int
     stop: StopRequest
     progress: Progress
 
@@ -97,21 +103,27 @@ class _Driver:
         self._elsewhere: list[Row] = []  # Claimed by others.
         self._settled: dict[str, Row] = {}
         self._total = 0
-        self._tries: collections.Counter[str] = collections.Counter()
+        # Of workers by their video, and while they load, by their number.
+        self._deaths: collections.Counter[str | int] = collections.Counter()
+        self._jobs = 0
         self._workers: dict[int, Worker] = {}
+        self._loading: dict[Future, int] = {}
+        self._about: dict[str, Any] = {}  # What decides about the results.
         self._running: dict[Future, tuple[int, Row]] = {}
         self._polled = self._publish_at = 0.0
 
     def run(self, videos: Sequence[str], limit: int | None) -> None:
         """Segments the videos."""
-        self.jobs = min(self.jobs, len(videos))
-        about = self._load()
-        if about is None:
-            return
-        self._folder.check(about, overwrite=self.batch.overwrite)
-        self._folder.claim(about)
+        self._jobs = min(self.engine.jobs, len(videos))
+        while not self._about:
+            if self.stop.requested:
+                return
+            self._start_workers(self._jobs)
+            self._collect()
+        self._folder.check(self._about, overwrite=self.batch.overwrite)
+        self._folder.claim(self._about)
         since = claims.server_time(self.batch.root)
-        self._wanted = Wanted(about, self.batch.allow_truncated, since)
+        self._wanted = Wanted(self._about, self.batch.allow_truncated, since)
         self._rows = self._folder.add(videos)
         self._publish()
         for row in self._rows:
@@ -123,6 +135,7 @@ class _Driver:
         while self._todo or self._running or self._elsewhere:
             if self.stop.requested:
                 break
+            self._start_workers(min(self._jobs, len(self._todo) + len(self._running)))
             self._hand_out()
             self._collect()
             self._look_elsewhere()
@@ -142,72 +155,90 @@ class _Driver:
 
     # Workers -------------------------------------------------------------------------
 
-    def _load(self) -> dict[str, Any] | None:
-        """Starts the workers; returns what the first says of the results.
-
-        None if a stop is requested.
-        """
-        loading = [
-            self._worker(number).submit(batch_worker.load)
-            for number in range(self.jobs)
-        ]
-        while not (done := _done(loading)):
-            if self.stop.requested:
-                return None
-        try:
-            return done.pop().result()
-        except BrokenProcessPool:
-            raise InputError(
-                "A worker process ended while it loaded the weights; memory may have "
-                f"run out. Try fewer than `jobs={self.jobs}`."
-            ) from None
-
-    def _worker(self, number: int) -> Worker:
-        """The worker of a number; a new one if it has none that lives."""
-        if number not in self._workers or self._workers[number].broken:
-            self._end_worker(number)
-            self._workers[number] = Worker(
-                batch_worker.begin, self.batch, number, self.jobs
-            )
-        return self._workers[number]
+    def _start_workers(self, count: int) -> None:
+        """Starts workers, which load the detector, until there are `count`."""
+        for number in range(self._jobs):
+            if len(self._workers) >= count:
+                break
+            if number in self._workers or self._deaths[number] > self.retries:
+                continue
+            worker = self.engine.start(self.batch, number, self._jobs)
+            self._workers[number] = worker
+            self._loading[worker.submit(batch_worker.load)] = number
 
     def _end_worker(self, number: int) -> None:
-        if number in self._workers:
-            self._workers.pop(number).end()
+        self._workers.pop(number).end()
+        for future in [f for f, n in self._loading.items() if n == number]:
+            del self._loading[future]
 
     def _hand_out(self) -> None:
+        """Gives videos to the workers that have none, or ends these workers."""
         busy = {number for number, _ in self._running.values()}
-        for number in range(self.jobs):
-            if number not in busy and self._todo:
+        loading = {*self._loading.values()}
+        for number, worker in [*self._workers.items()]:
+            if number in busy:
+                continue
+            if not self._todo:  # Others may need its memory and devices.
+                self._end_worker(number)
+            elif number in loading:
+                continue
+            elif worker.broken:
+                self._end_worker(number)
+            else:
                 row = self._todo.popleft()
-                future = self._worker(number).submit(
-                    batch_worker.segment, row, self._wanted.since
-                )
+                future = worker.submit(batch_worker.segment, row, self._wanted.since)
                 self._running[future] = number, row
 
     def _collect(self) -> None:
-        """Waits a moment for a running video to end."""
-        if not self._running:
+        """Waits a moment for a worker that loads, or for a running video, to end."""
+        futures = [*self._loading, *self._running]
+        if not futures:
             time.sleep(LOOK)
-        for future in _done(self._running):
-            number, row = self._running.pop(future)
-            try:
-                after = future.result()
-            except BrokenProcessPool:
-                self._end_worker(number)
-                if not self.stop.requested:
-                    self._retry(row)
-                continue
-            if after is not None and after.state in ("done", "failed"):
-                self._settle(after)
-            else:  # Another driver has it, or it was stopped.
-                self._elsewhere.append(row)
+        for future in _done(futures):
+            if future in self._loading:
+                self._look_at_loaded(future, self._loading.pop(future))
+            else:
+                self._look_at_ended(future, *self._running.pop(future))
+
+    def _look_at_loaded(self, future: Future, number: int) -> None:
+        try:
+            about = future.result()
+        except BrokenExecutor as error:
+            self._end_worker(number)
+            self._deaths[number] += 1
+            if all(self._deaths[n] > self.retries for n in range(self._jobs)):
+                raise InputError(
+                    "All worker processes ended while they loaded the weights "
+                    f"({error}); memory may have run out. Try fewer than "
+                    f"`jobs={self._jobs}`."
+                ) from None
+            return
+        self._deaths[number] = 0
+        self._about = self._about or about
+        if changes := differences(self._about, about, exact=True):
+            raise InputError(
+                f"The machines do not segment alike ({changes}); they need the same "
+                "weights, and the same versions of the packages."
+            )
+
+    def _look_at_ended(self, future: Future, number: int, row: Row) -> None:
+        try:
+            after = future.result()
+        except BrokenExecutor:
+            self._end_worker(number)
+            if not self.stop.requested:
+                self._retry(row)
+            return
+        if after is not None and after.state in ("done", "failed"):
+            self._settle(after)
+        else:  # Another driver has it, or it was stopped.
+            self._elsewhere.append(row)
 
     def _retry(self, row: Row) -> None:
         """Tries a video again that ended its worker, or settles it as failed."""
-        self._tries[row.video] += 1
+        self._deaths[row.video] += 1
         claim = None
-        if self._tries[row.video] >= TRIES:
+        if self._deaths[row.video] > self.retries:
             claim = claims.take(self._folder.claims(row))
         if claim is None:
             self._todo.appendleft(row)
@@ -215,8 +246,8 @@ class _Driver:
         try:
             row = self._folder.read(row)._replace(
                 state="failed",
-                error=f"The process that segmented it ended {TRIES} times; it was "
-                "killed, perhaps since memory had run out.",
+                error=f"The process that segmented it ended {self._deaths[row.video]} "
+                "times; it was killed, perhaps since memory had run out.",
             )
             self._folder.write(row)
         finally:
@@ -259,8 +290,6 @@ class _Driver:
         if len(self._settled) > before:
             self._show()
             self._publish()
-        if not self._todo and not self._running:
-            self.end_workers()  # Others may need the memory.
 
     def _show(self) -> None:
         self.progress(len(self._settled), self._total)

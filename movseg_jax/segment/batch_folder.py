@@ -8,6 +8,7 @@ process and as often as it likes, so nothing is lost if two write them at once.
 
 import json
 import math
+import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -135,6 +136,21 @@ class BatchFolder:
         make_folder(self.path / STATES)
         if read_marker(workspace.marker) != about:
             workspace.claim(about)
+
+    def check_shared(self, home: str) -> None:
+        """Refuses a folder that was not made by a batch, as seen on this machine.
+
+        Args:
+            home: The machine that has made it.
+
+        Raises:
+            InputError: This machine does not see what the other one wrote there.
+        """
+        if not (self.path / MARKER).is_file():
+            raise InputError(
+                f"{self.path}: {platform.node()} sees no {MARKER} there, which {home} "
+                "has written. All machines must share this folder, at the same path."
+            )
 
     # The videos ----------------------------------------------------------------------
 

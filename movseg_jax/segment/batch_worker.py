@@ -1,7 +1,9 @@
 """A process of a batch: loads a detector once, then segments video after video."""
 
+import contextlib
 import dataclasses
 import os
+import platform
 import time
 import traceback
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted, common
-from movseg_jax.segment.fetching import fetched
+from movseg_jax.segment.fetching import cached, fetched
 from movseg_jax.segment.flow_source import chosen_flow
 from movseg_jax.segment.run import describe_settings, segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
@@ -35,6 +37,7 @@ class BatchJob:
         overwrite: Whether to replace results of other runs.
         allow_truncated: Whether the readable frames of a damaged video are enough.
         explain: Function that gives an error's message.
+        home: Name of the machine that runs the command; workers may be on others.
     """
 
     root: Path
@@ -43,6 +46,7 @@ class BatchJob:
     overwrite: bool = False
     allow_truncated: bool = False
     explain: Callable[[InputError], str] = str
+    home: str = dataclasses.field(default_factory=platform.node)
 
 
 class _Worker:
@@ -52,8 +56,8 @@ class _Worker:
         share_processor()
         self.batch, self.folder = batch, BatchFolder(batch.root)
         self.detector = batch.load()
-        flow = chosen_flow(batch.config, self.detector.config)
-        self.about = describe_settings(self.detector, batch.config, flow)
+        self.flow = chosen_flow(batch.config, self.detector.config)
+        self.about = describe_settings(self.detector, batch.config, self.flow)
 
     def segment(self, row: Row, since: float) -> Row:
         """Segments a video that this process has claimed."""
@@ -70,7 +74,8 @@ class _Worker:
                 if row.state == "running":
                     row = self.folder.settled(row, wanted) or row
             except Exception as error:
-                row = row._replace(state="failed", error=self._message(error))
+                error = self._message(error, row.video)
+                row = row._replace(state="failed", error=error)
         seconds = round(time.perf_counter() - began, 3)
         row = row._replace(seconds=seconds, notes=tuple(notes))
         self.folder.write(row)
@@ -87,6 +92,7 @@ class _Worker:
             # What is half done as asked for is not replaced, but finished.
             overwrite=batch.overwrite and not self.folder.resumes(row, about),
             allow_truncated=batch.allow_truncated,
+            flow=self.flow,
         )
         if summary.hint:
             note(self.batch.explain(InputError(summary.hint)))
@@ -94,9 +100,15 @@ class _Worker:
             return row
         return row._replace(state="stopped", frames=summary.frames)
 
-    def _message(self, error: Exception) -> str:
+    def _message(self, error: Exception, video: str) -> str:
         if isinstance(error, InputError):
-            return self.batch.explain(error)
+            message, here = self.batch.explain(error), platform.node()
+            if here != self.batch.home and not os.path.exists(cached(video)):
+                message += (
+                    f" It was looked for on {here}; all machines must have the videos "
+                    f"at the same paths as {self.batch.home}."
+                )
+            return message
         lines = "".join(traceback.format_exception(error)).strip().splitlines()
         return "\n".join(lines[-LAST_LINES:])
 
@@ -116,8 +128,27 @@ def begin(batch: BatchJob, number: int, count: int) -> None:
     take_cores(number, count)
     if count > 1:  # JAX takes three quarters of a GPU's memory for each process.
         os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.75 / count:.3f}")
+    _begin(batch)
+
+
+def begin_anywhere(batch: BatchJob, folder: str, platforms: str | None) -> None:
+    """Prepares this process, which somebody else started, perhaps on another machine.
+
+    Args:
+        batch: The batch.
+        folder: The current folder of the command, which paths may be relative to.
+        platforms: The value of JAX_PLATFORMS; None leaves the choice to JAX.
+    """
+    with contextlib.suppress(OSError):  # Not all machines need to have it.
+        os.chdir(folder)
+    if platforms:
+        os.environ["JAX_PLATFORMS"] = platforms
+    _begin(batch)
+
+
+def _begin(batch: BatchJob) -> None:
     prepare_jax()
-    _batch[:] = [batch]
+    _batch[:], _worker[:] = [batch], []
 
 
 def load() -> dict[str, Any]:
@@ -142,10 +173,13 @@ def segment(row: Row, since: float) -> Row | None:
         The new state of the video; None if another process has claimed it.
 
     Raises:
-        InputError: The folder of the batch cannot be written to.
+        InputError: The folder of the batch cannot be written to, or is another one
+            than that of the command.
     """
     load()
-    claim = claims.take(BatchFolder(_batch[0].root).claims(row))
+    folder = BatchFolder(_batch[0].root)
+    folder.check_shared(_batch[0].home)
+    claim = claims.take(folder.claims(row))
     if claim is None:
         return None
     try:

@@ -77,7 +77,7 @@ def open_flow(flow: FlowSource, model: ModelConfig) -> FlowBetween:
 
 
 class SizedEstimator:
-    """An estimator that is made for the size of the first frame."""
+    """An estimator that is made anew when the size of the frames changes."""
 
     def __init__(
         self,
@@ -95,15 +95,17 @@ class SizedEstimator:
         """
         self.name = name
         self._make, self._model = make, model
-        self._estimator: FlowEstimator | None = None
+        self._size: tuple[int, int] | None = None
+        self._estimator: FlowEstimator
 
     def __call__(self, frame, next_frame):
         """Returns the flow from `frame` to `next_frame`, float32 [h, w, 2]."""
-        if self._estimator is None:
-            size = frame.shape[:2]
+        size = frame.shape[:2]
+        if size != self._size:
             seen, _ = resized_size(size, self._model)
             side = max(FLOW_SIDE, *seen)
             self._estimator = self._make(side if side < max(size) else None)
+            self._size = size
         return self._estimator(frame, next_frame)
 
 

@@ -102,6 +102,7 @@ def segment_to_folder(
     overwrite: bool = False,
     allow_truncated: bool = False,
     progress: Progress | None = None,
+    flow: FlowSource | None = None,
 ) -> Summary:
     """Segments a video, or resumes that, and writes all results to a folder.
 
@@ -115,6 +116,7 @@ def segment_to_folder(
             enough. Its damage is then in run.json only.
         progress: A function that is called with the number of frames done, that of all
             frames if it is known, and the phase: "detect", "track", or what is written.
+        flow: The result of `chosen_flow`; it is called if this is None.
 
     Raises:
         InputError: The video cannot be read, or the folder cannot be used for it.
@@ -124,7 +126,7 @@ def segment_to_folder(
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
     section = find_section(source, config.start, config.end, config.max_frames)
-    flow = chosen_flow(config, detector.config)
+    flow = flow or chosen_flow(config, detector.config)
     about = {"video": fingerprint(source), **describe_settings(detector, config, flow)}
     for name in info.names or ():
         check_name(name, source)
@@ -146,8 +148,7 @@ def segment_to_folder(
                 count = job.write(job.link(record))
             except Stopped:
                 return Summary(False, len(record), 0, timing)
-            frames = len(record)
-            hint = "" if count else job.why_no_tracks(record)
+            frames, hint = len(record), "" if count else job.why_no_tracks(record)
         timing["total"] = time.perf_counter() - began
         job.finish(frames=frames, tracks=count, damage=damage)
     damage = "" if allow_truncated else damage

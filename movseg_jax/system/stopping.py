@@ -1,15 +1,26 @@
 """Stopping a run by a signal: a first SIGTERM or SIGINT asks, a second insists."""
 
 import signal
+import threading
 from types import FrameType
 
 from movseg_jax.system import signals
 
 STOPPED = signals.STOPPED
 
+_asked = threading.Event()  # Set if all of this process is asked to stop.
+
+
+def request_stop() -> None:
+    """Asks all that this process runs to stop, as a signal would.
+
+    It is for workers whose main thread, which alone handles signals, is not ours.
+    """
+    _asked.set()
+
 
 class StopRequest:
-    """True in `requested` once a signal has asked this process to stop.
+    """True in `requested` once a signal, or `request_stop`, has asked to stop.
 
     A context manager. A second signal of the same kind has the effect that it has
     outside of the block. Signals that are ignored stay ignored. Outside of the main
@@ -17,8 +28,13 @@ class StopRequest:
     """
 
     def __init__(self):
-        self.requested = False
+        self._signalled = False
         self._previous = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether this process was asked to stop."""
+        return self._signalled or _asked.is_set()
 
     def __enter__(self) -> "StopRequest":
         for number in signals.SIGNALS:
@@ -36,7 +52,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self.requested = True
+        self._signalled = True
         signal.signal(number, self._previous[number])
 
     def __exit__(self, *_) -> None:

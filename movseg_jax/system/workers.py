@@ -1,7 +1,10 @@
 """Runs tasks in several processes, or in this one, with the same results."""
 
+import abc
+import contextlib
 import multiprocessing
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -99,11 +102,32 @@ def run(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Worker:
-    """A process that does one task after the other, and may die of one.
+class Worker(abc.ABC):
+    """A process, here or elsewhere, that does one task after the other.
 
-    It is spawned at the first task. It ends with this process, if not before.
+    It may die of a task. It ends with this process, if not before.
     """
+
+    @property
+    @abc.abstractmethod
+    def broken(self) -> bool:
+        """Whether the process is known to have died."""
+
+    @abc.abstractmethod
+    def submit(self, function: Callable[..., Result], *arguments: object) -> Future:
+        """Begins a task; its future raises `BrokenExecutor` if the process dies."""
+
+    @abc.abstractmethod
+    def ask_to_stop(self) -> None:
+        """Asks the task that runs to stop, as a SIGTERM does."""
+
+    @abc.abstractmethod
+    def end(self) -> None:
+        """Ends the process at once, whatever it is doing."""
+
+
+class ProcessWorker(Worker):
+    """A process on this machine, which is spawned at its first task."""
 
     def __init__(self, begin: Callable[..., object], *arguments: object):
         """Prepares a process, which calls `begin` with the arguments first."""
@@ -113,11 +137,11 @@ class Worker:
 
     @property
     def broken(self) -> bool:
-        """Whether its process has died."""
+        """Whether its process is known to have died."""
         return any(process.exitcode is not None for process in self._processes)
 
     def submit(self, function: Callable[..., Result], *arguments: object) -> Future:
-        """Begins a task; its future raises `BrokenProcessPool` if the process dies."""
+        """Begins a task; its future raises `BrokenExecutor` if the process dies."""
         before = set(multiprocessing.active_children())
         with kept_from_children():
             future = self._pool.submit(function, *arguments)
@@ -158,6 +182,37 @@ def take_cores(number: int, count: int) -> None:
     else:
         share = [cores[number % len(cores)]]
     os.sched_setaffinity(0, share)
+
+
+def take_free_cores(count: int) -> None:
+    """Keeps this process, and its threads, to cores that no other process has taken.
+
+    It is `take_cores` for processes that have no numbers, since something else places
+    them. A core is taken by a socket with its name, which is gone when its process is.
+    If no core is free, the process keeps all. This works on Linux only; elsewhere it
+    does nothing.
+
+    Args:
+        count: The number of cores to take; fewer are taken if fewer are free.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    taken = []
+    for core in sorted(os.sched_getaffinity(0)):
+        if len(taken) == count:
+            break
+        name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            name.bind(f"\0movseg_jax core {core}")
+        except OSError:  # Another process has the core.
+            name.close()
+            continue
+        name.detach()  # It stays open until the process ends.
+        taken.append(core)
+    if taken:
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError):  # It has just ended.
+                os.sched_setaffinity(int(thread), taken)
 
 
 def _done(number, function, task) -> Done:

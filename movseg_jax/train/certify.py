@@ -15,7 +15,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.model.weights import RUN_WEIGHTS, read_digest
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.process import installed_version, prepare_jax
-from movseg_jax.system.workers import Worker
+from movseg_jax.system.workers import ProcessWorker
 from movseg_jax.train.log import read_log
 from movseg_jax.train.loop import open_sources, train
 
@@ -89,7 +89,7 @@ def certify(
 
 def _in_a_process(config: Config, folder: Path, data_dir: Path) -> dict[str, Any]:
     """Trains in a process of its own, which shares nothing with this one."""
-    worker = Worker(prepare_jax)
+    worker = ProcessWorker(prepare_jax)
     try:
         return worker.submit(_train, config, folder, data_dir).result()
     finally:
