@@ -13,6 +13,8 @@ and TFDS need fsspec, too. It is imported when a bucket is used.
 
 import contextlib
 import re
+import secrets
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -191,24 +193,32 @@ class Mirror:
 
 
 @contextlib.contextmanager
-def mirrored(address: str) -> Iterator[Mirror]:
+def mirrored(address: str, name: str | None = None) -> Iterator[Mirror]:
     """Gives the mirror of a folder in a bucket, with an empty local folder.
 
     The local folder is temporary, so the bucket alone says what was done. Errors name
     the address in the place of the local folder.
 
+    Args:
+        address: The address of the folder in the bucket.
+        name: A part of the local folder's path, for processes that need the same path.
+
     Raises:
         InputError: The bucket's library is not installed, or there is no local disk.
     """
-    with tempfile.TemporaryDirectory(prefix="movseg-", ignore_cleanup_errors=True) as t:
-        folder = Path(t).resolve() / re.sub(r"[^\w.-]", "_", Path(address).name)
+    part = name or secrets.token_hex(4)
+    temporary = Path(tempfile.gettempdir()).resolve() / f"movseg-{part}"
+    folder = temporary / re.sub(r"[^\w.-]", "_", Path(address).name)
+    try:
         make_folder(folder)
-        try:
-            yield Mirror(address, folder)
-        except InputError as error:
-            error.args = (str(error).replace(str(folder), address),)
-            error.message = error.message.replace(str(folder), address)
-            raise
+        temporary.chmod(0o700)
+        yield Mirror(address, folder)
+    except InputError as error:
+        error.args = (str(error).replace(str(folder), address),)
+        error.message = error.message.replace(str(folder), address)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _file_system(address: str) -> Any:

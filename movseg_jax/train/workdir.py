@@ -9,6 +9,7 @@ which need not be read again, and s3:// works in the same way.
 
 import contextlib
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import jax
 from movseg_jax.errors import InputError
 from movseg_jax.model.weights import RUN_WEIGHTS
 from movseg_jax.system.buckets import Mirror, bucket_address, mirrored
-from movseg_jax.train import log, manifest
+from movseg_jax.train import log, manifest, parallel
 from movseg_jax.train.checkpoints import CHECKPOINTS
 
 CONFIG = "config.json"
@@ -66,7 +67,8 @@ class Workdir:
 def open_workdir(place: str | Path) -> Iterator[Workdir]:
     """Gives the folder of a run; one in a bucket is read first, and written at the end.
 
-    All processes of a run have to open it. Each has a local copy of its own.
+    All processes of a run have to open it. The local copy has the same path in each,
+    which Orbax asks for, whether they share a disk or not.
 
     Args:
         place: A path, or the address of a folder in a bucket.
@@ -78,7 +80,8 @@ def open_workdir(place: str | Path) -> Iterator[Workdir]:
     if address is None:
         yield Workdir(str(place), Path(place))
         return
-    with mirrored(address) as mirror:
+    name = f"{parallel.from_first(secrets.randbelow(2**31)):08x}"
+    with mirrored(address, name) as mirror:
         is_first = jax.process_index() == 0
         _read(mirror, everything=is_first)
         workdir = Workdir(address, mirror.folder, mirror if is_first else None)
@@ -88,6 +91,7 @@ def open_workdir(place: str | Path) -> Iterator[Workdir]:
             workdir.put_log(now=True)
             raise
         workdir.put()
+        parallel.barrier("written")  # Whoever leaves removes the folder.
 
 
 def _read(mirror: Mirror, *, everything: bool) -> None:
