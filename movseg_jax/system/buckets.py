@@ -127,25 +127,21 @@ class Mirror:
             InputError: The bucket cannot be written to.
         """
         with self._lock:
-            stamps = dict(self._local())
-            changed = {n for n, stamp in stamps.items() if self._known.get(n) != stamp}
-            gone = {n for n in self._known if n not in stamps and not _is_hidden(n)}
-            markers = {n for n in stamps if Path(n).name in MARKERS}
-            folders = {n.removesuffix(Path(n).name): n for n in markers}
-
-            def in_marked_folder(name: str) -> str | None:
-                return next((m for f, m in folders.items() if name.startswith(f)), None)
-
-            left = {n for n in gone if in_marked_folder(n)}
-            # Markers of folders in which something changes.
-            new = {in_marked_folder(n) for n in changed | left} - {None}
-            _in_threads(self.remove, new)
-            _in_threads(self.put_file, changed - markers)
+            stamps, known = dict(self._local()), dict(self._known)
+            changed = {n for n, stamp in stamps.items() if known.get(n) != stamp}
+            gone = {n for n in known if n not in stamps and not _is_hidden(n)}
+            markers = [n for n in stamps if _is_marker(n)]
+            # What is gone of folders that stay, and the markers of folders that change.
+            left = {n for n in gone if any(_marks(marker, n) for marker in markers)}
+            touched = [m for m in markers if any(_marks(m, n) for n in changed | left)]
+            _in_threads(self.remove, touched)
+            _in_threads(self.put_file, changed.difference(markers))
             _in_threads(self.remove, left)
-            _in_threads(self.put_file, new)
+            for marker in sorted(touched, key=lambda n: -n.count("/")):
+                self.put_file(marker)
             # Folders that are gone lose their markers first. They go after others have
             # their markers, so that a run always has the last one that was complete.
-            old = {n for n in gone if Path(n).name in MARKERS}
+            old = {n for n in gone if _is_marker(n)}
             _in_threads(self.remove, old)
             _in_threads(self.remove, gone - left - old)
 
@@ -262,6 +258,15 @@ def _in_threads(call: Callable[[str], None], names: Iterable[str]) -> None:
                 future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _is_marker(name: str) -> bool:
+    return Path(name).name in MARKERS
+
+
+def _marks(marker: str, name: str) -> bool:
+    """Whether a file, or object, is in the folder of a marker, or below it."""
+    return name.startswith(marker[: marker.rfind("/") + 1])
 
 
 def _is_hidden(name: str) -> bool:
