@@ -274,10 +274,12 @@ def _record(source: Source, index: int, estimator: FlowEstimator | None) -> Reco
     flow = example.flow
     following = next_image(source, index)
     if estimator and following:
+        in_record = isinstance(following, bytes)
+        where = f"the frame after {example.name}" if in_record else str(following)
         try:
-            flow = estimator(example.image, read_rgb(following))
+            flow = estimator(example.image, read_rgb(following, source=where))
         except InputError as error:
-            raise InputError(f"{following}: {error}") from None
+            raise InputError(f"{where}: {error}") from None
     return {
         "image": encoded_image(source, index),
         "flow": b"" if flow is None else encode_kitti(flow),

@@ -116,8 +116,8 @@ def encoded_image(source: Source, index: int) -> bytes:
     return own(index) if own else encode_png(source[index].image)
 
 
-def next_image(source: Source, index: int) -> Path | None:
-    """Returns the file of the next frame, if the source knows it."""
+def next_image(source: Source, index: int) -> Path | bytes | None:
+    """Returns the file of the next frame, or its content, if the source knows it."""
     source, index = _locate(source, index)
     own = getattr(source, "next_image", None)
     return own(index) if own else None
