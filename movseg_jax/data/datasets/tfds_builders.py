@@ -311,7 +311,7 @@ class _Records:
         if not files:
             raise InputError(f"{self._folder}: expected files {pattern}; found none.")
         try:
-            self._source = ArrayRecordDataSource(files)
+            self._source: Any = ArrayRecordDataSource(files)
         except Exception as error:  # array_record raises many types.
             raise InputError(f"{files[0]}: cannot be opened: {error}.") from None
 
@@ -324,10 +324,11 @@ class _Records:
         Raises:
             InputError: The record is damaged, or of another builder or version.
         """
-        from tensorflow_datasets.proto import tf_example_pb2
+        from tensorflow_datasets import proto
 
+        example: Any = proto.tf_example_pb2
         try:
-            features = tf_example_pb2.Example.FromString(self._source[number]).features
+            features = example.Example.FromString(self._source[number]).features
             record = {
                 name: getattr(feature, feature.WhichOneof("kind") or "int64_list").value
                 for name, feature in features.feature.items()
