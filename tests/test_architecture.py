@@ -57,6 +57,7 @@ ONLY = {
         "system",
         "video",
     },
+    "fsspec": {"system"},
     "grain": {"data"},
     "matplotlib": {"train"},
     "pycocotools": {"masks"},

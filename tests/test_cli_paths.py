@@ -174,8 +174,8 @@ def test_the_frames_of_a_video_survive(place, capsys):
 
 
 ADDRESSES = {
-    "segment": ["gs://b/v.mp4", "--out", "x"],
-    "segment ": ["v.mp4", "--out", "gs://bucket/x"],
+    "segment": ["az://b/v.mp4", "--out", "x"],
+    "segment ": ["v.mp4", "--out", "az://bucket/x"],
     "segment  ": ["v.mp4", "--out", "x", "--weights", "s3://bucket/x"],
     "segment   ": ["http://example.com/v.mp4", "--out", "x"],
     "segment    ": ["v.mp4", "--out", "x", "--flow", "gs://bucket/flow"],
@@ -193,7 +193,10 @@ ADDRESSES = {
     "eval": ["davis16", "--pred", "gs://bucket/x", "--data-dir", "x"],
     "eval ": ["davis16", "--pred", "x", "--data-dir", "gs://bucket/x"],
     "eval  ": ["davis16", "--pred", "x", "--data-dir", "x", "--out", "gs://b/x.json"],
-    "train": ["c.py", "--workdir", "gs://bucket/x", "--data-dir", "x"],
+    "train": ["c.py", "--workdir", "az://bucket/x", "--data-dir", "x"],
+    "train    ": [
+        "c.py", "--workdir", "gs://bucket/x", "--data-dir", "x", "--certify", "2",
+    ],
     "train ": ["c.py", "--workdir", "x", "--data-dir", "gs://bucket/x"],
     "train  ": ["gs://bucket/c.py", "--workdir", "x", "--data-dir", "x"],
     "train   ": [

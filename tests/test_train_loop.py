@@ -29,6 +29,7 @@ from movseg_jax.train.checkpoints import Checkpoints
 from movseg_jax.train.log import TIMINGS, read_log
 from movseg_jax.train.loop import best_params, claimed, train
 from movseg_jax.train.step import TrainState
+from tests.fakes.memory_bucket import Killed, MemoryBucket
 from tests.fakes.memory_source import MemorySource
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -159,6 +160,28 @@ def test_a_killed_run_loses_only_steps_since_its_last_save(reference, tmp_path):
         assert process.returncode == -signal.SIGKILL
     assert train(make_config(), tmp_path, [make_source()], quiet=True).finished
     assert_equal_runs(tmp_path, reference)
+
+
+@pytest.mark.slow
+def test_a_killed_run_in_a_bucket_resumes_as_if_it_had_not_been(
+    reference, tmp_path, monkeypatch
+):
+    bucket = MemoryBucket(monkeypatch)
+
+    def run():
+        return train(make_config(), "memory://bucket/run", [make_source()], quiet=True)
+
+    bucket.left = 20  # The first checkpoint has nine objects.
+    with pytest.raises(Killed):
+        run()
+    bucket.left = None
+    assert run().report == f"memory://bucket/run: finished, {STEPS} steps."
+    assert run().report == f"memory://bucket/run: finished already, {STEPS} steps."
+    bucket.files.get("/bucket/run", str(tmp_path / "got"), recursive=True)
+    bucket.clear()
+    assert rows(tmp_path / "got") == rows(reference)
+    for name in ("config.json", RUN_WEIGHTS):
+        assert (tmp_path / "got" / name).read_bytes() == (reference / name).read_bytes()
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from movseg_jax.segment.video_list import (
     find_videos,
     is_address,
 )
+from movseg_jax.system.buckets import bucket_address
 from movseg_jax.system.signals import STOPPED
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ class Segment:
 
     Attributes:
         videos: A video file, a folder of frames, a pattern such as "frames/*.jpg", a
-            camera's number, an https address, or - for standard input. Several videos:
-            a folder or pattern that holds videos or folders of frames, a text file with
-            a path per line, or several arguments.
-        out: Folder for the results.
+            camera's number, an address (https://, gs:// or s3://), or - for standard
+            input. Several videos: a folder or pattern that holds videos or folders of
+            frames, a text file with a path per line, or several arguments.
+        out: Folder for the results. For one video it may be an address of a folder in a
+            bucket, such as gs://bucket/results.
         weights: A .safetensors file, or the folder of a training run.
         model: Streams to use. "appearance" finds objects whether they move or not.
         fusion: Fusion of the weights, if it is code of yours: MODULE:NAME. The module
@@ -116,10 +118,16 @@ class Segment:
     )
 
     @property
-    def addresses(self) -> list[str]:
-        """The arguments that are no paths: addresses of videos and of a cluster."""
+    def addresses(self) -> list[str | Path]:
+        """The arguments that are no paths: videos, the results, a cluster."""
+        out = [] if self.out is None or self._bucket is None else [self.out]
         cluster = [] if self.address is None else [self.address]
-        return [*cluster, *filter(is_address, self.videos)]
+        return [*out, *cluster, *filter(is_address, self.videos)]
+
+    @property
+    def _bucket(self) -> str | None:
+        """The address of the folder for the results, if it is in a bucket."""
+        return bucket_address(self.out)
 
     @functools.cached_property
     def _found(self) -> VideoList:
@@ -161,7 +169,14 @@ class Segment:
 
     def outputs(self) -> list[Path]:
         """The files and folders that the command writes."""
-        return [self._out]
+        if self._bucket is None:
+            return [self._out]
+        if self._found.several:
+            raise InputError(
+                f"{self._bucket}: only a single video can be written to a bucket; "
+                "choose a local folder for several, and copy it, or name one video."
+            )
+        return []
 
     def run(self) -> str:
         """Runs the command and returns the text to print."""
@@ -187,14 +202,17 @@ class Segment:
         )
 
     def _run_one(self, video: str) -> str:
-        from movseg_jax.segment.run import segment_to_folder
         from movseg_jax.system.process import share_processor
         from movseg_jax.system.progress import progress_bar
 
+        if self._bucket is None:
+            from movseg_jax.segment.run import segment_to_folder as segment
+        else:
+            from movseg_jax.segment.bucket_run import segment_to_bucket as segment
         share_processor()
         detector = self._load()()
         with progress_bar("frame", quiet=self.quiet) as show:
-            summary = segment_to_folder(
+            summary = segment(
                 video,
                 self._out,
                 detector,
@@ -208,7 +226,7 @@ class Segment:
     def _report(self, summary: "Summary") -> str:
         from movseg_jax.segment.run_folder import REPORT
 
-        out = self._out
+        out = self._bucket or self._out
         if not summary.finished:
             print(f"{out}: stopped at frame {summary.frames}; start it again.")
             raise SystemExit(STOPPED)
@@ -227,7 +245,7 @@ class Segment:
                 f"{summary.damage} The results are of {summary.frames} frames; "
                 "--allow-truncated accepts that."
             )
-        return f"{report}\nLook at {out / REPORT}."
+        return f"{report}\nLook at {out}/{REPORT}."
 
     def _engine(self) -> "contextlib.AbstractContextManager[Engine]":
         from movseg_jax.segment import engines

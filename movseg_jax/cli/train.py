@@ -10,6 +10,7 @@ from movseg_jax.cli.arguments import make_importable, optional, read_config
 from movseg_jax.config import Config
 from movseg_jax.config_json import to_json
 from movseg_jax.errors import InputError
+from movseg_jax.system.buckets import bucket_address
 from movseg_jax.system.signals import STOPPED
 
 
@@ -25,7 +26,7 @@ class Train:
         config: A config file and, if it has several, the name of one, such as
             my_config.py or my_configs.py:large; or a config that `movseg configs`
             lists, such as tiny or paper:joint_davis.
-        workdir: Folder of the run.
+        workdir: Folder of the run, which may be in a bucket, such as gs://bucket/run.
         data_dir: Folder that `movseg data prepare` wrote to, or that holds a
             folder <name>/ for each data set.
         dry_run: Compile the step, print the devices and what it needs of them, and do
@@ -54,6 +55,12 @@ class Train:
     process: Annotated[int | None, optional("detected", "INT")] = None
     quiet: bool = False
     settings: tyro.conf.Suppress[tuple[str, ...]] = ()
+
+    @property
+    def addresses(self) -> list[Path]:
+        """The arguments that may be addresses, and are."""
+        in_bucket = self.certify is None and bucket_address(self.workdir) is not None
+        return [self.workdir] if self.workdir is not None and in_bucket else []
 
     def run(self) -> str:
         """Runs the command and returns the text to print."""

@@ -31,14 +31,13 @@ from movseg_jax.data.prepared import (
     open_prepared,
     plain_options,
 )
-from movseg_jax.data.selection import encoded_image, next_image
+from movseg_jax.data.selection import encoded_image, next_image, read_next
 from movseg_jax.data.sources import layout_class, layout_source, open_layout
 from movseg_jax.errors import InputError
 from movseg_jax.flow.cache import cached
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
 from movseg_jax.flow.files import encode_kitti
 from movseg_jax.flow.networks import load_if_network
-from movseg_jax.images import read_rgb
 from movseg_jax.system import atomic
 from movseg_jax.system.process import installed_version
 from movseg_jax.system.progress import progress_bar
@@ -272,12 +271,13 @@ def _record(source: Source, index: int, estimator: FlowEstimator | None) -> Reco
     """Makes the record of a frame; it runs in a worker thread."""
     example = source[index]
     flow = example.flow
-    following = next_image(source, index)
+    following = read_next(source, index) if estimator else None
     if estimator and following:
+        where, picture = following
         try:
-            flow = estimator(example.image, read_rgb(following))
+            flow = estimator(example.image, picture)
         except InputError as error:
-            raise InputError(f"{following}: {error}") from None
+            raise InputError(f"{where}: {error}") from None
     return {
         "image": encoded_image(source, index),
         "flow": b"" if flow is None else encode_kitti(flow),

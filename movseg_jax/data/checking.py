@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from movseg_jax.data.datasets.coco import Coco
+from movseg_jax.data.datasets.tfds_builders import TfdsLayout
 from movseg_jax.data.frames import Frame, read_frame_flow
 from movseg_jax.data.sources import Layout, open_layout
 from movseg_jax.errors import InputError
@@ -54,6 +55,11 @@ def check(
 
 def _problems(layout: Layout, thorough: bool) -> Iterator[str]:
     try:
+        if isinstance(layout, TfdsLayout):
+            source = layout.source(layout.builder)
+            for number in range(len(source) if thorough else 0):
+                source[number]
+            return
         if isinstance(layout, Coco):
             wrong = False
             for problem in layout.problems():

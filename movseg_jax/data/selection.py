@@ -7,6 +7,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
+
 from movseg_jax.data.example import (
     Example,
     Objects,
@@ -16,7 +19,7 @@ from movseg_jax.data.example import (
 )
 from movseg_jax.data.frames import ranges
 from movseg_jax.errors import InputError
-from movseg_jax.images import encode_png
+from movseg_jax.images import encode_png, read_rgb
 
 
 def subset(source: Source, indices: Sequence[int]) -> "Subset":
@@ -116,11 +119,28 @@ def encoded_image(source: Source, index: int) -> bytes:
     return own(index) if own else encode_png(source[index].image)
 
 
-def next_image(source: Source, index: int) -> Path | None:
-    """Returns the file of the next frame, if the source knows it."""
+def next_image(source: Source, index: int) -> Path | bytes | None:
+    """Returns the file of the next frame, or its content, if the source knows it."""
     source, index = _locate(source, index)
     own = getattr(source, "next_image", None)
     return own(index) if own else None
+
+
+def read_next(
+    source: Source, index: int
+) -> tuple[str, UInt8[np.ndarray, "h w 3"]] | None:
+    """Reads the next frame, if the source knows it; returns its file and the image.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    following = next_image(source, index)
+    if following is None:
+        return None
+    where = str(following)
+    if isinstance(following, bytes):
+        where = f"{source.name}: the frame after example {index}"
+    return where, read_rgb(following, source=where)
 
 
 def read_objects(source: Source, index: int) -> Objects:

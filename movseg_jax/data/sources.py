@@ -19,6 +19,12 @@ from movseg_jax.data.datasets.davis import Davis2016, Davis2017
 from movseg_jax.data.datasets.fbms import Fbms, Fbms3d
 from movseg_jax.data.datasets.flyingthings3d import FlyingThings3d
 from movseg_jax.data.datasets.folders import Folder, Rendered
+from movseg_jax.data.datasets.tfds_builders import (
+    TfdsDavis,
+    TfdsLayout,
+    TfdsSource,
+    TfdsYoutubeVis,
+)
 from movseg_jax.data.datasets.video_instances import VideoInstances
 from movseg_jax.data.datasets.youtube_vos import YoutubeVos, YtvosMoving
 from movseg_jax.data.example import Source
@@ -39,6 +45,8 @@ LAYOUTS: dict[str, type[Layout]] = {
     "flyingthings3d": FlyingThings3d,
     "folder": Folder,
     "rendered": Rendered,
+    "tfds_davis": TfdsDavis,
+    "tfds_youtube_vis": TfdsYoutubeVis,
     "video_instances": VideoInstances,
     "youtube_vos": YoutubeVos,
     "ytvos_moving": YtvosMoving,
@@ -96,6 +104,8 @@ def layout_class(name: str) -> type[Layout]:
     if name not in LAYOUTS:
         close = difflib.get_close_matches(name, LAYOUTS, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
+        if name == "tfds_coco":
+            hint = " The builder of TFDS has no masks: read COCO's files, as 'coco'."
         raise InputError(
             f"There is no data set {name!r}; expected one of {', '.join(LAYOUTS)}."
             f"{hint}"
@@ -105,7 +115,7 @@ def layout_class(name: str) -> type[Layout]:
 
 def layout_source(
     name: str, layout: Layout, *, allow_missing: bool = False
-) -> FrameSource:
+) -> FrameSource | TfdsSource:
     """Indexes a folder in its original layout.
 
     Args:
@@ -116,6 +126,8 @@ def layout_source(
     Raises:
         InputError: A file is missing or malformed.
     """
+    if isinstance(layout, TfdsLayout):
+        return layout.source(name)
     frames: list[Frame] = []
     for listed in present(layout, layout.frames, allow_missing=allow_missing):
         frames += listed

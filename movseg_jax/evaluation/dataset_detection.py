@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from movseg_jax import images, masks
+from movseg_jax import masks
 from movseg_jax.config import ModelConfig
 from movseg_jax.data.example import Source
-from movseg_jax.data.selection import next_image
+from movseg_jax.data.selection import read_next
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.detection_files import listing_path, static_path, to_rows
 from movseg_jax.metrics.overlaps import ImageDetections
@@ -190,10 +190,10 @@ def _frames(
             frame = Frame(number, name, example.image, None)
             flow = example.flow
             if flow is None and model.motion is not None:
-                following = next_image(source, number)
+                following = read_next(source, number)
                 if following is not None:
-                    picture = images.read_rgb(following)
-                    after = Frame(number, following.stem, picture, None)
+                    file, picture = following
+                    after = Frame(number, Path(file).stem, picture, None)
                     flow = flow_between(frame, after)
                 elif number != numbers[-1]:
                     raise InputError(

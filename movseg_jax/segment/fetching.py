@@ -1,4 +1,4 @@
-"""Videos that are not files: https addresses and standard input, copied to the cache.
+"""Videos that are not files: addresses and standard input, copied to the cache.
 
 A copy has a time of change that depends on nothing but its content's source, so that a
 run that was stopped recognises its video, also after another copy was made.
@@ -20,7 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from movseg_jax.errors import InputError
+from movseg_jax.segment import video_list
 from movseg_jax.segment.video_list import is_address
+from movseg_jax.system import buckets
 from movseg_jax.system.atomic import make_folder, whole_file
 from movseg_jax.system.process import installed_version, user_cache
 
@@ -56,6 +58,17 @@ def fetched(video: str) -> str:
     if copy.is_file():
         return str(copy)
     make_folder(copy.parent)
+    if buckets.bucket_address(video):
+        with whole_file(copy) as temporary:
+            buckets.download(video, temporary, MAX_BYTES)
+            os.utime(temporary, (0, 0))
+    else:
+        _fetch(video, copy)
+    return str(copy)
+
+
+def _fetch(video: str, copy: Path) -> None:
+    """Downloads from an https address."""
     try:
         request = urllib.request.Request(
             video, headers={"User-Agent": f"movseg_jax/{installed_version() or '0'}"}
@@ -82,14 +95,13 @@ def fetched(video: str) -> str:
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise InputError(f"{video}: cannot be downloaded: {reason}.") from None
-    return str(copy)
 
 
 class _OnlySafe(urllib.request.HTTPRedirectHandler):
     """Follows redirects to safe addresses only."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        if not is_address(newurl):
+        if newurl.partition("://")[0] not in video_list.SCHEMES:
             raise InputError(
                 f"{req.full_url}: leads to {newurl:.200}, which is not https; expected "
                 "an address of the video itself."

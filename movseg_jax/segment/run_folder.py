@@ -61,7 +61,7 @@ class RunFolder:
         Raises:
             InputError: It has such files, or cannot be read.
         """
-        if _read_run(self.path / RUN) or _read_run(self.work / RUN):
+        if read_run(self.path / RUN) or read_run(self.work / RUN):
             return
         names = self._workspace.names()
         if names and not overwrite:
@@ -69,14 +69,14 @@ class RunFolder:
                 f"{self.path}: is not empty; choose another folder, or "
                 "`overwrite=True`."
             )
-        if taken := sorted(names & {path.name for path in self._results(about)}):
+        if taken := sorted(names & {path.name for path in self.results(about)}):
             raise InputError(
                 f"{self.path}: has {', '.join(taken)}, but not of a run of movseg; "
                 "remove that, or choose another folder."
             )
 
-    def _results(self, about: Any) -> list[Path]:
-        """The paths of all results of a run, and those of release 0.1.0."""
+    def results(self, about: Any) -> list[Path]:
+        """Returns the paths of all results of a run, and those of release 0.1.0."""
         try:
             written = {*ALWAYS, *about["settings"]["save"]}
         except (KeyError, TypeError):
@@ -106,8 +106,8 @@ class RunFolder:
             raise InputError(f"{self.path}: cannot be used: {error}.") from None
 
     def _claim(self, about, overwrite):
-        finished = _read_run(self.path / RUN)
-        started = _read_run(self.work / RUN)
+        finished = read_run(self.path / RUN)
+        started = read_run(self.work / RUN)
         if overwrite and (finished or started):
             self._clear()
         elif finished:
@@ -152,9 +152,9 @@ class RunFolder:
         if (self.path / RUN).exists():
             self.work.mkdir(exist_ok=True)
             (self.path / RUN).replace(self.work / RUN)
-        about = (_read_run(self.work / RUN) or {}).get("about")
+        about = (read_run(self.work / RUN) or {}).get("about")
         self._sweep(about)
-        for path in self._results(about):
+        for path in self.results(about):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -163,7 +163,7 @@ class RunFolder:
 
     def _sweep(self, about):
         """Removes what a process that was killed was just writing."""
-        results = self._results(about)
+        results = self.results(about)
         sweep([*self.path.iterdir()], {path.name for path in results})
         for folder in (self.work, *(path for path in results if path.is_dir())):
             sweep([*folder.rglob(".*.tmp")])
@@ -176,8 +176,8 @@ class RunFolder:
         shutil.rmtree(self.work, ignore_errors=True)
 
 
-def _read_run(file: Path) -> dict[str, Any] | None:
-    """The `run.json` of a run; None if there is none, or it is somebody else's."""
+def read_run(file: Path) -> dict[str, Any] | None:
+    """Returns the `run.json` of a run; None if it is missing, or somebody else's."""
     found = read_marker(file)
     ours = found is not None and isinstance(found.get("about"), dict)
     return found if ours else None

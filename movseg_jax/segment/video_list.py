@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from movseg_jax.errors import InputError
-from movseg_jax.system import paths
+from movseg_jax.system import buckets, paths
 from movseg_jax.system.bounded import read_text
 
 VIDEO_SUFFIXES = (
@@ -25,7 +25,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 LIST_SUFFIX = ".txt"
 STDIN = "-"
-SCHEMES = ("https",)  # Of addresses that are downloaded.
+SCHEMES = ("https",)  # Of addresses that are downloaded, besides those in buckets.
 LONGEST_NAME = 50  # Characters of a folder that is named after a video.
 
 
@@ -73,7 +73,7 @@ def find_videos(arguments: Sequence[str], *, several: bool = False) -> VideoList
 def is_address(video: str) -> bool:
     """Returns whether a video is to be downloaded."""
     scheme, separator, _ = video.partition("://")
-    return bool(separator) and scheme in SCHEMES
+    return bool(separator) and scheme in (*SCHEMES, *buckets.SCHEMES)
 
 
 def _is_live(video: str) -> bool:

@@ -210,7 +210,7 @@ def _identities_above(path: Path) -> set[tuple[int, int]]:
     return {*filter(None, map(_identity, _resolved(path).parents))}
 
 
-def refuse_addresses(arguments: Any, allowed: Collection[str] = ()) -> None:
+def refuse_addresses(arguments: Any, allowed: Collection[str | Path] = ()) -> None:
     """Refuses addresses such as "gs://bucket/folder" among arguments.
 
     They would be taken for names of folders here.
@@ -218,7 +218,7 @@ def refuse_addresses(arguments: Any, allowed: Collection[str] = ()) -> None:
     Args:
         arguments: Texts, paths, and tuples, lists and dataclasses of these; whatever
             else they hold does not matter.
-        allowed: Texts that are read as addresses.
+        allowed: Texts and paths that are read as addresses.
 
     Raises:
         InputError: One of them is an address.

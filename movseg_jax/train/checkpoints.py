@@ -50,13 +50,21 @@ class Checkpoints:
     Attributes:
         folder: The folder of the checkpoints, made with the first one.
         keep: The number of latest steps to keep; the best one is kept as well.
+        saved: A function that the first process calls, in the background, when a
+            checkpoint is on the disk and older ones are removed.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 2):
+    def __init__(
+        self,
+        folder: str | Path,
+        keep: int = 2,
+        saved: Callable[[], object] = lambda: None,
+    ):
         if keep < 1:
             raise InputError(f"keep: {keep} checkpoints; expected at least 1.")
         self.folder = Path(folder)
         self.keep = keep
+        self.saved = saved
         self._pool = ThreadPoolExecutor(1, "checkpoints")
         self._saving: Future | None = None
         self._attempt = 0
@@ -228,6 +236,7 @@ class Checkpoints:
             if old:
                 shutil.rmtree(old, ignore_errors=True)
             self._remove_old(about.step)
+            self.saved()
         except Exception as error:  # Orbax has no base class for its errors.
             if first:
                 shutil.rmtree(unfinished, ignore_errors=True)

@@ -35,6 +35,7 @@ from movseg_jax.system.atomic import write_file
 from movseg_jax.train.throughput import Progress, shown
 
 FILE = "log.jsonl"
+PICTURES = "pictures"  # Their folder, in that of a run.
 TIMINGS = ("images_per_second", "seconds")  # What differs between equal runs.
 EVALUATION = "evaluation"
 KEPT_PICTURES = 5  # Steps of which the folder of pictures keeps some: the latest.
@@ -78,7 +79,7 @@ class Log:
                 that was cut off, or cannot be written.
         """
         self.path = workdir / FILE
-        self._pictures = workdir / "pictures"
+        self._pictures = workdir / PICTURES
         self._batch = batch
         self._file = self._tensorboard = None
         self._last = {None: -1, EVALUATION: -1}  # Latest step by kind of row.

@@ -39,8 +39,7 @@ from movseg_jax.train.log import Log
 from movseg_jax.train.objective import detection_losses
 from movseg_jax.train.optimizers import make_optimizer, make_schedule
 from movseg_jax.train.step import Step, TrainState
-
-CONFIG = "config.json"
+from movseg_jax.train.workdir import CONFIG, Workdir, open_workdir
 
 
 class Outcome(NamedTuple):
@@ -155,7 +154,8 @@ def train(
 
     Args:
         config: The stage's config.
-        workdir: The run's folder; made if it is missing.
+        workdir: The run's folder, made if it is missing; or the address of a folder in
+            a bucket, such as "gs://bucket/run".
         sources: The data sets that `config.data.sources` names, in that order.
         validation: The data set to evaluate on: see `TrainConfig.evaluate_every`.
         quiet: Whether to print nothing.
@@ -166,18 +166,23 @@ def train(
             be read, a loss is not finite, the run's processes were given different
             configs or data, or JAX has no device.
     """
-    workdir = Path(workdir)
     start_devices()
     # Processes that differ would wait for each other without end, in different steps.
     parallel.check_same("config", to_json(config))
-    first = jax.process_index() == 0
+    with open_workdir(workdir) as place:
+        return _train(config, place, sources, validation, quiet, progress)
+
+
+def _train(config, place, sources, validation, quiet, progress):
+    first, workdir = jax.process_index() == 0, place.path
     with contextlib.ExitStack() as stack:
         if first:
             stack.enter_context(claimed(workdir, config))
         parallel.barrier("claimed")
         stage = make_stage(config)
         steps, keep = config.train.steps, config.train.keep
-        checkpoints = stack.enter_context(Checkpoints(workdir / CHECKPOINTS, keep))
+        checkpoints = Checkpoints(workdir / CHECKPOINTS, keep, place.put)
+        stack.enter_context(checkpoints)
         stop = stack.enter_context(StopRequest())
         state, extra, report = _begin(config, stage, checkpoints)
         done = int(state.step)
@@ -193,14 +198,14 @@ def train(
                 if validation is not None and evaluates and first:
                     evaluate = Evaluation(validation, config)
                 parts = (config, stage, checkpoints, loader, log, evaluates, evaluate)
-                state = _Run(*parts, progress)(state, stop)
+                state = _Run(*parts, place, progress)(state, stop)
     now = int(state.step)
     if now < steps:
-        return Outcome(False, f"{workdir}: stopped at step {now}; start it again.")
+        return Outcome(False, f"{place.name}: stopped at step {now}; start it again.")
     if first and not (now == done and (workdir / RUN_WEIGHTS).exists()):
         _write_weights(workdir, config, state)
     already = " already" if now == done else ""
-    return Outcome(True, f"{workdir}: finished{already}, {now} steps.")
+    return Outcome(True, f"{place.name}: finished{already}, {now} steps.")
 
 
 def _open_loader(sources, config, extra):
@@ -240,6 +245,7 @@ class _Run:
     log: Log
     evaluates: bool
     evaluation: Evaluation | None  # In the first process only.
+    place: Workdir
     progress: Callable[[int, int], object] | None
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
@@ -257,6 +263,7 @@ class _Run:
             number += 1
             before = metrics
             self.log.advance(number)
+            self.place.put_log()
             if self.progress is not None:
                 self.progress(number, settings.steps)
             last = number == settings.steps
