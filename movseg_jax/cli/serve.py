@@ -32,9 +32,9 @@ class Serve:
 
     port: int = 7860
     host: str = "127.0.0.1"
-    max_seconds: float = 30
-    max_mb: float = 100
-    keep_minutes: float = 60
+    max_seconds: float = 30.0
+    max_mb: float = 100.0
+    keep_minutes: float = 60.0
     weights: Annotated[Path | None, optional("the model in the package", "PATH")] = None
     fusion: Annotated[str | None, optional("one of the package's", "STR")] = None
 

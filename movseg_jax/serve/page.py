@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
+import gradio as gr  # pyright: ignore[reportMissingImports]
 
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.report.charts import hex_colour
 from movseg_jax.report.html import escape
 from movseg_jax.serve.visits import EVERYTHING, Visit, Visits
 from movseg_jax.system.progress import Progress, Stopped
@@ -46,18 +45,16 @@ class Page:
             gr.Markdown(
                 f"# {TITLE}\n"
                 "Every object that moves becomes a track, with a mask in each frame. "
-                f"Files may have up to {limits.megabytes:g} MB; the first "
-                f"{limits.seconds:g} seconds are segmented. Clips and results are "
+                f"Files may have up to {limits.max_mb:g} MB; the first "
+                f"{limits.max_seconds:g} seconds are segmented. Clips and results are "
                 "deleted when you close this page, or after "
-                f"{limits.minutes:g} minutes without use."
+                f"{limits.keep_minutes:g} minutes without use."
             )
             with gr.Row():
                 with gr.Column():
+                    gr.Markdown("### 1. Choose a clip")
                     self._clip = gr.Video(
-                        label="1. A clip",
-                        sources=["upload"],
-                        height=360,
-                        elem_id="clip",
+                        sources=["upload"], show_label=False, height=340, elem_id="clip"
                     )
                     with gr.Row():
                         self._example = gr.Button("Use an example")
@@ -65,50 +62,53 @@ class Page:
                         self._stop = gr.Button("Stop", variant="stop", visible=False)
                     self._status = gr.HTML()
                 with gr.Column():
+                    gr.Markdown("### 2. Look at its tracks")
                     self._overlay = gr.Video(
-                        label="2. The tracks in it",
                         interactive=False,
                         autoplay=True,
                         loop=True,
-                        height=360,
+                        show_label=False,
+                        height=340,
                         buttons=["download"],
+                        elem_id="overlay",
                     )
                     self._tracks = gr.CheckboxGroup(
                         label="Tracks that are drawn", elem_id="tracks", visible=False
                     )
-            self._colours = gr.HTML()
-            with gr.Column(visible=False) as self._results:
+            with gr.Row(visible=False) as self._results:
                 self._build_results()
             self._connect(page)
         return page
 
     def _build_results(self) -> None:
-        with gr.Row():
+        with gr.Column(scale=2):
+            gr.Markdown("Each track, in the frame that shows most of it:")
             self._gallery = gr.Gallery(
-                label="Each track in the frame that shows most of it",
-                columns=4,
-                height=300,
+                show_label=False,
+                columns=3,
+                height="auto",
                 object_fit="contain",
                 buttons=[],
-                scale=2,
+                elem_id="gallery",
             )
+        with gr.Column():
+            gr.Markdown("Optical flow: the colour is the direction of the motion.")
             self._flow = gr.Image(
-                label="Optical flow: the colour is the direction",
-                interactive=False,
-                height=300,
-                buttons=[],
+                interactive=False, show_label=False, height=220, buttons=[]
             )
-        with gr.Row(equal_height=True):
+            gr.Markdown("### 3. Download results")
             choices = [(f"{name}: {form.text}", name) for name, form in FORMATS.items()]
-            all_results = "everything: the folder that movseg segment writes, as .zip"
+            everything = "everything: the report and all files"
             self._form = gr.Dropdown(
-                [(all_results, EVERYTHING), *choices],
+                [(everything, EVERYTHING), *choices],
                 value=EVERYTHING,
-                label="3. Results of the tracks that are drawn",
-                scale=2,
+                label="Format",
+                info="A format has the tracks that are drawn; everything has all.",
             )
-            self._prepare = gr.Button("Prepare the file", scale=0)
-            self._file = gr.File(label="To download", interactive=False, height=110)
+            self._prepare = gr.Button("Prepare the file")
+            self._file = gr.File(
+                interactive=False, show_label=False, visible=False, elem_id="file"
+            )
 
     def _connect(self, page: gr.Blocks) -> None:
         """Says which function each component calls."""
@@ -116,7 +116,7 @@ class Page:
         quick: Any = {"api_visibility": "private", "queue": False}
         shown = [
             self._start, self._stop, self._status, self._overlay, self._tracks,
-            self._colours, self._results, self._gallery, self._flow, self._file,
+            self._results, self._gallery, self._flow, self._file,
         ]  # fmt: skip
         self._clip.upload(self.take, self._clip, [self._clip, *shown], **quick)
         self._clip.clear(self.forget, None, shown, **quick)
@@ -137,7 +137,7 @@ class Page:
             self.export,
             [self._form, self._tracks],
             [self._file, self._status],
-            show_progress_on=self._file,
+            show_progress_on=self._prepare,
             **shared,
         )
         page.unload(self.leave)
@@ -152,7 +152,8 @@ class Page:
                 self._status: _note(visit.describe()),
             }
         except InputError as error:
-            return self._cleared() | {self._status: self._problem(visit, error)}
+            problem = {self._clip: None, self._status: self._problem(visit, error)}
+            return self._cleared() | problem
 
     def take_example(self, request: gr.Request) -> dict[Any, Any]:
         """Renders the example."""
@@ -203,7 +204,10 @@ class Page:
             overlay = visit.overlay(shown, _shown(bar))
         except InputError as error:
             return {self._status: self._problem(visit, error)}
-        return {self._overlay: str(overlay), self._file: None}
+        return {
+            self._overlay: str(overlay),
+            self._file: gr.update(value=None, visible=False),
+        }
 
     def export(
         self, what: str, shown: list[int], request: gr.Request
@@ -211,7 +215,8 @@ class Page:
         """Writes a file to download."""
         visit = self._visit(request)
         try:
-            return {self._file: str(visit.export(what, shown))}
+            file = str(visit.export(what, shown))
+            return {self._file: gr.update(value=file, visible=True)}
         except InputError as error:
             return {self._status: self._problem(visit, error)}
 
@@ -226,11 +231,10 @@ class Page:
             self._status: "",
             self._overlay: None,
             self._tracks: gr.update(choices=[], value=[], visible=False),
-            self._colours: "",
             self._results: gr.update(visible=False),
             self._gallery: None,
             self._flow: None,
-            self._file: None,
+            self._file: gr.update(value=None, visible=False),
         }
 
     def _found(self, visit: Visit, text: str) -> dict[Any, Any]:
@@ -245,7 +249,6 @@ class Page:
                 value=ids,
                 visible=bool(ids),
             ),
-            self._colours: _swatches(ids),
             self._results: gr.update(visible=bool(ids)),
             self._gallery: [(str(path), caption) for path, caption in tracks],
             self._flow: None if flow is None else str(flow),
@@ -262,15 +265,6 @@ class Page:
 
 def _note(text: str, kind: str = "") -> str:
     return f'<p class="note {kind}" role="status">{escape(text)}</p>' if text else ""
-
-
-def _swatches(ids: list[int]) -> str:
-    """A style that gives the box of each track the colour of the track."""
-    rules = (
-        f"#tracks label:nth-of-type({place}) {{ border-left-color: {hex_colour(id)} }}"
-        for place, id in enumerate(ids, 1)
-    )
-    return f"<style>{' '.join(rules)}</style>"
 
 
 def _shown(bar: gr.Progress) -> Progress:

@@ -13,21 +13,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.report.charts import hex_colour
 from movseg_jax.report.html import read_part
 from movseg_jax.serve.visits import Limits, Visits
 from movseg_jax.system.atomic import locked
+from movseg_jax.video.labels import COLOURS
 
 PREFIX = "movseg-serve-"  # Of the folder's name.
 LOCAL = ("127.0.0.1", "localhost")
 WAITING = 16  # The largest number of clips in the queue.
 SWEEP = 20.0  # Seconds between two looks for what is to be deleted.
-# Browsers load nothing from elsewhere, whatever gradio's page asks for. Its templates
-# are JavaScript that it evaluates.
+# Browsers load nothing from elsewhere, whatever gradio's page asks for, such as FFmpeg
+# to trim clips. Its templates are JavaScript that it evaluates.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -61,16 +60,15 @@ def _private_folder() -> Iterator[Path]:
                 os.environ[name] = asked
 
 
-@contextlib.contextmanager
-def served(
+def serve(
     detector: TrainedDetector,
     limits: Limits,
     *,
     host: str,
     port: int,
     explain: Callable[[InputError], str] = str,
-) -> Iterator[Visits]:
-    """Serves the page until the block ends; gives the visits.
+) -> None:
+    """Serves the page until an exception comes, such as that of Control-C.
 
     Args:
         detector: The detector.
@@ -82,71 +80,71 @@ def served(
     Raises:
         InputError: The address or port cannot be used.
     """
-    middleware = [Middleware(_Policy)]
-    if host in LOCAL:  # Pages of others cannot pass for this one by a name of theirs.
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=[*LOCAL]))
     with _private_folder() as root:
         # Imported here, as gradio makes a folder when it is imported.
-        import gradio as gr
-        import safehttpx
-
         from movseg_jax.serve.page import Page
 
-        # A visitor could ask gradio to download an address, as it does for files that
-        # pages link to. This function of its checks every address that it downloads.
-        safehttpx.async_validate_url = _refuse
         visits = Visits(root, limits)
         page = Page(detector, visits, explain).build()
-        page.queue(max_size=WAITING, default_concurrency_limit=1)
         try:
-            page.launch(
-                server_name=host,
-                server_port=port,
-                prevent_thread_lock=True,
-                share=False,
-                quiet=True,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                enable_monitoring=False,
-                footer_links=[],
-                max_file_size=round(2**20 * limits.megabytes),
-                theme=gr.themes.Soft(
-                    font=["system-ui", "sans-serif"], font_mono=["monospace"]
-                ),
-                css=read_part("serve", "page.css"),
-                app_kwargs={"middleware": middleware},
-            )
-            yield visits
-        except OSError as error:
-            raise InputError(
-                f"`port`: {host}:{port} cannot be used: {error}."
-            ) from None
+            _launch(page, limits, host, port)
+            address = f"http://{host}:{port}"
+            print(f"Open {address} in a browser; Control-C stops the page.", flush=True)
+            while True:
+                time.sleep(SWEEP)
+                visits.close_old()
         finally:
             visits.close()
             page.close(verbose=False)
 
 
-def serve(detector: TrainedDetector, limits: Limits, **options: Any) -> None:
-    """Serves the page until an exception comes, such as that of Control-C.
+def _launch(page: Any, limits: Limits, host: str, port: int) -> None:
+    """Starts to serve gradio's page in another thread."""
+    import gradio as gr  # pyright: ignore[reportMissingImports]
+    import safehttpx  # pyright: ignore[reportMissingImports]
+    from starlette import middleware  # pyright: ignore[reportMissingImports]
+    from starlette.middleware import (  # pyright: ignore[reportMissingImports]
+        trustedhost,
+    )
 
-    Args:
-        detector: The detector.
-        limits: What the page accepts and keeps.
-        options: The other arguments of `served`.
-
-    Raises:
-        InputError: The address or port cannot be used.
-    """
-    with served(detector, limits, **options) as visits:
-        host, port = options["host"], options["port"]
-        print(
-            f"Open http://{host}:{port} in a browser; Control-C stops the page.",
-            flush=True,
+    # A visitor could ask gradio to download an address, as it does for files that
+    # pages link to. This function of its checks every address that it downloads.
+    safehttpx.async_validate_url = _refuse
+    layers = [middleware.Middleware(_Policy)]
+    if host in LOCAL:  # Pages of others cannot pass for this one by a name of theirs.
+        trusted = trustedhost.TrustedHostMiddleware
+        layers.append(middleware.Middleware(trusted, allowed_hosts=[*LOCAL]))
+    page.queue(max_size=WAITING, default_concurrency_limit=1)
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            footer_links=[],
+            max_file_size=round(2**20 * limits.max_mb),
+            theme=gr.themes.Soft(
+                font=["system-ui", "sans-serif"], font_mono=["monospace"]
+            ),
+            css=_style(),
+            app_kwargs={"middleware": layers},
         )
-        while True:
-            time.sleep(SWEEP)
-            visits.close_old()
+    except OSError as error:
+        raise InputError(f"`port`: {host}:{port} cannot be used: {error}") from None
+
+
+def _style() -> str:
+    """The style of the page; the box of each track has the track's colour."""
+    colours = (
+        f"#tracks label:has(input[name='{id}']) {{ border-color: {hex_colour(id)} }}"
+        for id in range(1, COLOURS + 1)
+    )
+    return "\n".join([read_part("serve", "page.css"), *colours])
 
 
 class _Policy:

@@ -52,23 +52,22 @@ class Limits:
     """What the page accepts and keeps.
 
     Attributes:
-        seconds: Length of the part of a clip that is segmented.
-        megabytes: Largest size of a file.
-        minutes: Time after which a clip that nobody uses is deleted.
+        max_seconds: Length of the part of a clip that is segmented.
+        max_mb: Largest size of a file, in megabytes.
+        keep_minutes: Time after which a clip that nobody uses is deleted.
 
     Raises:
         InputError: A value is not positive.
     """
 
-    seconds: float = 30.0
-    megabytes: float = 100.0
-    minutes: float = 60.0
+    max_seconds: float = 30.0
+    max_mb: float = 100.0
+    keep_minutes: float = 60.0
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
             if not 0 < value < math.inf:
-                option = "keep_minutes" if name == "minutes" else f"max_{name}"
-                raise InputError(f"`{option}` is {value}, expected more than 0.")
+                raise InputError(f"`{name}` is {value:g}, expected more than 0.")
 
 
 class Pictures(NamedTuple):
@@ -155,7 +154,7 @@ class Visit:
         video, run = self._clip(), self._run
         info = self._probed()
         fps = min(info.rate(), MOST_FPS)
-        config = SegmentConfig(max_frames=math.ceil(self._limits.seconds * fps))
+        config = SegmentConfig(max_frames=math.ceil(self._limits.max_seconds * fps))
 
         def watched(done: int, total: int | None, phase: str) -> None:
             self.used = time.monotonic()
@@ -339,7 +338,7 @@ class Visits:
 
     def close_old(self) -> None:
         """Ends visits that were not used for long, and deletes stray uploads."""
-        oldest = 60 * self.limits.minutes
+        oldest = 60 * self.limits.keep_minutes
         now = time.monotonic()
         for session, visit in [*self._visits.items()]:
             if now - visit.used > oldest:
@@ -350,9 +349,11 @@ class Visits:
                 shutil.rmtree(path, ignore_errors=True)
 
     def close(self) -> None:
-        """Ends all visits."""
+        """Ends all visits, and deletes everything in the folder."""
         for session in [*self._visits]:
             self.leave(session)
+        for path in self.root.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _report(summary: Summary, info: VideoInfo, config: SegmentConfig) -> str:
@@ -381,10 +382,10 @@ def _around(mask: masks.Rle) -> tuple[slice, slice]:
 
 
 def _caption(track: TrackSummary) -> str:
-    frames = f"frames {track.first}\N{EN DASH}{track.last}"
-    if not math.isfinite(track.motion):
-        return f"Track {track.id}: {frames}"
-    return f"Track {track.id}: {frames}, {track.motion:.1f} pixels per frame"
+    parts = [f"Track {track.id}", f"frames {track.first}\N{EN DASH}{track.last}"]
+    if math.isfinite(track.motion):
+        parts.append(f"{track.motion:.1f} px/frame")
+    return ", ".join(parts)
 
 
 def _zipped(folder: Path, out: Path) -> Path:
