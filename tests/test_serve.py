@@ -174,7 +174,7 @@ def test_who_leaves_stops_the_run_and_leaves_nothing(clip, tmp_path):
     assert [*root.iterdir()] == [visits.of("b").folder]
     assert not [*(tmp_path / "upload").iterdir()]
     visits.close()
-    assert not [*root.iterdir()]
+    assert not root.exists()
 
 
 def test_what_nobody_uses_is_deleted_in_time(tmp_path):

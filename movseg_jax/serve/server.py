@@ -38,8 +38,7 @@ POLICY = (
 @contextlib.contextmanager
 def _private_folder() -> Iterator[Path]:
     """Gives a folder for all temporary files of this process, and deletes it."""
-    name, before = "GRADIO_TEMP_DIR", tempfile.tempdir
-    asked = os.environ.get(name)
+    before = tempfile.tempdir
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         # A process that was killed has left it; nobody else can lock it.
         with contextlib.suppress(InputError), locked(folder):
@@ -50,14 +49,11 @@ def _private_folder() -> Iterator[Path]:
         ) as folder,
         locked(Path(folder)),
     ):
-        os.environ[name] = tempfile.tempdir = os.path.realpath(folder)
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = os.path.realpath(folder)
         try:
             yield Path(tempfile.tempdir)
         finally:
             tempfile.tempdir = before
-            os.environ.pop(name)
-            if asked is not None:
-                os.environ[name] = asked
 
 
 def serve(
@@ -72,7 +68,7 @@ def serve(
 
     Args:
         detector: The detector.
-        limits: What the page accepts and keeps.
+        limits: Limits of what the page accepts and keeps.
         host: The address to listen on.
         port: The port to listen on.
         explain: A function that words errors and hints for the visitor.
@@ -82,7 +78,7 @@ def serve(
     """
     with _private_folder() as root:
         # Imported here, as gradio makes a folder when it is imported.
-        from movseg_jax.serve.page import Page
+        from movseg_jax.serve.interface import Page
 
         visits = Visits(root, limits)
         page = Page(detector, visits, explain).build()
@@ -134,8 +130,11 @@ def _launch(page: Any, limits: Limits, host: str, port: int) -> None:
             css=_style(),
             app_kwargs={"middleware": layers},
         )
-    except OSError as error:
-        raise InputError(f"`port`: {host}:{port} cannot be used: {error}") from None
+    except OSError:
+        raise InputError(
+            f"`port` {port} of {host} cannot be used: it is taken, or the address is "
+            "not one of this machine."
+        ) from None
 
 
 def _style() -> str:
@@ -144,7 +143,7 @@ def _style() -> str:
         f"#tracks label:has(input[name='{id}']) {{ border-color: {hex_colour(id)} }}"
         for id in range(1, COLOURS + 1)
     )
-    return "\n".join([read_part("serve", "page.css"), *colours])
+    return "\n".join([read_part("serve", "style.css"), *colours])
 
 
 class _Policy:

@@ -1,4 +1,4 @@
-"""What the page does for its visitors: takes clips in, segments them, draws tracks.
+"""The work for the visitors of the page: segments their clips and draws the tracks.
 
 Every visitor has a folder, which holds all that is kept of them: the clip, its results,
 pictures and downloads. This module knows nothing of the page itself.
@@ -43,13 +43,13 @@ from movseg_jax.video.writing import VideoWriter
 MOST_FPS = 60  # Frames per second of clip that are segmented, whatever a file claims.
 EXAMPLE, EXAMPLE_FPS = "example.mp4", 12
 EVERYTHING = "everything"  # The download that is not one of FORMATS.
-PATIENCE = 2.0  # Seconds in which a run should stop.
+PATIENCE = 1.0  # Seconds in which a run should stop.
 MARGIN = 0.25  # Of a track's picture around the track, as a share of its box.
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What the page accepts and keeps.
+    """The limits of what the page accepts and keeps.
 
     Attributes:
         max_seconds: Length of the part of a clip that is segmented.
@@ -317,22 +317,22 @@ class Visits:
     def __init__(self, root: Path, limits: Limits):
         """Takes the folder for everything, and the limits of each visit."""
         self.root, self.limits = root, limits
-        self._visits: dict[str, Visit] = {}
+        self._visits: dict[str | None, Visit] = {}
         self._lock = threading.Lock()
 
     def of(self, session: str | None) -> Visit:
         """Returns the visit of a session, a new one if there is none."""
         with self._lock:
-            # The name tells nobody where the files of others are.
-            folder = self.root / secrets.token_hex(16)
             if session not in self._visits:
-                self._visits[session or ""] = Visit(folder, self.limits)
-            return self._visits[session or ""]
+                # Whoever knows the folder can read it, so its name cannot be guessed.
+                folder = self.root / secrets.token_hex(16)
+                self._visits[session] = Visit(folder, self.limits)
+            return self._visits[session]
 
     def leave(self, session: str | None) -> None:
         """Ends the visit of a session, and deletes all that is kept of it."""
         with self._lock:
-            visit = self._visits.pop(session or "", None)
+            visit = self._visits.pop(session, None)
         if visit is not None:
             visit.close()
 
@@ -349,15 +349,14 @@ class Visits:
                 shutil.rmtree(path, ignore_errors=True)
 
     def close(self) -> None:
-        """Ends all visits, and deletes everything in the folder."""
+        """Ends all visits, and deletes the folder."""
         for session in [*self._visits]:
             self.leave(session)
-        for path in self.root.iterdir():
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
 
 
 def _report(summary: Summary, info: VideoInfo, config: SegmentConfig) -> str:
-    """What to say of a clip that was segmented."""
+    """Returns the outcome in words, in which hints name parameters as errors do."""
     found = counted(summary.tracks, "track") if summary.tracks else "No tracks"
     notes = [f"{found} in {counted(summary.frames, 'frame')}."]
     if summary.frames == config.max_frames != info.frame_count:

@@ -242,6 +242,7 @@ class Page:
         ids = [track.id for track in visit.summaries()]
         tracks, flow = visit.pictures()
         return {
+            # Its hints name parameters, as errors do.
             self._status: _note(self._worded(visit, InputError(text))),
             self._overlay: str(visit.overlay(ids, lambda *_: None)),
             self._tracks: gr.update(
