@@ -61,9 +61,12 @@ def t1_flownet2_from_groundtruth() -> Config:
 def t1_liteflownet_from_groundtruth() -> Config:
     """Table 1, "LiteFlowNet <- Groundtruth": the row above with other flow.
 
-    The config is `motion_flyingthings3d_estimated`; only the data differ, prepared with
-    --flow LITEFLOWNET in a folder of its own.
+    The config is `motion_flyingthings3d_estimated`; only the data differ, prepared in a
+    folder of its own.
 
+        movseg data prepare flyingthings3d --manual-dir FLYINGTHINGS3D \\
+            --data-dir data_liteflownet --splits train \\
+            --flow liteflownet --flow-weights liteflownet.safetensors
         movseg train configs/ablations.py:t1_liteflownet_from_groundtruth \\
             --workdir runs/t1_liteflownet_from_groundtruth --data-dir data_liteflownet
 

@@ -119,13 +119,13 @@ def motion_flyingthings3d_estimated() -> Config:
     """The motion stream alone, fine-tuned on estimated flow (sections 3.1 and 5.3.1).
 
     Starts from runs/motion_flyingthings3d_gt. Needs flow that was estimated on
-    FlyingThings3D's frames: a folder A/0000/0006.flo and so on, by FlowNet2 in the
-    paper (trained on synthetic and fine-tuned on real data), or OpenCV's with
-    --flow dis. It has a data folder of its own, since it would be ambiguous which flow
-    to read from a folder that has two.
+    FlyingThings3D's frames: by FlowNet2 in the paper (trained on synthetic and
+    fine-tuned on real data), or by OpenCV with --flow dis. It has a data folder of its
+    own, since it would be ambiguous which flow to read from a folder that has two.
 
         movseg data prepare flyingthings3d --manual-dir FLYINGTHINGS3D \\
-            --data-dir data_flownet2 --splits train --flow FLOWNET2
+            --data-dir data_flownet2 --splits train \\
+            --flow flownet2 --flow-weights flownet2.safetensors
         movseg train configs/paper.py:motion_flyingthings3d_estimated \\
             --workdir runs/motion_flyingthings3d_estimated --data-dir data_flownet2
 
@@ -146,11 +146,11 @@ def joint_ytvos() -> Config:
     those of appearance, the fusion is random. The fusion, the RPN and the box head
     train.
 
-    Needs YouTube-VOS 2018 with train_all_frames/, and flow estimated on it: a folder
-    <sequence>/<frame>.flo, by FlowNet2 in the paper, or OpenCV's with --flow dis.
+    Needs YouTube-VOS 2018 with train_all_frames/, and flow estimated on it: by FlowNet2
+    in the paper, or by OpenCV with --flow dis.
 
         movseg data prepare ytvos_moving --manual-dir YOUTUBE_VOS --data-dir data \\
-            --splits train --flow FLOWNET2
+            --splits train --flow flownet2 --flow-weights flownet2.safetensors
         movseg train configs/paper.py:joint_ytvos \\
             --workdir runs/joint_ytvos --data-dir data
 
@@ -185,7 +185,8 @@ def joint_davis() -> Config:
     estimated on it, as for `joint_ytvos`.
 
         movseg data prepare davis2016 --manual-dir DAVIS2017 --data-dir data \\
-            --flow FLOWNET2 --options instances=true
+            --flow flownet2 --flow-weights flownet2.safetensors \\
+            --options instances=true
         movseg train configs/paper.py:joint_davis \\
             --workdir runs/joint_davis --data-dir data
 

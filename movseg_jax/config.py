@@ -14,7 +14,7 @@ from movseg_jax.errors import InputError
 
 Features = Literal["appearance", "motion", "fused"]
 FlowEncoding = Literal["direct", "paper", "relative", "residual"]
-NetworkName = Literal["raft_large", "raft_small", "liteflownet"]
+NetworkName = Literal["raft_large", "raft_small", "liteflownet", "flownet2"]
 NETWORKS: tuple[NetworkName, ...] = typing.get_args(NetworkName)
 
 # A track is kept if it is seen to move in at least so many frames, faster than so many

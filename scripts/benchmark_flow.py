@@ -3,11 +3,13 @@
     python scripts/benchmark_flow.py [--repeats N] [--updates N ...] [--against torch]
 
 The weights are random, which changes neither. All candidates take turns, so that other
-load on the machine slows each of them; compare ratios, not times. With `--against
-torch`, torchvision's RAFT is one of them (see `make_golden.py` for installing it).
+load on the machine slows each of them; compare processor seconds and ratios, not the
+time that passes. With `--against torch`, torchvision's RAFT is one of them (see
+`make_golden.py` for installing it). Memory is measured on Linux only.
 """
 
 import argparse
+import ctypes
 import os
 import sys
 import time
@@ -78,24 +80,49 @@ def theirs(frames: list[np.ndarray], updates: list[int]) -> Candidates:
     return found
 
 
-def print_times(candidates: Candidates, repeats: int) -> None:
-    """Times the candidates in turns; prints the median and the ratio to the first."""
-    seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for run in candidates.values():  # The first call compiles.
-        run()
+def measure(candidates: Candidates, repeats: int) -> None:
+    """Prints the median time of each candidate, its ratio to the first, its memory."""
+    peaks = {}
+    for name, run in candidates.items():
+        run()  # The first call compiles.
+        peaks[name] = peak_memory(run)
+    keep_memory()  # As `movseg` does; but then the peak would not be seen.
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
     for _ in range(repeats):
         for name, run in candidates.items():
-            began = time.perf_counter()
+            began = time.process_time(), time.perf_counter()
             run()
-            seconds[name].append(time.perf_counter() - began)
-    medians = {name: float(np.median(times)) for name, times in seconds.items()}
-    for name, median in medians.items():
-        ratio = median / next(iter(medians.values()))
-        print(f"{name:36} {1000 * median:8.0f} ms {ratio:8.1f} times DIS")
+            ended = time.process_time(), time.perf_counter()
+            times[name].append((ended[0] - began[0], ended[1] - began[1]))
+    medians = {name: np.median(pairs, axis=0) for name, pairs in times.items()}
+    dis = next(iter(medians.values()))[0]
+    print("| | processor seconds | times DIS | seconds | MiB |\n|---|---|---|---|---|")
+    for name, (processor, passed) in medians.items():
+        print(
+            f"| {name} | {processor:.2f} | {processor / dis:.0f} | {passed:.2f} "
+            f"| {peaks[name]:.0f} |"
+        )
 
 
-def print_memory(size: tuple[int, int]) -> None:
-    """Prints what XLA plans for a pair, with correlations kept and computed again."""
+def peak_memory(run: Callable[[], Any]) -> float:
+    """Returns by how many MiB a call raises the process' resident memory at most."""
+
+    def resident(what):
+        status = Path("/proc/self/status").read_text().splitlines()
+        line = next(line for line in status if line.startswith(what))
+        return int(line.split()[1]) / 1024
+
+    if not sys.platform.startswith("linux"):
+        return float("nan")
+    ctypes.CDLL(None).malloc_trim(0)  # Compiling leaves free memory, which is resident.
+    Path("/proc/self/clear_refs").write_text("5")  # The peak is now what is resident.
+    before = resident("VmRSS")
+    run()
+    return resident("VmHWM") - before
+
+
+def print_plans(size: tuple[int, int]) -> None:
+    """Prints what XLA plans for RAFT, with correlations kept and computed again."""
     height, width = (-(-side // 8) * 8 for side in size)
     image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
     for name, config in (("raft_small", SMALL), ("raft_large", LARGE)):
@@ -111,20 +138,19 @@ def print_memory(size: tuple[int, int]) -> None:
 
 
 def main():
-    """Prints times, then memory."""
+    """Prints times and memory, then RAFT's memory in detail."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--updates", type=int, nargs="+", default=[12])
     parser.add_argument("--against", choices=["torch"])
     options = parser.parse_args()
-    keep_memory()
     size = 480, 854
     frames = [frame_of_blobs(*size), frame_of_blobs(*size, moved=(5, 2))]
     candidates = ours(frames, options.updates)
     if options.against:
         candidates |= theirs(frames, options.updates)
-    print_times(candidates, options.repeats)
-    print_memory(size)
+    measure(candidates, options.repeats)
+    print_plans(size)
 
 
 if __name__ == "__main__":

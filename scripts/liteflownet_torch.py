@@ -107,7 +107,8 @@ class LiteFlowNet:
             flow = self.enlarge(flow, f"{name}.moduleUpflow")
             second = warp(second, flow * 20 / 2 ** (level - 1))
         step = 1 if level >= 4 else 2
-        x = F.leaky_relu(correlate(first, second, step), 0.1)
+        x = correlate(first, second, 3, step)[..., ::step, ::step]
+        x = F.leaky_relu(x, 0.1)
         if step == 2:
             x = self.enlarge(x, f"{name}.moduleUpcorr")
         change = self.chain(x, name, 4, ends_linearly=True)
@@ -166,18 +167,19 @@ class LiteFlowNet:
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
-def warp(x, flow):
-    """Returns values where the flow leads."""
+def warp(x, flow, padding="zeros"):
+    """Returns values where the flow leads; `padding` is `grid_sample`'s."""
     height, width = x.shape[2:]
     y, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     right = 2 * (column + flow[:, 0]) / (width - 1) - 1
     down = 2 * (y + flow[:, 1]) / (height - 1) - 1
-    return F.grid_sample(x, torch.stack([right, down], -1), align_corners=True)
+    grid = torch.stack([right, down], -1)
+    return F.grid_sample(x, grid, padding_mode=padding, align_corners=True)
 
 
-def correlate(first, second, step):
-    """Returns correlations with 7x7 displacements."""
-    channels, height, width = second.shape[1:]
-    near = F.unfold(second, 7, dilation=step, padding=3 * step)
-    near = near.view(1, channels, 49, height, width)
-    return (first[:, :, None] * near).mean(1)[..., ::step, ::step]
+def correlate(first, second, reach, step=1):
+    """Returns mean products with pixels at up to `reach` steps in each direction."""
+    side = 2 * reach + 1
+    near = F.unfold(second, side, dilation=step, padding=reach * step)
+    near = near.view(1, second.shape[1], side**2, *second.shape[2:])
+    return (first[:, :, None] * near).mean(1)

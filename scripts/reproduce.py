@@ -309,8 +309,8 @@ class Reproduction:
                 return path
         raise InputError(
             f"{root / dataset}: there is no such folder. It is the flow of "
-            f"{FLOWS.get(kind, kind)} on {dataset}, <sequence>/<frame>.flo; --flow dis "
-            "uses OpenCV's instead."
+            f"{FLOWS.get(kind, kind)} on {dataset}, <sequence>/<frame>.flo, as `movseg "
+            f"flow --flow {kind}` writes it; --flow dis uses OpenCV's instead."
         )
 
     # Measuring ---------------------------------------------------------------------

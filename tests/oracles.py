@@ -51,6 +51,9 @@ def _hashed_weight(name, shape):
     return (gain * np.sqrt(6 / fan_in) * value).astype(np.float32)
 
 
+# FlowNet2 is tested with an eighth of its channels: it has 162 million parameters.
+FLOWNET2_WIDTH = 8
+
 # Of the layers whose outputs are scores or deltas.
 GAINS = {
     "cls_logits": 1.0,
@@ -60,6 +63,8 @@ GAINS = {
     "mask_fcn_logits": 1.0,
     "fpn": 0.5,
     "flow_head.conv2": 0.2,
+    # FlowNet2 divides this flow by 400; so it is as large as a trained one's.
+    "flownets_d.predict_flow2": 10.0,
 }
 
 
@@ -82,9 +87,10 @@ def pair_of_blobs() -> tuple[np.ndarray, np.ndarray]:
     return frame_of_blobs(136, 184), frame_of_blobs(136, 184, moved=(3.5, -2.25))
 
 
-def pair_of_even_blobs() -> tuple[np.ndarray, np.ndarray]:
-    """Two frames, uint8 [128, 192, 3], whose sides are multiples of 64."""
-    return frame_of_blobs(128, 192), frame_of_blobs(128, 192, moved=(3.5, -2.25))
+def pair_of_even_blobs(network: str) -> tuple[np.ndarray, np.ndarray]:
+    """Two frames, uint8 RGB, whose sides are multiples of those the network needs."""
+    size = {"liteflownet": (64, 96), "flownet2": (128, 192)}[network]
+    return frame_of_blobs(*size), frame_of_blobs(*size, moved=(3.5, -2.25))
 
 
 def hashed_image() -> np.ndarray:

@@ -104,7 +104,8 @@ def test_the_config_that_would_be_trained_is_printed(capsys):
 @pytest.mark.parametrize(
     "command",
     ["segment", "demo", "eval", "convert-tracks", "flow", "synth", "data prepare",
-     "data check", "data list", "batch", "train", "plot", "fusion-lab", "convert"],
+     "data check", "data list", "batch", "bench", "train", "plot", "fusion-lab",
+     "convert"],
 )  # fmt: skip
 def test_the_help_of_a_command_says_what_happens_without_an_option(command, capsys):
     with pytest.raises(SystemExit) as exit:

@@ -1,5 +1,6 @@
 """Flow networks against PyTorch and plain loops, their weights, and their use."""
 
+import functools
 import json
 import re
 import threading
@@ -26,13 +27,14 @@ from movseg_jax.flow.networks.correlation import (
     pool_features,
 )
 from movseg_jax.flow.networks.estimator import load_network, network_shapes
+from movseg_jax.flow.networks.flownet2 import enlarge_flow
 from movseg_jax.flow.networks.raft import (
     SMALL,
     Raft,
     upsample_bilinear,
     upsample_convex,
 )
-from movseg_jax.flow.networks.resampling import correlate_near, warp
+from movseg_jax.flow.networks.resampling import correlate_near, up_conv4, warp
 from movseg_jax.model.weights import BUNDLED, load_weights
 from movseg_jax.segment.api import segment_video
 from movseg_jax.segment.run import segment_to_folder
@@ -42,10 +44,11 @@ from tests.fakes.flow_network import (
     GOLDEN,
     foreign_weights,
     replace_network,
+    shrink_flownet2,
     write_weights,
 )
 from tests.fakes.square_detector import make_detector, scene, write_images
-from tests.oracles import pair_of_blobs, pair_of_even_blobs, random_params
+from tests.oracles import hashed, pair_of_blobs, pair_of_even_blobs, random_params
 
 LEVELS, RADIUS = 3, 2
 
@@ -71,14 +74,40 @@ def test_flow_after_twelve_updates_equals_torchvisions(tmp_path, network):
 
 
 @pytest.mark.slow
-def test_liteflownets_flow_equals_that_of_pytorchs_functions(tmp_path):
-    weights = write_weights(tmp_path, "liteflownet")
-    with pytest.raises(InputError, match="liteflownet has no steps"):
+@pytest.mark.parametrize("network", ["liteflownet", "flownet2"])
+def test_flow_equals_that_of_the_same_network_in_pytorch(
+    tmp_path, monkeypatch, network
+):
+    shrink_flownet2(monkeypatch)
+    weights = write_weights(tmp_path, network)
+    with pytest.raises(InputError, match=f"{network} has no steps"):
         load_network(weights, updates=3)
-    flow = load_network(weights)(*pair_of_even_blobs())
-    expected = np.load(GOLDEN)["liteflownet"]
+    flow = load_network(weights)(*pair_of_even_blobs(network))
+    expected = np.load(GOLDEN)[network]
     error = np.abs(flow[::3, ::3] - expected).max()
     assert error < 1e-4 * np.abs(expected).max()
+
+
+def test_operators_equal_pytorchs():
+    shapes = {"first": (1, 5, 6, 4), "second": (1, 5, 6, 4)}
+    shapes |= {"dense": (4, 4, 4, 3), "single": (4, 4, 1, 4)}
+
+    @jax.jit
+    def run(first, second, dense, single):
+        return {
+            "warp_zero": warp(first, 4 * first[..., :2]),
+            "warp_border": warp(first, 4 * first[..., :2], "border"),
+            "correlate_1": correlate_near(first, second, 2),
+            "correlate_2": correlate_near(first, second, 1, step=2),
+            "up_dense": up_conv4(first, dense),
+            "up_single": up_conv4(first, single, groups=4),
+            "linear": enlarge_flow(first, "linear"),
+            "nearest": enlarge_flow(first, "nearest"),
+        }
+
+    found = run(**{name: hashed(name, shape) for name, shape in shapes.items()})
+    for name, result in found.items():
+        assert_allclose(result, np.load(GOLDEN)[name], atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +116,7 @@ def test_liteflownets_flow_equals_that_of_pytorchs_functions(tmp_path):
         ("raft_small", 990_162),
         pytest.param("raft_large", 5_257_536, marks=pytest.mark.slow),
         pytest.param("liteflownet", 5_381_969, marks=pytest.mark.slow),
+        pytest.param("flownet2", 162_518_834, marks=pytest.mark.slow),
     ],
 )
 def test_networks_have_as_many_parameters_as_the_originals(network, parameters):
@@ -149,35 +179,6 @@ def test_both_lookups_equal_a_loop_over_pixels():
     assert_allclose(look_up(first, pyramid, points, RADIUS), expected, atol=1e-5)
 
 
-def test_warping_looks_where_the_flow_leads():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(1, 5, 6, 2)).astype(np.float32)
-    flow = rng.uniform(-4, 4, size=(1, 5, 6, 2)).astype(np.float32)
-    warped = jax.jit(warp)(values, flow)
-    for y, x in np.ndindex(5, 6):
-        right, down = flow[0, y, x].astype(np.float64) + np.array([x, y])
-        for channel in (0, 1):
-            expected = interpolate(values[0, ..., channel], down, right)
-            assert_allclose(warped[0, y, x, channel], expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("step", [1, 2])
-def test_near_correlations_are_mean_products(step):
-    rng = np.random.default_rng(0)
-    first, second = rng.normal(size=(2, 1, 5, 6, 3)).astype(np.float32)
-    found = jax.jit(correlate_near, static_argnums=(2, 3))(first, second, 1, step)
-    padded = np.pad(second[0], ((2, 2), (2, 2), (0, 0)))
-    for y, x in np.ndindex(found.shape[1:3]):
-        expected = [
-            first[0, y * step, x * step]
-            @ padded[2 + y * step + down, 2 + x * step + right]
-            / 3
-            for down in (-step, 0, step)
-            for right in (-step, 0, step)
-        ]
-        assert_allclose(found[0, y, x], expected, atol=1e-5)
-
-
 def test_bilinear_upsampling_keeps_corners_and_slopes():
     y, x = np.mgrid[:5, :7].astype(np.float32)
     flow = np.stack([0.5 * x + y, 2 * x - y], -1)[None]
@@ -204,14 +205,14 @@ def test_convex_upsampling_weighs_the_nine_neighbours():
 @pytest.mark.slow
 def test_flow_is_the_same_if_correlations_are_not_kept():
     params = random_params(network_shapes("raft_small"))
-    images = [jnp.asarray(frame)[None] for frame in pair_of_blobs()]
-    kept, computed = Raft(SMALL), Raft(SMALL, max_volume_bytes=0)
-    features = [kept.apply({"params": params}, x, method="features") for x in images]
+    image = jnp.asarray(pair_of_blobs()[0])[None]
+    # Any features will do, and the network that computes them need not be compiled.
+    features = [jnp.asarray(hashed(name, (1, 17, 23, 128))) for name in "ab"]
     flows = [
-        jax.jit(lambda *x, model=model: model.apply({"params": params}, *x, updates=3))(
-            images[0], *features
+        jax.jit(functools.partial(Raft(SMALL, limit).apply, updates=3))(
+            {"params": params}, image, *features
         )
-        for model in (kept, computed)
+        for limit in (2**30, 0)
     ]
     assert np.abs(flows[0]).max() > 1
     assert_allclose(*flows, atol=1e-4 * float(np.abs(flows[0]).max()))

@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from movseg_jax.flow import object_motion
 from movseg_jax.flow.encoding import flip_flow
 from movseg_jax.flow.global_motion import residual_flow
-from movseg_jax.flow.object_motion import object_shifts, object_speeds
+from movseg_jax.masks import crop
 
 SIZE = (240, 426)
 FOCAL, HEIGHT, HORIZON, WALL = 400.0, 1.5, 90, 8.0  # Pixels, metres, row, metres.
 Y, X = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float64)
+
+
+def object_speeds(flow, masks, *others):
+    crops = [crop(mask) for mask in masks]
+    return object_motion.object_speeds(flow, crops, [crop(mask) for mask in others])
 
 
 def room(camera, objects=(), noise=0.0):
@@ -133,6 +139,6 @@ def test_a_shift_is_the_median_flow_of_an_object():
     large[100:300, 200:500] = True
     flow[large], flow[100:180, 200:500] = (7, -2), (90, 90)  # Most of it is right.
     small[401, 401], flow[401, 401] = True, (1, 5)  # It lies between the grid's points.
-    shifts = object_shifts(flow, [large, small, nothing])
+    shifts = object_motion.object_shifts(flow, [*map(crop, (large, small, nothing))])
     assert shifts[:2] == [(7, -2), (1, 5)]
     assert all(map(math.isnan, shifts[2]))

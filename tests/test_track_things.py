@@ -20,8 +20,11 @@ from movseg_jax.track.objects import MATURE, Expected, find_objects
 
 SIZE = (60, 120)
 DEFAULT = TrackConfig()
+EVERYTHING = masks.crop(np.ones((2, 2), bool))
 RED, BLUE = (
-    colour_histogram(np.full((2, 2, 3), colour, np.uint8), np.ones((2, 2), bool))
+    colour_histogram(
+        np.full((2, 2, 3), colour, np.uint8), masks.crop(np.ones((2, 2), bool))
+    )
     for colour in ((200, 20, 20), (20, 20, 200))
 )
 
@@ -296,11 +299,13 @@ def test_after_a_pause_each_thing_goes_on_as_one_other():
 def test_colours_are_compared_by_the_share_in_common():
     image = np.zeros((10, 10, 3), np.uint8)
     image[:, 5:] = 255
-    half = colour_histogram(image, np.ones((10, 10), bool))
-    dark = colour_histogram(image, np.arange(10)[None] < np.full((10, 1), 5))
+    half = colour_histogram(image, masks.crop(np.ones((10, 10), bool)))
+    dark = colour_histogram(
+        image, masks.crop(np.arange(10)[None] < np.full((10, 1), 5))
+    )
     assert len(half) == 64
     assert colour_similarity(half, half) == colour_similarity(dark, dark) == 1
     assert colour_similarity(half, dark) == pytest.approx(0.5, abs=0.01)
     assert colour_similarity(RED, BLUE) == 0
-    assert colour_histogram(image, np.zeros((10, 10), bool)) == b""
+    assert colour_histogram(image, masks.crop(np.zeros((10, 10), bool))) == b""
     assert colour_similarity(b"", half) == 0

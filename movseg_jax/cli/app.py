@@ -121,6 +121,7 @@ def _print_notes() -> None:
 
 def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.batch import Batch
+    from movseg_jax.cli.bench import Bench
     from movseg_jax.cli.configs import Configs
     from movseg_jax.cli.convert import Convert
     from movseg_jax.cli.convert_tracks import ConvertTracks
@@ -140,7 +141,7 @@ def _commands() -> tuple[type, ...]:
 
     return (
         Segment, Batch, Demo, Serve, Detect, Eval, ConvertTracks, Flow, Synth, Data,
-        Train, Plot, FusionLab, Convert, Export, Configs, Doctor,
+        Train, Plot, FusionLab, Convert, Export, Configs, Doctor, Bench,
     )  # fmt: skip
 
 

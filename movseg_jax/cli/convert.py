@@ -14,7 +14,7 @@ class Convert:
     """Convert weights of a Mask R-CNN, a ResNet or a flow network.
 
     It reads files of torchvision, Detectron, detectron2, the paper's authors, RAFT's
-    authors and LiteFlowNet's port.
+    authors, and the ports of LiteFlowNet and FlowNet2 to PyTorch.
 
     Nothing in the file is executed. Every array in it is converted, or the command
     fails and names it.

@@ -22,9 +22,9 @@ class Prepare:
         data_dir: Folder to write to; later the --data-dir of training.
         splits: Splits to write.
         flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it,
-            "raft_small", "raft_large" or "liteflownet" with --flow-weights; "true" is
-            FlyingThings3D's own; a folder holds <sequence>/<frame>.flo (or .png, .npz,
-            .pfm), as `movseg flow` writes them.
+            "raft_small", "raft_large", "liteflownet" or "flownet2" with --flow-weights;
+            "true" is FlyingThings3D's own; a folder holds <sequence>/<frame>.flo (or
+            .png, .npz, .pfm), as `movseg flow` writes them.
         flow_cache: Folder that keeps estimated flow, so that a stopped command can
             reuse it.
         flow_weights: Weights of a flow network, converted by `movseg convert`.

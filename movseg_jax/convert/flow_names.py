@@ -116,4 +116,33 @@ LITEFLOWNET = Family(
     contents="flow",
 )
 
-FLOW_FAMILIES = (TORCHVISION_RAFT, PRINCETON_RAFT, LITEFLOWNET)
+
+def _flownet2() -> Names:
+    parts = {"conv_redir": "conv_redir.0"}
+    for level in range(7):
+        parts |= {
+            f"conv{level}": f"conv{level}.0",
+            f"conv{level}_1": f"conv{level}_1.0",
+            f"inter_conv{level}": f"inter_conv{level}.0",
+            f"upconv{level}": f"deconv{level}.0",
+            f"flow_upconv{level}": f"upsampled_flow{level + 1}_to_{level}",
+            f"predict_flow{level}": f"predict_flow{level}",
+        }
+    networks = "flownetc", "flownets_1", "flownets_2", "flownets_d", "flownetfusion"
+    return {
+        f"{network}/{ours}": f"{network}.{theirs}"
+        for network in networks
+        for ours, theirs in parts.items()
+    }
+
+
+# The files of the PyTorch port by NVIDIA (NVIDIA/flownet2-pytorch).
+FLOWNET2 = Family(
+    kind="nvidia_flownet2",
+    signature=r"flownetc\.conv1\.",
+    names=_flownet2(),
+    ignorable={},
+    contents="flow",
+)
+
+FLOW_FAMILIES = (TORCHVISION_RAFT, PRINCETON_RAFT, LITEFLOWNET, FLOWNET2)

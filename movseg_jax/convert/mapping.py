@@ -38,12 +38,15 @@ class Layer(NamedTuple):
         shape: The shape in the file: [out, in, ...] for a kernel, [n] for a norm.
         values: The values for format strings.
         has_bias: Whether the layer has a bias.
+        transposed: Whether the layer is a transposed convolution, whose shape in the
+            file is [in, out, ...].
     """
 
     name: str
     shape: tuple[int, ...]
     values: Mapping[str, Any] = MappingProxyType({})
     has_bias: bool = True
+    transposed: bool = False
 
     @property
     def path(self) -> str:
@@ -151,8 +154,7 @@ class Source:
         kernel_suffix, bias_suffix = self.family.suffixes
         taken = {"kernel": self.take(theirs + kernel_suffix, layer.shape)}
         if layer.has_bias:
-            # A transposed convolution is [in, out, h, w].
-            outputs = layer.shape[layer.name == "mask_head/upconv"]
+            outputs = layer.shape[layer.transposed]
             taken["bias"] = self.take(theirs + bias_suffix, (outputs,))
         leaves = {k: self.reorder(layer, a) for k, a in taken.items() if a is not None}
         if len(leaves) < len(taken):
@@ -276,7 +278,7 @@ def _is_finite(array: np.ndarray) -> bool:
 
 
 def _transpose(layer: Layer, kernel: np.ndarray) -> np.ndarray:
-    if layer.name == "mask_head/upconv":  # [in, out, h, w]
+    if layer.transposed:
         return kernel.transpose(2, 3, 0, 1)
     if layer.name == "box_head/fc1":  # Theirs flattens crops of [channels, y, x].
         outputs, inputs = kernel.shape

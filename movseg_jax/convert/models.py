@@ -59,8 +59,8 @@ def convert_weights(
     Args:
         path: The file: a Mask R-CNN (ResNet-50-FPN) of torchvision, Detectron,
             detectron2 or Dave et al. (2019), a ResNet of torchvision, Caffe2 or Gluon
-            (v2), a RAFT of torchvision or of its authors, or a LiteFlowNet of its port
-            to PyTorch.
+            (v2), a RAFT of torchvision or of its authors, or a LiteFlowNet or FlowNet2
+            of their ports to PyTorch.
         appearance_heads: A single-stream file of Dave et al., whose RPN and box head
             become the static branch of the two-stream file in `path` (paper, 3.4).
         stream: The stream that the network of a single-stream file becomes.
@@ -334,7 +334,8 @@ def _take_heads(source: Source) -> dict[str, Any]:
     for i in range(4):
         shape = (channels, channels, 3, 3)
         source.convert_layer(Layer("mask_head/conv{i}", shape, {"i": i}))
-    source.convert_layer(Layer("mask_head/upconv", (channels, channels, 2, 2)))
+    shape = (channels, channels, 2, 2)
+    source.convert_layer(Layer("mask_head/upconv", shape, transposed=True))
     shape = (classes + background, channels, 1, 1)
     source.convert_layer(Layer("mask_head/logits", shape))
     return fields

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from movseg_jax.flow.global_motion import camera_motion, homography_flow
+from movseg_jax.masks import Crop, crop
 
 # The approximate number of points on the longer side of the grid for measuring motion.
 GRID_SIDE = 427
@@ -39,8 +40,8 @@ Mask = Bool[np.ndarray, "h w"]
 
 def object_speeds(
     flow: Float32[np.ndarray, "h w 2"],
-    objects: Sequence[Mask],
-    others: Mask | None = None,
+    objects: Sequence[Crop],
+    others: Sequence[Crop] = (),
 ) -> list[float]:
     """Returns the speed of each object relative to the scene, in pixels per frame.
 
@@ -52,23 +53,24 @@ def object_speeds(
     Args:
         flow: The flow to the next frame, in pixels, finite.
         objects: The masks of the objects.
-        others: The pixels that do not count as surroundings because they move, too. An
-            object's own pixels make no difference.
+        others: Masks whose pixels do not count as surroundings because they move, too.
+            An object's own pixels make no difference.
     """
     if not objects:
         return []  # This saves estimating the camera's motion, which is slow.
     stride = _stride(flow)
-    grid = np.s_[::stride, ::stride]
     camera = homography_flow(camera_motion(flow), flow.shape[:2], stride)
     speed = float(np.median(np.hypot(camera[..., 0], camera[..., 1])))
     tolerance = 0.0
     if speed > RESTING:  # Without camera motion there is no parallax.
         steps = np.clip(speed / stride, LEAST_SPEED, MOST_SPEED)
         tolerance = TOLERANCE * stride * float(steps)
-    residual = flow[grid] - camera
-    if others is None:
-        others = np.zeros(flow.shape[:2], bool)
-    windows = [_window(mask[grid], others[grid], residual) for mask in objects]
+    residual = flow[::stride, ::stride] - camera
+    moving = np.zeros(residual.shape[:2], bool)
+    for other in others:
+        on_grid = other.every(stride)
+        moving[on_grid.window] |= on_grid.pixels
+    windows = [_window(mask.every(stride), moving, residual) for mask in objects]
     speeds = [_speed(window) for window in windows]
     if tolerance:
         for i in _carried(windows, tolerance):
@@ -77,7 +79,7 @@ def object_speeds(
 
 
 def object_shifts(
-    flow: Float32[np.ndarray, "h w 2"], objects: Sequence[Mask]
+    flow: Float32[np.ndarray, "h w 2"], objects: Sequence[Crop]
 ) -> list[tuple[float, float]]:
     """Returns the median flow (x, y) of each object; NaN for an empty mask.
 
@@ -86,12 +88,13 @@ def object_shifts(
         objects: The masks of the objects.
     """
     stride = _stride(flow)
-    grid = np.s_[::stride, ::stride]
+    grid = flow[::stride, ::stride]
     shifts = []
     for mask in objects:
-        vectors = flow[grid][mask[grid]]
+        on_grid = mask.every(stride)
+        vectors = grid[on_grid.window][on_grid.pixels]
         if not len(vectors):  # The object lies between the grid's points.
-            vectors = flow[mask]
+            vectors = flow[mask.window][mask.pixels]
         x, y = np.median(vectors, axis=0) if len(vectors) else (math.nan, math.nan)
         shifts.append((float(x), float(y)))
     return shifts
@@ -116,11 +119,16 @@ class _Window(NamedTuple):
     flow: Float32[np.ndarray, "h w 2"]
 
 
-def _window(mask, others, residual) -> _Window:
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    top, left = max(y - RING[1], 0), max(x - RING[1], 0)
-    near = np.s_[top : y + height + RING[1], left : x + width + RING[1]]
-    return _Window(mask[near], others[near], residual[near])
+def _window(mask: Crop, others, residual) -> _Window:
+    mask = crop(mask.pixels, mask.top, mask.left)  # It may have become smaller.
+    margin = RING[1]
+    height, width = mask.pixels.shape
+    top, left = max(mask.top - margin, 0), max(mask.left - margin, 0)
+    near = np.s_[top : mask.top + height + margin, left : mask.left + width + margin]
+    pixels = np.zeros(others[near].shape, bool)
+    y, x = mask.top - top, mask.left - left
+    pixels[y : y + height, x : x + width] = mask.pixels
+    return _Window(pixels, others[near], residual[near])
 
 
 def _speed(window: _Window) -> float:

@@ -4,7 +4,11 @@
 gives into a frame, `id_images` reads images whose pixels are numbers of objects.
 """
 
+from movseg_jax.masks.paste import Crop as Crop
+from movseg_jax.masks.paste import crop as crop
+from movseg_jax.masks.paste import encode_crop as encode_crop
 from movseg_jax.masks.paste import paste as paste
+from movseg_jax.masks.paste import paste_crops as paste_crops
 from movseg_jax.masks.paste import paste_rles as paste_rles
 from movseg_jax.masks.rle import MAX_COORDINATE as MAX_COORDINATE
 from movseg_jax.masks.rle import MAX_OUTLINE as MAX_OUTLINE

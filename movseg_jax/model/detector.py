@@ -31,7 +31,7 @@ from movseg_jax.nn.fpn import LEVELS, Trunk
 from movseg_jax.nn.fusion import Fusion, fuse_pyramids, get_fusion
 from movseg_jax.nn.heads import BoxHead, MaskHead, RPNHead
 from movseg_jax.nn.padding import Pyramid
-from movseg_jax.ops.chunks import skip_padding
+from movseg_jax.ops.branches import compute_apart, skip_padding
 from movseg_jax.ops.roi_align import pyramid_roi_align
 from movseg_jax.types import Detections, Inputs, Outputs, Proposals
 
@@ -165,7 +165,8 @@ class Detector(nn.Module):
         inputs: Inputs,
     ) -> tuple[Float[Array, "b n k1"], Float[Array, "b n k 4"]]:
         """Class logits (background first) and box deltas of each RoI."""
-        crops = self._crops(pyramid, rois, BOX_CROP, inputs)
+        crop = lambda rois: self._crops(pyramid, rois, BOX_CROP, inputs)
+        crops = compute_apart(crop, rois, inputs.size.min() > 0)
         batch, n = crops.shape[:2]
         logits, deltas = box_head(crops.reshape(batch * n, *crops.shape[2:]))
         return (

@@ -278,4 +278,4 @@ def _transposed_matmul(
 
 
 def _rows(matrix: Float[Array, "m c"], rows: Int[Array, " n"]) -> Float[Array, "n c"]:
-    return matrix.at[rows].get(mode="promise_in_bounds")
+    return matrix.at[rows].get(mode="promise_in_bounds", wrap_negative_indices=False)

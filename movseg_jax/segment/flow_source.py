@@ -17,7 +17,8 @@ from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.video.reading import Frame
 
 # The flow of larger frames is computed at this longer side, unless the model sees more.
-FLOW_SIDE = 854
+# DIS takes a third of the time it takes at 854 pixels, and finds larger displacements.
+FLOW_SIDE = 480
 
 # The name of an algorithm, a folder of flow files, or a function of two images.
 FlowSource = Callable[..., Any] | Path | str

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -50,50 +51,58 @@ def to_detections(
     )
 
 
+class _Pasted(NamedTuple):
+    """A detection in the frame: its mask and its score."""
+
+    mask: masks.Crop
+    score: float
+
+
 def _paste(
     found: Detections | None,
     row: int,
     size: masks.Size,
     model: ModelConfig,
     min_score: float,
-) -> list[Detection]:
-    """The detections that score enough, with their masks at the size of the frame."""
+) -> list[_Pasted]:
+    """The detections that score enough and have pixels in the frame."""
     if found is None:
         return []
     boxes, scores, _, logits, valid = (part[row] for part in found)
     kept = valid & (scores > min_score)
-    rles = masks.paste_rles(
+    crops = masks.paste_crops(
         logits[kept], boxes[kept], size, convention=model.convention
     )
     return [
-        Detection(rle, float(score))
-        for rle, score in zip(rles, scores[kept], strict=True)
-        if masks.area(rle)
+        _Pasted(crop, float(score))
+        for crop, score in zip(crops, scores[kept], strict=True)
+        if crop.pixels.size
     ]
 
 
 def _describe(
-    found: Sequence[Detection], moving_count: int, image: np.ndarray, flow: Flow
+    found: Sequence[_Pasted], moving_count: int, image: np.ndarray, flow: Flow
 ) -> list[Detection]:
     """The detections with what linking and users need to know of frame and flow."""
-    shapes = [masks.decode(detection.mask) for detection in found]
+    crops = [pasted.mask for pasted in found]
     if flow is None:
         speeds = [math.nan] * len(found)
         shifts = [(math.nan, math.nan)] * len(found)
     else:
         # Objects that move by themselves do not belong to the surroundings of others.
-        movers = [d.mask for d in found[:moving_count] if d.score > KEPT_SCORE]
-        others = masks.decode(masks.union(movers)) if movers else None
-        speeds = object_speeds(flow, shapes, others)
+        movers = [x.mask for x in found[:moving_count] if x.score > KEPT_SCORE]
+        speeds = object_speeds(flow, crops, movers)
         # An object whose surroundings move alike has an unknown speed. If only the
         # static branch finds it, it is taken to stand still.
         speeds[moving_count:] = np.nan_to_num(speeds[moving_count:]).tolist()
-        shifts = object_shifts(flow, shapes)
+        shifts = object_shifts(flow, crops)
     return [
-        detection._replace(
-            motion=speed, shift=shift, colour=colour_histogram(image, shape)
+        Detection(
+            masks.encode_crop(crop, image.shape[:2]),
+            score,
+            motion=speed,
+            shift=shift,
+            colour=colour_histogram(image, crop),
         )
-        for detection, speed, shift, shape in zip(
-            found, speeds, shifts, shapes, strict=True
-        )
+        for (crop, score), speed, shift in zip(found, speeds, shifts, strict=True)
     ]

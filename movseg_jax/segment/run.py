@@ -296,10 +296,11 @@ class _Job:
         """Keeps a small picture of the flow for the report."""
         folder = self.folder.work / "flow"
         folder.mkdir(exist_ok=True)
-        picture = flow_picture(flow)
-        factor = min(1.0, FLOW_PICTURE_SIDE / max(picture.shape[:2]))
-        size = [max(1, round(n * factor)) for n in picture.shape[1::-1]]
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        factor = min(1.0, FLOW_PICTURE_SIDE / max(flow.shape[:2]))
+        size = [max(1, round(n * factor)) for n in flow.shape[1::-1]]
+        # Reduced before it is drawn, as drawing the flow of each frame of a video in
+        # full takes as long as estimating it.
+        picture = flow_picture(cv2.resize(flow, size, interpolation=cv2.INTER_AREA))
         write_file(folder / f"{index}.jpg", images.encode_jpeg(picture))
 
     @property

@@ -30,8 +30,8 @@ class SegmentConfig:
 
     Attributes:
         flow: Source of the optical flow: "dis", "dis_fast" or "farneback" estimate it,
-            "raft_small", "raft_large" or "liteflownet" with --flow-weights; a folder
-            holds a flow file for each frame, named as the frame.
+            "raft_small", "raft_large", "liteflownet" or "flownet2" with --flow-weights;
+            a folder holds a flow file for each frame, named as the frame.
         flow_weights: Weights of a flow network, converted by `movseg convert`.
         flow_updates: Number of steps in which RAFT improves the flow. Default: 12.
         find_cuts: Split the video into shots. No track continues across a cut.

@@ -96,8 +96,8 @@ def serve(
 
 def _launch(page: Any, limits: Limits, host: str, port: int) -> None:
     """Starts to serve gradio's page in another thread."""
-    import gradio as gr  # pyright: ignore[reportMissingImports]
     import safehttpx  # pyright: ignore[reportMissingImports]
+    from gradio.themes import Soft  # pyright: ignore[reportMissingImports]
     from starlette import middleware  # pyright: ignore[reportMissingImports]
     from starlette.middleware import (  # pyright: ignore[reportMissingImports]
         trustedhost,
@@ -124,9 +124,7 @@ def _launch(page: Any, limits: Limits, host: str, port: int) -> None:
             enable_monitoring=False,
             footer_links=[],
             max_file_size=round(2**20 * limits.max_mb),
-            theme=gr.themes.Soft(
-                font=["system-ui", "sans-serif"], font_mono=["monospace"]
-            ),
+            theme=Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             css=_style(),
             app_kwargs={"middleware": layers},
         )

@@ -1,26 +1,28 @@
 """The colours of an object, as a short histogram that is stored with a detection."""
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
+
+from movseg_jax.masks import Crop
 
 LEVELS = 4  # Of red, green and blue each.
 BINS = LEVELS**3
 SAMPLES = 2000  # Pixels of an object that are looked at, about.
 
 
-def colour_histogram(
-    frame: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
-) -> bytes:
-    """The share of each of 64 colours among an object's pixels, a byte for each.
+def colour_histogram(frame: UInt8[np.ndarray, "h w 3"], mask: Crop) -> bytes:
+    """Returns the share of each of 64 colours among an object's pixels, as bytes.
 
     The shares are scaled so that they add up to about 255; the result of an empty mask
     is empty.
     """
-    pixels = np.flatnonzero(mask)
+    pixels = np.flatnonzero(mask.pixels)
     if not len(pixels):
         return b""
     pixels = pixels[:: max(1, len(pixels) // SAMPLES)]
-    red, green, blue = (frame.reshape(-1, 3)[pixels] // (256 // LEVELS)).T.astype(int)
+    y, x = np.unravel_index(pixels, mask.pixels.shape)
+    colours = frame[mask.window][y, x]
+    red, green, blue = (colours // (256 // LEVELS)).T.astype(int)
     counts = np.bincount((red * LEVELS + green) * LEVELS + blue, minlength=BINS)
     return np.round(255 * counts / len(pixels)).astype(np.uint8).tobytes()
 

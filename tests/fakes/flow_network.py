@@ -9,15 +9,16 @@ from safetensors.numpy import save_file
 
 from movseg_jax.convert.models import convert_weights
 from movseg_jax.flow.networks import estimator
+from movseg_jax.flow.networks.flownet2 import FlowNet2
 from movseg_jax.model.weights import save_weights
-from tests.oracles import hashed_weights, unpack_shapes
+from tests.oracles import FLOWNET2_WIDTH, hashed_weights, unpack_shapes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "flow_networks.npz"
 
 
 @functools.cache
 def foreign_weights(network="raft_small"):
-    """Reproducible weights, with the names of torchvision or of LiteFlowNet's port."""
+    """Reproducible weights, with the names of torchvision or of a network's port."""
     return hashed_weights(unpack_shapes(np.load(GOLDEN)[f"{network}_weights"]))
 
 
@@ -33,6 +34,16 @@ def write_weights(folder, network="raft_small", change=0.0):
     arguments = converted.params, converted.config, converted.card
     save_weights(file, *arguments, overwrite=True)
     return file
+
+
+def shrink_flownet2(monkeypatch):
+    """Gives FlowNet2 as few channels as the reproducible weights have."""
+    model = FlowNet2(FLOWNET2_WIDTH)
+    smaller = estimator.MODELS["flownet2"]._replace(model=model)
+    monkeypatch.setitem(estimator.MODELS, "flownet2", smaller)
+    for function in (estimator.network_shapes, estimator.compiled_network):
+        # What is cached is of the usual size, and must not be of this one later.
+        monkeypatch.setattr(estimator, function.__name__, function.__wrapped__)
 
 
 def replace_network(monkeypatch):

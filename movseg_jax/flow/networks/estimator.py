@@ -17,7 +17,7 @@ from movseg_jax.config import FlowNetworkConfig, NetworkName
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import resize_flow
 from movseg_jax.flow.estimators import check_frames, reduce_frame
-from movseg_jax.flow.networks import liteflownet, raft
+from movseg_jax.flow.networks import flownet2, liteflownet, raft
 from movseg_jax.model.weights import check_parameters, read_weights
 from movseg_jax.system.devices import start_devices
 
@@ -40,12 +40,13 @@ class _Network(NamedTuple):
     iterates: bool
 
 
-_NETWORKS: dict[NetworkName, _Network] = {
+MODELS: dict[NetworkName, _Network] = {
     "raft_large": _Network(raft.Raft(raft.LARGE), raft.STRIDE, raft.LEAST_SIDE, True),
     "raft_small": _Network(raft.Raft(raft.SMALL), raft.STRIDE, raft.LEAST_SIDE, True),
     "liteflownet": _Network(
         liteflownet.LiteFlowNet(), liteflownet.STRIDE, liteflownet.STRIDE, False
     ),
+    "flownet2": _Network(flownet2.FlowNet2(), flownet2.STRIDE, flownet2.STRIDE, False),
 }
 
 
@@ -106,7 +107,7 @@ class FlowNetwork:
 
     def _border(self, side):
         """Returns how many pixels are added before and after a side."""
-        _, stride, least, _ = _NETWORKS[self.network]
+        _, stride, least, _ = MODELS[self.network]
         missing = max(least, -(-side // stride) * stride) - side
         return missing // 2, missing - missing // 2
 
@@ -159,7 +160,7 @@ def load_network(
             f"{weights}: these are weights of {config.network}, expected those of "
             f"{network}."
         )
-    if _NETWORKS[config.network].iterates:
+    if MODELS[config.network].iterates:
         updates = updates or UPDATES
     elif updates is not None:
         raise InputError(f"{config.network} has no steps, so no number of updates.")
@@ -173,7 +174,7 @@ def load_network(
 @functools.cache
 def network_shapes(network: NetworkName) -> dict[str, Any]:
     """Returns the shapes of a network's parameters; computes nothing."""
-    model, _, side, _ = _NETWORKS[network]
+    model, _, side, _ = MODELS[network]
 
     def both(model, image):
         features = model.features(image)
@@ -191,7 +192,7 @@ def compiled_network(
     network: NetworkName, updates: int | None
 ) -> tuple[Callable, Callable]:
     """Returns the functions of one image and of a pair, compiled once per size."""
-    model = _NETWORKS[network].model
+    model = MODELS[network].model
     options = {} if updates is None else {"updates": updates}
     features = jax.jit(functools.partial(model.apply, method="features"))
     return features, jax.jit(functools.partial(model.apply, **options))

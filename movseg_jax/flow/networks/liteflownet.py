@@ -11,10 +11,14 @@ Images are uint8, RGB, with sides that are multiples of 32.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, UInt8
 
-from movseg_jax.flow.networks.resampling import correlate_near, neighbours, warp
+from movseg_jax.flow.networks.resampling import (
+    UpConv4,
+    correlate_near,
+    neighbours,
+    warp,
+)
 from movseg_jax.nn.layers import Conv
 
 STRIDE = 32
@@ -111,12 +115,13 @@ class LiteMatching(nn.Module):
         """Returns the flow of this level; there is none yet at the top."""
         first, second = _widened(self, first, second)
         if flow is not None:
-            flow = DepthwiseUpConv(name="flow_upconv")(flow)
+            flow = _doubled(flow, "flow_upconv")
             second = warp(second, flow * _pixels(self.level))
         step = 1 if self.level >= 4 else 2
-        x = _relu(correlate_near(first, second, REACH, step))
+        first, second = first[:, ::step, ::step], second[:, ::step, ::step]
+        x = _relu(correlate_near(first, second, REACH))
         if step == 2:
-            x = DepthwiseUpConv(name="correlation_upconv")(x)
+            x = _doubled(x, "correlation_upconv")
         change = _decode(x, SIZES[self.level])
         return change if flow is None else flow + change
 
@@ -194,28 +199,10 @@ class LiteRegularization(nn.Module):
         return jnp.concatenate(parts, axis=-1)
 
 
-class DepthwiseUpConv(nn.Module):
-    """Doubles height and width by a transposed 4x4 convolution of each channel.
-
-    Its parameter `kernel` is [4, 4, 1, channels]; there is no bias.
-    """
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
-        """Returns the enlarged map."""
-        channels = x.shape[-1]
-        shape = (4, 4, 1, channels)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        return lax.conv_general_dilated(
-            x,
-            kernel[::-1, ::-1],
-            (1, 1),
-            [(2, 2), (2, 2)],
-            lhs_dilation=(2, 2),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=channels,
-            precision="default",
-        )
+def _doubled(x, name):
+    """Doubles height and width of each channel by itself."""
+    channels = x.shape[-1]
+    return UpConv4(channels, groups=channels, use_bias=False, name=name)(x)
 
 
 def _widened(module, *features):

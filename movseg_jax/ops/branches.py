@@ -1,4 +1,4 @@
-"""Computes rows in chunks and skips chunks that are all padding."""
+"""Branches that save time: work that is skipped, and loops that stay apart."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,3 +48,27 @@ def skip_padding(
 
     results = jax.lax.map(one_chunk, jax.tree.map(cut, (rows, valid))).swapaxes(0, 1)
     return results.reshape(batch, -1, *results.shape[3:])[:, :n]
+
+
+def compute_apart(
+    function: Callable[[Array], Array], argument: Array, always: Bool[Array, ""]
+) -> Array:
+    """Applies a function whose last loop XLA must not fuse with what uses the result.
+
+    XLA's CPU backend fuses a loop with the reshape after it, and then runs over single
+    numbers instead of rows. A branch is the only boundary it respects:
+    `optimization_barrier` is gone when it fuses. Other platforms need none.
+
+    Args:
+        function: A function of one array.
+        argument: Its argument.
+        always: A condition that is always true, which XLA must not be able to know.
+    """
+
+    def branch(argument, always):
+        shape = jax.eval_shape(function, argument)
+        zeros = lambda _: jnp.zeros(shape.shape, shape.dtype)
+        return jax.lax.cond(always, function, zeros, argument)
+
+    directly = lambda argument, _: function(argument)
+    return jax.lax.platform_dependent(argument, always, cpu=branch, default=directly)
