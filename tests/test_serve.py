@@ -1,6 +1,7 @@
 """The page of `movseg serve`: what it does with clips, and what a browser shows."""
 
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -248,7 +249,9 @@ def address(tmp_path_factory):
             assert len([*temporary.iterdir()]) == 1
             yield f"http://127.0.0.1:{port}"
             process.send_signal(signal.SIGINT)
-            assert process.stdout.read() == "movseg: interrupted.\n"
+            output = process.stdout.read()
+            assert "looked up" not in output
+            assert output.endswith("movseg: interrupted.\n")
             assert process.wait() == 130
             assert not [*temporary.iterdir()]
         finally:
@@ -272,6 +275,11 @@ def test_the_page_gives_no_file_and_fetches_no_address(address):
     api = f"{address}/gradio_api"
     for path in (__file__, "/etc/passwd", "http://other.example/clip.mp4"):
         assert status(f"{api}/file={path}") in (400, 403), path
+    file = {"path": "http://other.example/clip.mp4", "orig_name": "clip.mp4"}
+    file["meta"] = {"_type": "gradio.FileData"}
+    call = json.dumps({"data": [file], "fn_index": 0, "session_hash": "a"})
+    form = {"Content_Type": "application/json"}
+    assert status(f"{api}/run/predict", call.encode(), **form) == 500
     large = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"'
     large += b"\r\n\r\n" + bytes(2**17) + b"\r\n--x--\r\n"
     form = {"Content_Type": "multipart/form-data; boundary=x"}
