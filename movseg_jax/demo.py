@@ -99,13 +99,18 @@ def run(
     return Ended(True, report)
 
 
+def scene() -> SyntheticSource:
+    """Returns the rendered video, whose frames are made when they are asked for."""
+    return SyntheticSource(SCENE, clips=1, seed=SEED)
+
+
 def render(out: Path) -> None:
     """Writes the frames of the scene, and masks of what moves in each.
 
     Raises:
         InputError: The folder cannot be written to.
     """
-    source = SyntheticSource(SCENE, clips=1, seed=SEED)
+    source = scene()
     for name in (FRAMES, TRUTH):
         make_folder(out / name)
     for index in range(len(source)):

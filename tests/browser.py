@@ -12,20 +12,21 @@ CHROMIUM = shutil.which("chromium")
 
 
 class Page:
-    """A page in headless Chromium, which reaches no network.
+    """A page in headless Chromium, which reaches no network but this machine.
 
     Attributes:
         problems: What the page wrote to the console, and exceptions of its script.
+        requested: The addresses that the page has asked for.
     """
 
     def __init__(self, requests, answers):
         self._requests, self._answers = requests, answers
         self._rest, self._count, self._session = b"", 0, None
-        self.problems = []
+        self.problems, self.requested = [], []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def call(self, method, **parameters):
@@ -43,6 +44,8 @@ class Page:
             kinds = ("consoleAPICalled", "exceptionThrown", "entryAdded")
             if answer.get("method", "").endswith(kinds):
                 self.problems.append(answer["params"])
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requested.append(answer["params"]["request"]["url"])
 
     def _read(self):
         while b"\0" not in self._rest:
@@ -54,8 +57,20 @@ class Page:
 
     def open(self, path, fragment=""):
         """Opens a file, or changes the fragment of the file that is open."""
-        self.call("Page.navigate", url=f"{path.absolute().as_uri()}#{fragment}")
+        self.visit(f"{path.absolute().as_uri()}#{fragment}")
+
+    def visit(self, address):
+        """Opens an address."""
+        self.call("Page.navigate", url=address)
         self.wait_for("document.readyState === 'complete'")
+
+    def upload(self, path, selector="input[type=file]"):
+        """Chooses a file, as a visitor does in the dialogue of a file input."""
+        found = self.call(
+            "Runtime.evaluate", expression=f"document.querySelector({selector!r})"
+        )
+        object_id = found["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=object_id)
 
     def evaluate(self, expression):
         """Returns the value of JavaScript; promises are waited for."""
@@ -100,7 +115,8 @@ def chromium(folder):
     answers, to_us = os.pipe()
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--mute-audio",
-        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder}",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        f"--user-data-dir={folder}",
         "--remote-debugging-pipe",
     ]  # fmt: skip
     # Chromium reads requests from descriptor 3 and writes answers to 4.

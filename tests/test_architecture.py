@@ -24,6 +24,7 @@ LAYERS = [
     {"data", "segment"},
     {"train", "evaluation"},
     {"demo", "doctor"},
+    {"serve"},
     {"cli"},
     {"__main__"},
 ]
@@ -65,6 +66,8 @@ ONLY = {
     "safetensors": {"model"},
     "tyro": {"cli"},
     "tensorflow_datasets": {"data"},
+    "gradio": {"serve"},
+    "safehttpx": {"serve"},
     "tqdm": {"system", "train"},
     "tensorboardX": {"train"},
     "tensorflow": set(),

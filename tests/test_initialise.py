@@ -51,7 +51,8 @@ def folder(tmp_path_factory):
     """Weights of each of MODELS, and of a trunk alone, as ImageNet's are."""
     folder = tmp_path_factory.mktemp("weights")
     for seed, (name, config) in enumerate(MODELS.items()):
-        save_weights(folder / f"{name}.safetensors", random(config, seed), config, {})
+        card = {"licence": f"{name}'s"}
+        save_weights(folder / f"{name}.safetensors", random(config, seed), config, card)
     trunk = {"appearance": {"resnet": random(APPEARANCE, 9)["appearance"]["resnet"]}}
     save_weights(folder / "trunk.safetensors", trunk, APPEARANCE, {})
     return folder
@@ -119,7 +120,7 @@ def test_the_joint_model_takes_trunks_heads_and_static_branch(begin):
 
 def test_start_fills_in_what_is_fresh_and_reports_all(folder):
     sources = _name(folder, {"appearance": "appearance", "motion": "motion"})
-    params, report = start(JOINT, StartConfig(**sources), 0)
+    params, report, licence = start(JOINT, StartConfig(**sources), 0)
     assert paths(params) == paths(shapes_of(JOINT))
     appearance, motion = random(APPEARANCE, 0), random(MOTION, 1)
     for part, expected in {
@@ -138,12 +139,15 @@ def test_start_fills_in_what_is_fresh_and_reports_all(folder):
     assert "motion/resnet" in lines[f"from {sources['motion']}"]
     assert lines["fresh"].startswith("fusion/conv0")
     assert lines["fresh"].endswith(" arrays)")
+    assert licence == "appearance's and motion's"
 
 
 def test_what_is_all_from_one_place_is_a_line():
-    assert start(APPEARANCE, StartConfig(), 0).report == (
+    begun = start(APPEARANCE, StartConfig(), 0)
+    assert begun.report == (
         f"fresh: everything ({len(paths(shapes_of(APPEARANCE)))} arrays)",
     )
+    assert begun.licence == ""
 
 
 def test_the_model_in_the_package_is_a_start():

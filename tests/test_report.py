@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -248,6 +249,32 @@ def test_a_browser_shows_frames_and_switches_tracks_off(tmp_path, browser):
     browser.open(path, "frame=14&off=1,3&view=flow")
     seen, painted = canvas_of(browser, 14)
     assert seen["view"] == "flow" and painted == {}
+
+
+def top_of_largest_piece(mask):
+    """The middle (x, y) of the uppermost row of a mask's largest piece."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+    rows, columns = np.nonzero(pieces == largest)
+    return int(columns[rows == rows.min()].mean()), int(rows.min())
+
+
+@pytest.mark.slow
+def test_a_label_is_at_the_largest_piece_as_in_the_overlay(tmp_path, browser):
+    rng = np.random.default_rng(0)
+    tracks, expected = [], []
+    for i in range(12):  # From specks to blobs with holes.
+        noise = cv2.GaussianBlur(rng.normal(size=SIZE), (0, 0), 0.5 + i / 4)
+        mask = noise > np.quantile(noise, 0.5 + i % 4 / 8)
+        found = Sighting(2, masks.encode(mask), 0.9, True, 1.0)
+        tracks.append(TrackedFrame(str(i), SIZE, None, (found,)))
+        expected.append("2:{},{}".format(*top_of_largest_piece(mask)))
+    path = tmp_path / "report.html"
+    report(path, tracks)
+    browser.open(path)
+    for i, place in enumerate(expected):
+        browser.evaluate(f"location.hash = 'frame={i}'")
+        assert canvas_of(browser, i)[0]["labels"] == place, i
 
 
 def brightness(browser):

@@ -1,7 +1,6 @@
 """Whole runs: stopped, killed, gone on with, refused."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -24,8 +23,10 @@ from movseg_jax.config import (
     TrunkConfig,
 )
 from movseg_jax.errors import InputError
-from movseg_jax.model.weights import RUN_WEIGHTS, load_weights
+from movseg_jax.model.parameters import fresh
+from movseg_jax.model.weights import RUN_WEIGHTS, load_weights, save_weights
 from movseg_jax.train.checkpoints import Checkpoints
+from movseg_jax.train.initialise import read_weights
 from movseg_jax.train.log import TIMINGS, read_log
 from movseg_jax.train.loop import best_params, claimed, train
 from movseg_jax.train.step import TrainState
@@ -35,6 +36,7 @@ from tests.fakes.memory_source import MemorySource
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 ROOT = Path(__file__).parents[1]
 STEPS = 8
+LICENCE = "CC BY-NC 4.0"
 
 
 def make_config(**train):
@@ -90,12 +92,21 @@ def make_source():
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory, compilation_cache):
+def config(tmp_path_factory):
+    """The config of a run that starts from weights with a licence."""
+    path = tmp_path_factory.mktemp("weights") / "start.safetensors"
+    model = make_config().model
+    save_weights(path, fresh(model, 0), model, {"licence": LICENCE})
+    return make_config(start=StartConfig(weights=str(path)))
+
+
+@pytest.fixture(scope="module")
+def reference(config, tmp_path_factory, compilation_cache):
     """A run that nothing disturbs."""
     workdir = tmp_path_factory.mktemp("reference")
     steps = []
     outcome = train(
-        make_config(),
+        config,
         workdir,
         [make_source()],
         quiet=True,
@@ -120,15 +131,18 @@ def assert_equal_runs(a, b):
 
 
 @pytest.mark.slow
-def test_a_run_stopped_by_sigterm_goes_on_as_if_it_had_not_been(reference, tmp_path):
+def test_a_run_stopped_by_sigterm_goes_on_as_if_it_had_not_been(
+    config, reference, tmp_path
+):
     stopping = Signalling([(64, 96)] * 10, reads=16)
-    outcome = train(make_config(), tmp_path, [stopping], quiet=True)
+    outcome = train(config, tmp_path, [stopping], quiet=True)
     assert not outcome.finished
     stopped = rows(tmp_path)[-1]["step"]
     assert 0 < stopped < STEPS
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         assert checkpoints.latest_good() == stopped
-    assert train(make_config(), tmp_path, [make_source()], quiet=True).finished
+    assert read_weights(str(tmp_path)).card["licence"] == LICENCE
+    assert train(config, tmp_path, [make_source()], quiet=True).finished
     assert_equal_runs(tmp_path, reference)
 
 
@@ -139,16 +153,20 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_disable_most_optimizations", True)
 from pathlib import Path
+from movseg_jax.config import StartConfig
 from movseg_jax.train.loop import train
 from tests.test_train_loop import make_config, make_source
-train(make_config(), Path(sys.argv[1]), [make_source()], quiet=True)
+workdir, weights = sys.argv[1:]
+config = make_config(start=StartConfig(weights=weights))
+train(config, Path(workdir), [make_source()], quiet=True)
 """
 
 
 @pytest.mark.slow
-def test_a_killed_run_loses_only_steps_since_its_last_save(reference, tmp_path):
+def test_a_killed_run_loses_only_steps_since_its_last_save(config, reference, tmp_path):
     for after in (4, 7):
-        command = [sys.executable, "-c", KILLED, str(tmp_path)]
+        weights = config.train.start.weights
+        command = [sys.executable, "-c", KILLED, str(tmp_path), weights]
         process = subprocess.Popen(command, cwd=ROOT)
         log = tmp_path / "log.jsonl"
         for _ in range(1200):
@@ -158,18 +176,18 @@ def test_a_killed_run_loses_only_steps_since_its_last_save(reference, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert process.returncode == -signal.SIGKILL
-    assert train(make_config(), tmp_path, [make_source()], quiet=True).finished
+    assert train(config, tmp_path, [make_source()], quiet=True).finished
     assert_equal_runs(tmp_path, reference)
 
 
 @pytest.mark.slow
 def test_a_killed_run_in_a_bucket_resumes_as_if_it_had_not_been(
-    reference, tmp_path, monkeypatch
+    config, reference, tmp_path, monkeypatch
 ):
     bucket = MemoryBucket(monkeypatch)
 
     def run():
-        return train(make_config(), "memory://bucket/run", [make_source()], quiet=True)
+        return train(config, "memory://bucket/run", [make_source()], quiet=True)
 
     bucket.left = 20  # The first checkpoint has nine objects.
     with pytest.raises(Killed):
@@ -185,18 +203,15 @@ def test_a_killed_run_in_a_bucket_resumes_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_a_finished_run_says_so_and_changes_nothing(reference):
+def test_a_finished_run_says_so_and_changes_nothing(config, reference):
     before = (reference / RUN_WEIGHTS).read_bytes()
-    outcome = train(make_config(), reference, [make_source()], quiet=True)
+    outcome = train(config, reference, [make_source()], quiet=True)
     assert outcome.finished and "already" in outcome.report
     assert (reference / RUN_WEIGHTS).read_bytes() == before
 
 
 @pytest.mark.slow
-def test_what_is_frozen_is_as_it_was_at_the_start(reference):
-    from movseg_jax.model.parameters import fresh
-
-    config = make_config()
+def test_what_is_frozen_is_as_it_was_at_the_start(config, reference):
     begun, trained = (
         fresh(config.model, config.seed),
         load_weights(reference / RUN_WEIGHTS),
@@ -208,10 +223,8 @@ def test_what_is_frozen_is_as_it_was_at_the_start(reference):
         )
         other = "stage2_block0"
         assert (a[other]["conv1"]["kernel"] != b[other]["conv1"]["kernel"]).any()
-    card = json.loads((reference / RUN_WEIGHTS).with_suffix(".json").read_text())[
-        "card"
-    ]
-    assert card["trained"]["steps"] == STEPS
+    assert trained.card["trained"]["steps"] == STEPS
+    assert trained.card["licence"] == LICENCE
 
 
 @pytest.mark.slow

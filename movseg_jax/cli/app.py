@@ -135,12 +135,13 @@ def _commands() -> tuple[type, ...]:
     from movseg_jax.cli.fusion_lab import FusionLab
     from movseg_jax.cli.plot import Plot
     from movseg_jax.cli.segment import Segment
+    from movseg_jax.cli.serve import Serve
     from movseg_jax.cli.synth import Synth
     from movseg_jax.cli.train import Train
 
     return (
-        Segment, Batch, Demo, Detect, Eval, ConvertTracks, Flow, Synth, Data, Train,
-        Plot, FusionLab, Convert, Export, Configs, Doctor, Bench,
+        Segment, Batch, Demo, Serve, Detect, Eval, ConvertTracks, Flow, Synth, Data,
+        Train, Plot, FusionLab, Convert, Export, Configs, Doctor, Bench,
     )  # fmt: skip
 
 

@@ -28,14 +28,12 @@ from movseg_jax.images import MAX_PIXELS
 from movseg_jax.model.detector import STREAM_INPUTS, Detector
 from movseg_jax.model.inputs import DIVISOR, resized_size
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.model.weights import BUNDLED, read_digest
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.types import Array, Inputs
 
 FORMAT = 1  # Of the card; raised when older code would misread newer files.
 SUFFIX = ".stablehlo"
 PLATFORMS = ("cpu", "cuda", "tpu")
-BUNDLED_LICENCE = "CC-BY-NC-4.0"  # See weights/MODEL_CARD.md.
 # What the arrays of the exported function are; the card has their shapes.
 MEANINGS = {
     "image": "the RGB frame, (pixel - mean) / std, then resized (bilinear)",
@@ -86,7 +84,7 @@ def export_detector(
     card = {
         "format": FORMAT,
         "sha256": hashlib.sha256(data).hexdigest(),
-        "licence": _licence(detector),
+        "licence": detector.licence or "that of the weights",
         "weights": {"name": detector.name, "sha256": detector.digest},
         "platforms": PLATFORMS,
         "jax": jax.__version__,
@@ -151,12 +149,6 @@ def _check(path, card_path, frame_size, batch_size, overwrite) -> None:
             f"{' and '.join(existing)}: exist already.",
             way_out="`overwrite=True` replaces them.",
         )
-
-
-def _licence(detector: TrainedDetector) -> str:
-    if BUNDLED.is_file() and detector.digest == read_digest(BUNDLED):
-        return BUNDLED_LICENCE
-    return "that of the weights"
 
 
 def _described(arrays: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:

@@ -80,8 +80,46 @@ function readFrame(place) {
   const block = document.getElementById("frame-" + video.chosen[place]);
   const frame = JSON.parse(block.textContent);
   frame.place = place;
-  frame.tracks.forEach((track) => { track.runs = decodeRuns(track.mask); });
+  frame.tracks.forEach((track) => {
+    track.runs = decodeRuns(track.mask);
+    track.top = topOfLargestPiece(track.runs, video.size[0]);
+  });
   return frame;
+}
+
+// The middle of the uppermost row of a mask's largest piece, where the label belongs:
+// other pieces may be far away. Pixels that touch at a corner are one piece, as in the
+// overlay.
+function topOfLargestPiece(runs, height) {
+  const strips = []; // Parts of columns from `top` to before `bottom`, in order.
+  const pieceOf = (strip) => {
+    while (strip.piece !== strip) strip = strip.piece = strip.piece.piece;
+    return strip;
+  };
+  let pixel = 0, on = false, near = 0; // Strips before `near` touch no later one.
+  for (const run of runs) {
+    const end = pixel + run;
+    while (on && pixel < end) {
+      const x = Math.floor(pixel / height), top = pixel % height;
+      const strip = { x, top, bottom: Math.min(height, top + end - pixel), area: 0 };
+      strip.piece = strip;
+      const isPast = (other) => other.x < x - 1 || (other.x === x - 1 && other.bottom < top);
+      while (near < strips.length && isPast(strips[near])) near++;
+      for (let i = near; i < strips.length && strips[i].x < x && strips[i].top <= strip.bottom; i++) {
+        pieceOf(strips[i]).piece = strip;
+      }
+      strips.push(strip);
+      pixel += strip.bottom - top;
+    }
+    pixel = end;
+    on = !on;
+  }
+  for (const strip of strips) pieceOf(strip).area += strip.bottom - strip.top;
+  const largest = strips.reduce((a, b) => (b.area > a.area ? b : a), { area: 0 });
+  const inPiece = strips.filter((strip) => pieceOf(strip) === largest);
+  const y = inPiece.reduce((least, strip) => Math.min(least, strip.top), height);
+  const columns = inPiece.filter((strip) => strip.top === y).map((strip) => strip.x);
+  return { x: Math.floor(columns.reduce((a, b) => a + b, 0) / columns.length), y };
 }
 
 // Drawing ---------------------------------------------------------------------------
@@ -115,19 +153,11 @@ function masksPicture(frame, owners, filled) {
   return layer;
 }
 
-// Of each sighting that is seen: its pixels, and the middle of its uppermost row.
-function places(frame, owners) {
-  const [height, width] = video.size;
-  const found = frame.tracks.map(() => ({ pixels: 0, x: 0, y: 0, inRow: 0 }));
-  for (let y = 0, i = 0; y < height; y++) {
-    for (let x = 0; x < width; x++, i++) {
-      if (!owners[i]) continue;
-      const place = found[owners[i] - 1];
-      if (!place.pixels++) place.y = y;
-      if (place.y === y) place.x += (x - place.x) / ++place.inRow;
-    }
-  }
-  return found;
+// The number of pixels of each sighting that are seen.
+function countPixels(frame, owners) {
+  const counts = frame.tracks.map(() => 0);
+  for (const owner of owners) if (owner) counts[owner - 1]++;
+  return counts;
 }
 
 // Moves a label up or down to the nearest place where it covers no other one; see
@@ -174,24 +204,24 @@ function draw() {
   if (!missing) context.drawImage(picture, 0, flow ? height + video.gap : 0, columns, rows, 0, 0, canvas.width, canvas.height);
   context.imageSmoothingEnabled = false;
   context.drawImage(masksPicture(frame, owners, !flow), 0, 0, canvas.width, canvas.height);
-  const found = places(frame, owners), labels = [];
-  frame.tracks.forEach((track, i) => {
-    const { pixels, x, y } = found[i];
-    if (pixels) drawLabel(context, String(track.id), (x + 0.5) * scale, y * scale, track.colour, unit, labels);
+  const counts = countPixels(frame, owners), labels = [];
+  frame.tracks.forEach(({ id, top, colour }, i) => {
+    if (counts[i]) drawLabel(context, String(id), (top.x + 0.5) * scale, top.y * scale, colour, unit, labels);
   });
   context.fillStyle = "#888";
   context.font = `${14 * unit}px system-ui, sans-serif`;
   context.fillText(missing, 12 * unit, 24 * unit);
-  describe(frame, found);
+  describe(frame, counts);
 }
 
 // What is drawn, in words; also for tests, which cannot look.
-function describe(frame, found) {
+function describe(frame, counts) {
   const number = video.chosen[frame.place];
-  const seen = frame.tracks.map((track, i) => [track.id, found[i].pixels]).filter((pair) => pair[1]);
+  const seen = frame.tracks.map((track, i) => [track.id, counts[i]]).filter((pair) => pair[1]);
   canvas.dataset.frame = number;
   canvas.dataset.view = state.view;
   canvas.dataset.painted = seen.map((pair) => pair.join(":")).join(" ");
+  canvas.dataset.labels = frame.tracks.map(({ id, top }) => `${id}:${top.x},${top.y}`).join(" ");
   const tracks = seen.length ? "tracks " + seen.map((pair) => pair[0]).join(", ") : "no tracks";
   canvas.setAttribute("aria-label", `Frame ${number}: ${tracks}`);
   const text = `Frame ${number} of ${video.frames} (${frame.name}), ${frame.time.toFixed(2)} s`;

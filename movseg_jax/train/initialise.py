@@ -39,10 +39,13 @@ class Start(NamedTuple):
     Attributes:
         params: The parameters of the complete model, nested dicts of NumPy arrays.
         report: Lines that say where each part is from.
+        licence: Licence of the weights that were used, several joined by "and"; "" if
+            their cards name none.
     """
 
     params: dict[str, Any]
     report: tuple[str, ...]
+    licence: str
 
 
 def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
@@ -51,7 +54,15 @@ def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
     Raises:
         InputError: Weights cannot be read, or are not of such a model: see `find`.
     """
-    origins, unused = find(config, sources, parameter_shapes(config), _read_parts)
+    licences: dict[str, None] = {}  # A set in the order of the sources.
+
+    def read(source: str) -> Weights:
+        part = _read_parts(source)
+        if licence := part.card.get("licence"):
+            licences[str(licence)] = None
+        return part
+
+    origins, unused = find(config, sources, parameter_shapes(config), read)
     known: dict[str, Any] = flatten_dict(fresh(config, seed), sep="/")
     parts: dict[str, dict[str, int]] = {}  # Numbers of arrays by origin and part.
     for path in known:
@@ -68,7 +79,8 @@ def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
         report.append(f"{origin}: {what} ({sum(counts.values())} arrays)")
     if unused:
         report.append(f"not used: {', '.join(unused)}")
-    return Start(unflatten_dict(known, sep="/"), tuple(report))
+    params = unflatten_dict(known, sep="/")
+    return Start(params, tuple(report), " and ".join(licences))
 
 
 def find(
@@ -237,7 +249,10 @@ def read_weights(source: str, fusion: str | None = None) -> Weights:
     params = restore_params(checkpoints.folder, step, average=average)
     hashes = (checkpoints.folder / str(step) / manifest.NAME).read_bytes()
     digest = hashlib.sha256(hashes).hexdigest()
-    return Weights(params, config.model, {"run": source, "step": step}, digest, source)
+    card = {"run": source, "step": step}
+    if licence := manifest.read(checkpoints.folder / str(step)).extra.get("licence"):
+        card["licence"] = licence
+    return Weights(params, config.model, card, digest, source)
 
 
 def load_trained(weights: str | Path | None, **options: Any) -> TrainedDetector:

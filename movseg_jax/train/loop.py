@@ -198,12 +198,13 @@ def _train(config, place, sources, validation, quiet, progress):
                 if validation is not None and evaluates and first:
                     evaluate = Evaluation(validation, config)
                 parts = (config, stage, checkpoints, loader, log, evaluates, evaluate)
-                state = _Run(*parts, place, progress)(state, stop)
+                licence = extra.get("licence", "")
+                state = _Run(*parts, place, progress, licence)(state, stop)
     now = int(state.step)
     if now < steps:
         return Outcome(False, f"{place.name}: stopped at step {now}; start it again.")
     if first and not (now == done and (workdir / RUN_WEIGHTS).exists()):
-        _write_weights(workdir, config, state)
+        _write_weights(workdir, config, state, extra.get("licence"))
     already = " already" if now == done else ""
     return Outcome(True, f"{place.name}: finished{already}, {now} steps.")
 
@@ -218,7 +219,7 @@ def _open_loader(sources, config, extra):
         host_count=jax.process_count(),
     )
     parallel.check_same("data", loader.get_state()["order"])
-    if extra is not None:
+    if "loader" in extra:
         loader.set_state(extra["loader"])
     return loader
 
@@ -247,6 +248,7 @@ class _Run:
     evaluation: Evaluation | None  # In the first process only.
     place: Workdir
     progress: Callable[[int, int], object] | None
+    licence: str  # Of the weights that the run started from.
 
     def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
         settings = self.config.train
@@ -289,7 +291,7 @@ class _Run:
                 with self.log.pause():
                     # The log first: a checkpoint must not be ahead of its rows.
                     self.log.sync()
-                    extra = {"loader": self.loader.get_state()}
+                    extra = {"loader": self.loader.get_state(), "licence": self.licence}
                     self.checkpoints.save(number, state, extra, score)
             if stopping:
                 break
@@ -389,16 +391,19 @@ def _begin(config, stage, checkpoints):
     if latest is None:
         begun = start(config.model, config.train.start, config.seed)
         state = stage.make_state(jax.tree.map(jnp.asarray, begun.params))
-        return parallel.replicate(state), None, skipped + begun.report
+        extra = {"licence": begun.licence}
+        return parallel.replicate(state), extra, skipped + begun.report
     shapes = jax.eval_shape(stage.make_state, parameter_shapes(config.model))
     like = parallel.replicated_shapes(shapes)
     state, extra = checkpoints.restore(latest, like)
     return state, extra, (*skipped, f"Resumes from step {latest}.")
 
 
-def _write_weights(workdir, config, state):
-    card = {
+def _write_weights(workdir, config, state, licence):
+    card: dict[str, Any] = {
         "trained": {"steps": int(state.step), "config": dataclasses.asdict(config)},
     }
+    if licence:  # What is made of licensed weights keeps their licence.
+        card["licence"] = licence
     params = jax.device_get(best_params(state))
     save_weights(workdir / RUN_WEIGHTS, params, config.model, card, overwrite=True)
