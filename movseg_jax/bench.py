@@ -1,4 +1,4 @@
-"""`movseg bench`: where the time of segmenting goes, beside the least possible.
+"""Measures where the time of segmenting goes, beside the least possible time.
 
 Each part of segmenting is measured alone, then the whole job, then the whole job at
 other sizes of the frame and with other numbers of detections. Times are of this machine
@@ -42,10 +42,10 @@ FRAMES = 24  # The least number of frames of a whole job; shorter videos are rep
 
 
 class Machine(NamedTuple):
-    """What the device can do at most.
+    """The speed that a device reaches at most.
 
     Attributes:
-        device: Its name.
+        device: Name of the device.
         flops: Operations per second of a product of float32 matrices.
         bandwidth: Bytes per second that are read and written.
     """
@@ -63,7 +63,7 @@ class Part(NamedTuple):
     """Times of a part of segmenting, in milliseconds per frame.
 
     Attributes:
-        name: Its name.
+        name: Name of the part.
         processor: Time of all threads together.
         wall: Time by the clock.
         least: The least possible time by the clock, from the part's operations and the
@@ -80,7 +80,7 @@ class Job(NamedTuple):
     """Times of the whole job, in milliseconds per frame, without compiling.
 
     Attributes:
-        name: What was segmented.
+        name: Name of what was segmented.
         processor: Time of all threads together.
         wall: Time by the clock.
         parts: Time by the clock of each part. Parts overlap.
@@ -92,11 +92,11 @@ class Job(NamedTuple):
     parts: Mapping[str, float]
 
 
-class Bench(NamedTuple):
-    """The measurements.
+class Measurements(NamedTuple):
+    """The times of segmenting on a machine.
 
     Attributes:
-        machine: The machine.
+        machine: Speed of the machine.
         size: Height and width of the video, in pixels.
         parts: The parts, each alone.
         jobs: The whole job: on the video itself, on frames of other sizes, and with
@@ -156,8 +156,8 @@ def run_bench(
     sides: Sequence[int] = SIDES,
     detections: Sequence[int] = DETECTIONS,
     say: Callable[[str], None] = lambda what: None,
-) -> Bench:
-    """Measures segmenting.
+) -> Measurements:
+    """Measures the parts of segmenting alone, and the whole job.
 
     Args:
         detector: The detector, from `load_detector`.
@@ -201,7 +201,7 @@ def run_bench(
         for count, score in _scores(shown, detector, detections):
             config = SegmentConfig(track=_with_least_score(score))
             measure(f"{width}x{height}, {count} detections", max(size), config)
-        return Bench(machine, size, parts, jobs)
+        return Measurements(machine, size, parts, jobs)
 
 
 def measure_machine(side: int = 2048, megabytes: int = 128) -> Machine:
@@ -231,7 +231,7 @@ def least_time(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return processor, wall
 
 
-class _Frame(NamedTuple):
+class _Prepared(NamedTuple):
     """A frame with what the parts make of it, so that each part has its input."""
 
     image: np.ndarray
@@ -257,9 +257,9 @@ def _parts(
         flow = estimate(image, next_image)
         inputs = jax.device_put(stack([make_inputs(image, flow, config)]))
         outputs = jax.device_get(detect(inputs))
-        frames.append(_Frame(image, next_image, flow, inputs, outputs))
+        frames.append(_Prepared(image, next_image, flow, inputs, outputs))
 
-    def measure(name: str, call: Callable[[_Frame], Any], least=None) -> Part:
+    def measure(name: str, call: Callable[[_Prepared], Any], least=None) -> Part:
         times = [least_time(lambda f=f: call(f), repeats) for f in frames]
         processor, wall = 1000 * np.mean(times, axis=0)
         return Part(name, processor, wall, least)
@@ -297,7 +297,7 @@ def _parts(
     yield measure("draw the overlay", _draw(describe, frames))
 
 
-def _draw(describe, frames: Sequence[_Frame]) -> Callable[[_Frame], np.ndarray]:
+def _draw(describe, frames: Sequence[_Prepared]) -> Callable[[_Prepared], np.ndarray]:
     tracked = {}
     for frame in frames:
         found = describe(frame.outputs, image=frame.image, flow=frame.flow).moving

@@ -24,7 +24,7 @@ LAYERS = [
     {"data", "segment"},
     {"train", "evaluation"},
     {"demo", "doctor"},
-    {"serve"},
+    {"serve", "bench"},
     {"cli"},
     {"__main__"},
 ]
@@ -37,13 +37,17 @@ SEGMENTS = {
 TRAINS = {"train", "data", "evaluation", "metrics", "scenes", "convert"}
 # Which modules may import a library, at the top of the file or inside a function.
 ONLY = {
-    "jax": {"system", "ops", "nn", "model", "flow.networks", "segment", "train"},
+    "jax": {
+        *{"system", "ops", "nn", "model", "flow.networks", "segment", "train"},
+        "bench",
+    },
     "flax": {"nn", "model", "flow.networks", "train"},
     "optax": {"train"},
     "orbax": {"train"},
     "absl": {"data"},
     "av": {"doctor", "video"},
     "cv2": {
+        "bench",
         "data",
         "evaluation",
         "flow",

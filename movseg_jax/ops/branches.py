@@ -61,7 +61,7 @@ def compute_apart(
 
     Args:
         function: A function of one array.
-        argument: Its argument.
+        argument: The array.
         always: A condition that is always true, which XLA must not be able to know.
     """
 
