@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
@@ -90,16 +90,22 @@ def preprocess(
         )
 
     def fit(image):
+        image = image.astype(np.float32, copy=False)
         fits = image.shape[:2] == size
-        return _pad(image if fits else _resize(image, size, scale, config), padded)
+        return image if fits else _resize(image, size, scale, config)
 
-    image = normalise(frame, config) if "appearance" in config.streams else None
+    image = None
+    if "appearance" in config.streams:
+        # Resized first, because that leaves less to normalise.
+        image = _pad(normalise(fit(frame), config), padded)
     motion = motion if "motion" in config.streams else None
-    if motion is not None and not np.isfinite(motion).all():
-        raise InputError("The encoded flow is not finite everywhere.")
+    if motion is not None:
+        if not np.isfinite(motion).all():
+            raise InputError("The encoded flow is not finite everywhere.")
+        motion = _pad(fit(motion), padded)
     return Inputs(
-        image=None if image is None else fit(image),
-        motion=None if motion is None else fit(motion.astype(np.float32)),
+        image=image,
+        motion=motion,
         size=np.array(size, np.float32),
         frame_size=np.array(frame_size, np.float32),
         scale=np.array(scale, np.float32),
@@ -117,13 +123,12 @@ def _check_frame(frame):
 
 
 def normalise(
-    frame: UInt8[np.ndarray, "h w 3"], config: ModelConfig
+    frame: Float32[np.ndarray, "h w 3"], config: ModelConfig
 ) -> Float32[np.ndarray, "h w 3"]:
-    """An RGB frame in the channel order, mean and scale of the model's convention."""
+    """Returns an RGB frame in the channels' order, mean and scale of the convention."""
     arithmetic = config.arithmetic
     if arithmetic.channel_order == "bgr":
         frame = frame[..., ::-1]
-    frame = frame.astype(np.float32)
     mean, std = (np.array(x, np.float32) for x in (arithmetic.mean, arithmetic.std))
     return (frame - mean) / std
 
