@@ -166,7 +166,7 @@ class Detector(nn.Module):
     ) -> tuple[Float[Array, "b n k1"], Float[Array, "b n k 4"]]:
         """Class logits (background first) and box deltas of each RoI."""
         crop = lambda rois: self._crops(pyramid, rois, BOX_CROP, inputs)
-        crops = compute_apart(crop, rois, inputs.size.min() > 0)
+        crops = compute_apart(crop, rois, jnp.min(inputs.size) > 0)
         batch, n = crops.shape[:2]
         logits, deltas = box_head(crops.reshape(batch * n, *crops.shape[2:]))
         return (

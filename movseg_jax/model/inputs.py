@@ -82,12 +82,7 @@ def preprocess(
             f"{list(frame.shape)}; they must be equal."
         )
     padded = pad_to or tuple(-(-n // DIVISOR) * DIVISOR for n in size)
-    if any(p < n or p % DIVISOR for p, n in zip(padded, size, strict=True)):
-        raise InputError(
-            f"A frame of {frame_size[1]}x{frame_size[0]} pixels becomes {size[1]}x"
-            f"{size[0]}, which does not fit into {padded[1]}x{padded[0]}, or those are "
-            f"no multiples of {DIVISOR}."
-        )
+    _check_padded_size(frame_size, size, padded)
 
     def fit(image):
         image = image.astype(np.float32, copy=False)
@@ -120,6 +115,15 @@ def _check_frame(frame):
         )
     if 0 in frame.shape:
         raise InputError(f"A frame has no pixels: its shape is {list(frame.shape)}.")
+
+
+def _check_padded_size(frame_size, size, padded):
+    if any(p < n or p % DIVISOR for p, n in zip(padded, size, strict=True)):
+        raise InputError(
+            f"A frame of {frame_size[1]}x{frame_size[0]} pixels becomes {size[1]}x"
+            f"{size[0]}, which does not fit into {padded[1]}x{padded[0]}, or those are "
+            f"no multiples of {DIVISOR}."
+        )
 
 
 def normalise(
