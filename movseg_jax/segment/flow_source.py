@@ -17,8 +17,9 @@ from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.video.reading import Frame
 
 # The flow of larger frames is computed at this longer side, unless the model sees more.
-# DIS takes a third of the time it takes at 854 pixels, and finds larger displacements.
-FLOW_SIDE = 480
+# DIS takes a third of the time it takes at 854 pixels, and finds larger displacements;
+# whoever takes a network wants exact flow more than speed.
+FLOW_SIDE, NETWORK_SIDE = 480, 854
 
 # The name of an algorithm, a folder of flow files, or a function of two images.
 FlowSource = Callable[..., Any] | Path | str
@@ -42,7 +43,7 @@ def chosen_flow(config: SegmentConfig, model: ModelConfig) -> FlowSource:
     if network is None:
         open_flow(config.flow, model)  # Finds now what would fail later.
         return config.flow
-    return SizedEstimator(network.at_side, model, name=repr(network))
+    return SizedEstimator(network.at_side, model, NETWORK_SIDE, name=repr(network))
 
 
 def open_flow(flow: FlowSource, model: ModelConfig) -> FlowBetween:
@@ -59,7 +60,7 @@ def open_flow(flow: FlowSource, model: ModelConfig) -> FlowBetween:
     """
     if isinstance(flow, str) and flow in ALGORITHMS:
         make = functools.partial(get_estimator, flow)
-        return _estimated_by(SizedEstimator(make, model, name=flow))
+        return _estimated_by(SizedEstimator(make, model, FLOW_SIDE, name=flow))
     # Imported here, as flow files are rarely used.
     from movseg_jax.flow.folder import FlowFolder
 
@@ -83,6 +84,7 @@ class SizedEstimator:
         self,
         make: Callable[[int | None], FlowEstimator],
         model: ModelConfig,
+        least_side: int,
         *,
         name: str,
     ):
@@ -91,10 +93,12 @@ class SizedEstimator:
         Args:
             make: A function that makes it for a working side, or None for the frame's.
             model: The model that sees the flow.
+            least_side: The longer side that larger frames are reduced to, unless the
+                model sees more.
             name: A text that identifies the estimator and its settings.
         """
         self.name = name
-        self._make, self._model = make, model
+        self._make, self._model, self._least = make, model, least_side
         self._size: tuple[int, int] | None = None
         self._estimator: FlowEstimator
 
@@ -103,7 +107,7 @@ class SizedEstimator:
         size = frame.shape[:2]
         if size != self._size:
             seen, _ = resized_size(size, self._model)
-            side = max(FLOW_SIDE, *seen)
+            side = max(self._least, *seen)
             self._estimator = self._make(side if side < max(size) else None)
             self._size = size
         return self._estimator(frame, next_frame)
