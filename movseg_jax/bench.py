@@ -192,7 +192,7 @@ def run_bench(
             say(name)
             source = folder / str(side)
             _write(source, shown, side)
-            jobs.append(_job(name, source, folder / "result", detector, config))
+            jobs.append(measure_job(name, source, folder / "result", detector, config))
 
         measure(f"{width}x{height}, as it is", max(size))
         for side in sides:
@@ -373,16 +373,26 @@ def _write(folder: Path, shown: Sequence[np.ndarray], side: int) -> None:
         (folder / f"{i:05d}.jpg").write_bytes(images.encode_jpeg(scaled))
 
 
-def _job(
+def measure_job(
     name: str,
     source: Path,
     out: Path,
     detector: TrainedDetector,
     config: SegmentConfig | None,
 ) -> Job:
-    """Measures the whole job, the second of two runs: the first one compiles."""
+    """Measures segmenting a folder of frames, in the second of two runs.
+
+    Args:
+        name: The name for the result.
+        source: A folder of frames.
+        out: A folder for the results; an earlier result is replaced.
+        detector: The detector.
+        config: The settings; the defaults if None.
+    """
     frames = len(list(source.iterdir()))
-    warm = dataclasses.replace(config or SegmentConfig(), max_frames=2)
+    config = config or SegmentConfig()
+    # Compiles.
+    warm = dataclasses.replace(config, max_frames=2 * config.batch_size)
     segment_to_folder(source, out, detector, warm, overwrite=True)
     began = time.process_time(), time.perf_counter()
     done = segment_to_folder(source, out, detector, config, overwrite=True)

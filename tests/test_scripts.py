@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -512,3 +513,40 @@ def test_masks_are_predicted_in_the_boxes_they_are_asked_for(oracles):
     found = oracles.mask_predictor(detector)(truth, detected())
     np.testing.assert_array_equal(found, truth.any(axis=0))
     assert not oracles.mask_predictor(detector)(truth[:0], detected()).any()
+
+
+# Where a device's time goes -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, group",
+    [
+        ("jit(step)/jvp(Detector)/vmap(roi_align)/gather fusion.3", "RoIAlign"),
+        ("jit(step)/transpose(jvp(Detector))/roi_align/while", "RoIAlign, backward"),
+        ("jit(detect)/non_maximum_suppression/while/body/and", "NMS"),
+        ("jit(detect)/Detector.propose/top_k sort.4", "top-k and sorting"),
+        ("jit(step)/transpose(jvp())/fpn/conv_general_dilated", "convolutions and "
+         "products"),
+        ("jit(step)/add fusion.1", "other"),
+    ],
+)  # fmt: skip
+def test_an_operation_is_counted_in_its_group(name, group):
+    assert load("benchmark_gpu")._group(name) == group
+
+
+def test_time_that_operations_share_is_counted_once():
+    covered = load("benchmark_gpu")._covered
+    assert covered([(5.0, 6.0), (0.0, 2.0), (1.0, 3.0), (1.5, 2.0)]) == 4.0
+    assert covered([]) == 0.0
+
+
+@pytest.mark.slow
+def test_a_trace_says_where_time_goes():
+    x = jax.numpy.ones((1200, 1200))
+    step = jax.jit(lambda x: jax.lax.top_k(x @ x, 5)[0].sum()).lower(x).compile()
+    shares = load("benchmark_gpu").where_time_goes(
+        lambda: step(x).block_until_ready(), step.as_text()
+    )
+    assert shares["convolutions and products"] > 0
+    assert shares["top-k and sorting"] > 0
+    assert 0 <= shares["waiting"] <= 1

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 _TILE = 64
 
 
+@jax.named_scope("non_maximum_suppression")  # For profiles.
 def non_maximum_suppression(
     boxes: Float[Array, "n 4"],
     scores: Float[Array, " n"],

@@ -69,6 +69,7 @@ def roi_align(
     return crops.reshape(len(boxes), output_size, output_size, channels)
 
 
+@jax.named_scope("roi_align")  # For profiles.
 def pyramid_roi_align(
     pyramid: Mapping[int, Float[Array, "_ _ c"]],
     boxes: Float[Array, "n 4"],
