@@ -76,6 +76,8 @@ def preprocess(
     size, scale = frame_size, (1.0, 1.0)
     if resize:
         size, scale = resized_size(frame_size, config)
+    if motion is not None and not np.isfinite(motion).all():
+        raise InputError("The encoded flow is not finite everywhere.")
     if motion is not None and motion.shape not in (frame.shape, (*size, 3)):
         raise InputError(
             f"The encoded flow has shape {list(motion.shape)}, its frame "
@@ -93,11 +95,8 @@ def preprocess(
     if "appearance" in config.streams:
         # Resized first, because that leaves less to normalise.
         image = _pad(normalise(fit(frame), config), padded)
-    motion = motion if "motion" in config.streams else None
     if motion is not None:
-        if not np.isfinite(motion).all():
-            raise InputError("The encoded flow is not finite everywhere.")
-        motion = _pad(fit(motion), padded)
+        motion = _pad(fit(motion), padded) if "motion" in config.streams else None
     return Inputs(
         image=image,
         motion=motion,
