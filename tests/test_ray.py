@@ -13,7 +13,13 @@ from tests.fakes.commands import finish, started_commands, wait_for
 from tests.fakes.square_detector import make_detector, scene, write_video
 from tests.test_segment import results
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Ray's threads in this process take memory, which other tests measure.
+    pytest.mark.alone,
+    # Ray starts its processes by `fork`, followed by `exec` at once.
+    pytest.mark.filterwarnings("ignore:os.fork"),
+]
 NAMES = {"a": 8, "b": 9, "c": 3}  # Videos, and how many frames they have.
 
 

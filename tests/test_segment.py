@@ -93,7 +93,8 @@ def recorded_frames(record):
     """The number of frames in a record, also while another process writes to it."""
     with tempfile.TemporaryDirectory() as folder:
         for file in record.parent.glob(f"{record.name}*"):
-            shutil.copy(file, folder)
+            with contextlib.suppress(FileNotFoundError):  # A journal lives shortly.
+                shutil.copy(file, folder)
         database = sqlite3.connect(Path(folder) / record.name)
         with contextlib.closing(database):
             try:

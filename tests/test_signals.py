@@ -63,6 +63,17 @@ def start(code, *arguments, **environment):
     return process
 
 
+def seconds_of(process, most=3.0):
+    """How long a process runs; it is ended after the most that is asked for."""
+    began = time.monotonic()
+    try:
+        process.communicate(timeout=most)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+    return min(most, time.monotonic() - began)
+
+
 def interrupt(process, after):
     """Its status and what it says after so many seconds and a signal."""
     time.sleep(after)
@@ -175,15 +186,20 @@ def inputs(frames, tmp_path_factory):
 def test_control_c_at_any_moment_is_one_line(name, inputs, tmp_path):
     expected, arguments = COMMANDS[name]
     arguments = [inputs.get(word, word) for word in arguments]
-    out = {"train": "--workdir", "data prepare": "--data-dir"}.get(name, "--out")
-    if name not in ("data list", "eval", "plot"):
-        suffix = ".safetensors" if name == "convert" else ""
-        arguments += [out, tmp_path / f"out{suffix}"]
+    option = {"train": "--workdir", "data prepare": "--data-dir"}.get(name, "--out")
+    suffix = ".safetensors" if name == "convert" else ""
+
+    def begin(folder):
+        to = [option, tmp_path / f"{folder}{suffix}"]
+        if name in ("data list", "eval", "plot"):
+            to = []
+        return start(COMMAND, *arguments, *to, JAX_PLATFORMS="cpu")
+
+    longest = seconds_of(begin("first"))
     moments = random.Random(name)
     interrupted = 0
     for _ in range(MOMENTS):
-        process = start(COMMAND, *arguments, JAX_PLATFORMS="cpu")
-        status, out, errors = interrupt(process, moments.uniform(0, 3))
+        status, out, errors = interrupt(begin("out"), moments.uniform(0, longest))
         if status in (0, 2):  # It had ended already, as it does.
             continue
         interrupted += 1

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Float
 
 from movseg_jax.nn.winograd import winograd_conv
 
@@ -176,48 +176,6 @@ class Affine(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
         return x * scale[None, None, None] + bias[None, None, None]
-
-
-class GroupNorm(nn.Module):
-    """A group norm (Wu and He, 2018): parameters `scale` and `bias` per channel.
-
-    The same as Flax's, whose sums over pixels and channels at once take twice as long
-    on CPUs as sums over pixels, which are followed by few sums over channels.
-
-    Attributes:
-        groups: Groups of channels that are normalised together.
-        epsilon: The number added to the variance.
-    """
-
-    groups: int
-    epsilon: float = 1e-5
-
-    @nn.compact
-    def __call__(
-        self,
-        x: Float32[Array, "b h w c"],
-        real: Bool[Array, "b h w 1"] | None = None,
-    ) -> Float32[Array, "b h w c"]:
-        """Normalises by the statistics of the pixels that are `real`, or of all."""
-        channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-        size = channels // self.groups
-        if real is None:
-            real = jnp.ones((1, *x.shape[1:3], 1), bool)
-        counted = jnp.where(real, x, 0)
-        count = size * real.sum(axis=(1, 2, 3), dtype=jnp.float32)[:, None]
-
-        def mean(x):
-            sums = x.sum(axis=2).sum(axis=1).reshape(len(x), self.groups, size)
-            return sums.sum(axis=2) / count
-
-        means = mean(counted)
-        variances = jnp.maximum(mean(counted * counted) - means * means, 0)
-        factors = jnp.repeat(lax.rsqrt(variances + self.epsilon), size, axis=1)
-        factors = factors * scale[None]
-        centred = x - jnp.repeat(means, size, axis=1)[:, None, None]
-        return centred * factors[:, None, None] + bias[None, None, None]
 
 
 def max_pool_3x3_s2(x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:

@@ -17,13 +17,7 @@ from jaxtyping import Array, Float
 
 from movseg_jax.config import TrunkConfig
 from movseg_jax.errors import InputError
-from movseg_jax.nn.layers import (
-    Affine,
-    Conv,
-    GroupNorm,
-    Precision,
-    max_pool_3x3_s2,
-)
+from movseg_jax.nn.layers import Affine, Conv, Precision, max_pool_3x3_s2
 from movseg_jax.nn.padding import real_cells, zero_padding
 
 # Bottleneck blocks per stage, by depth; 14 and 26 are for small models.
@@ -37,9 +31,12 @@ def _normalise(kind, x, size, level, name):
     if kind == "affine":
         return Affine(name=name)(x)
     groups = math.gcd(32, x.shape[-1])
-    real = None if size is None else real_cells(size, level, x.shape[1:3])
+    norm = nn.GroupNorm(groups, epsilon=1e-5, name=name)
+    real = None
+    if size is not None:
+        real = jnp.broadcast_to(real_cells(size, level, x.shape[1:3]), x.shape)
     # The statistics of bfloat16 numbers need more digits than they have.
-    return GroupNorm(groups, name=name)(x.astype(jnp.float32), real).astype(x.dtype)
+    return norm(x.astype(jnp.float32), mask=real).astype(x.dtype)
 
 
 def _conv(module, channels, kernel, stride, name):
