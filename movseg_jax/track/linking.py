@@ -75,10 +75,7 @@ class Linker:
         places = {i: self._place(track) for i, track in active.items()}
         expected = [Expected(places[i], t.frames) for i, t in active.items()]
         objects = find_objects(frame, self._config, expected)
-
-        def iou_along_flow(tracks, objects):
-            return masks.iou([places[t.id] for t in tracks], _shapes(objects))
-
+        iou_along_flow = functools.partial(_iou_ahead, places=places)
         pairs = _match(
             active.values(), objects, self._time, self._config, iou_along_flow
         )
@@ -206,6 +203,11 @@ def _match(
             rows, columns = np.setdiff1d(rows, i), np.setdiff1d(columns, j)
         objects = [objects[c] for c in columns]
     return pairs
+
+
+def _iou_ahead(tracks, objects, places) -> Float64[np.ndarray, "tracks objects"]:
+    """IoU of objects with tracks where these are expected."""
+    return masks.iou([places[track.id] for track in tracks], _shapes(objects))
 
 
 def _iou_back(tracks, objects, time) -> Float64[np.ndarray, "tracks objects"]:
