@@ -186,10 +186,10 @@ def train(config, steps=2):
 
 
 @slow
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_steps_are_the_same_with_64_bits(optimizer):
+def test_steps_are_the_same_with_64_bits():
     config = make_config(ema_decay=0.5)
-    chosen = dataclasses.replace(config.train.optimizer, name=optimizer)
+    # SGD has nothing that AdamW has not.
+    chosen = dataclasses.replace(config.train.optimizer, name="adamw")
     changed = dataclasses.replace(config.train, optimizer=chosen)
     config = dataclasses.replace(config, train=changed)
     # Optax's own arithmetic promotes: `decay**count` of a float and an integer.
