@@ -18,16 +18,18 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from movseg_jax import demo, images, masks
-from movseg_jax.config import TrackConfig
+from movseg_jax.config import ModelConfig, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.model.detector import STREAM_INPUTS, Detector
-from movseg_jax.model.inputs import make_inputs, resized_size, stack
+from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
+from movseg_jax.nn.layers import Precision
 from movseg_jax.results import Sighting, TrackedFrame
-from movseg_jax.segment.flow_source import FLOW_SIDE
+from movseg_jax.segment.flow_source import FLOW_SIDE, SizedEstimator
 from movseg_jax.segment.outputs import KEPT_SCORE, to_detections
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
@@ -35,10 +37,7 @@ from movseg_jax.system.workers import count_workers
 from movseg_jax.video.overlay import draw_tracks
 from movseg_jax.video.reading import read_frames
 
-SIDES = (480, 854, 1280, 1920)  # Longer sides of the frames, pixels.
-DETECTIONS = (2, 10, 30)  # Mean numbers in a frame.
-CHOSEN = 4  # Frames in which the parts are measured.
-FRAMES = 24  # The least number of frames of a whole job; shorter videos are repeated.
+CHOSEN = 4  # The number of frames in which the parts are measured.
 
 
 class Machine(NamedTuple):
@@ -151,10 +150,10 @@ def run_bench(
     detector: TrainedDetector,
     video: str | None = None,
     *,
-    frames: int = FRAMES,
-    repeats: int = 5,
-    sides: Sequence[int] = SIDES,
-    detections: Sequence[int] = DETECTIONS,
+    frames: int,
+    repeats: int,
+    sides: Sequence[int],
+    detections: Sequence[int],
     say: Callable[[str], None] = lambda what: None,
 ) -> Measurements:
     """Measures the parts of segmenting alone, and the whole job.
@@ -162,7 +161,7 @@ def run_bench(
     Args:
         detector: The detector, from `load_detector`.
         video: A video that `read_frames` reads; None renders a scene.
-        frames: Number of frames of the whole job.
+        frames: Number of frames of the whole job; shorter videos are repeated.
         repeats: Number of measurements of each part, of which the least counts.
         sides: Longer sides of the frames of further jobs, in pixels.
         detections: Mean numbers of detections in a frame of further jobs.
@@ -183,7 +182,8 @@ def run_bench(
         say("the machine")
         machine = measure_machine()
         say("each part")
-        parts = list(_parts(shown, detector, machine, repeats))
+        prepared = _prepare(shown, detector)
+        parts = list(_parts(prepared, detector, machine, repeats))
         shown = (shown * -(-frames // len(shown)))[:frames]
         height, width = size = shown[0].shape[:2]
         jobs = []
@@ -198,25 +198,33 @@ def run_bench(
         for side in sides:
             across, down = _scaled(size, side)
             measure(f"{across}x{down}", side)
-        for count, score in _scores(shown, detector, detections):
+        for count, score in _scores(prepared, detector, detections):
             config = SegmentConfig(track=_with_least_score(score))
             measure(f"{width}x{height}, {count} detections", max(size), config)
         return Measurements(machine, size, parts, jobs)
 
 
-def measure_machine(side: int = 2048, megabytes: int = 128) -> Machine:
-    """Measures a product of matrices [side, side], and a copy."""
-    matrix = jnp.ones((side, side), jnp.float32)
-    long = jnp.ones(megabytes * 2**18, jnp.float32)
-    product = jax.jit(functools.partial(jnp.dot, precision="highest"))
-    _, seconds = least_time(lambda: product(matrix, matrix), 5)
+def measure_machine() -> Machine:
+    """Measures a product of matrices, and a copy of 128 MiB."""
+    long = jnp.ones(2**25, jnp.float32)
     copy = jax.jit(lambda x: x + 1)
     _, copying = least_time(lambda: copy(long), 5)
     device = jax.devices()[0]
     name = f"{jax.local_device_count()} x {device.device_kind}"
     if device.platform == "cpu":
         name = f"{count_workers(0)} cores of the processor"
-    return Machine(name, 2 * side**3 / seconds, 2 * long.nbytes / copying)
+    return Machine(name, peak_flops(precision="highest"), 2 * long.nbytes / copying)
+
+
+def peak_flops(
+    dtype: DTypeLike = jnp.float32, precision: Precision = "default"
+) -> float:
+    """Measures operations per second of a large matrix product on one device."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
+    matrix = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = jax.jit(functools.partial(jnp.dot, precision=precision))
+    _, seconds = least_time(lambda: product(matrix, matrix), 5)
+    return 2 * side**3 / seconds
 
 
 def least_time(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
@@ -241,23 +249,34 @@ class _Prepared(NamedTuple):
     outputs: Any
 
 
+def _prepare(shown: Sequence[np.ndarray], detector: TrainedDetector) -> list[_Prepared]:
+    """Prepares a few of the frames; the last one has no next one."""
+    config = detector.config
+    estimate = _estimator(config)
+    frames = []
+    for i in np.linspace(0, len(shown) - 2, min(CHOSEN, len(shown) - 1)).astype(int):
+        image, next_image = shown[i], shown[i + 1]
+        flow = estimate(image, next_image)
+        inputs = stack([make_inputs(image, flow, config)])
+        outputs = jax.device_get(detector(inputs, KEPT_SCORE))
+        frames.append(_Prepared(image, next_image, flow, inputs, outputs))
+    return frames
+
+
+def _estimator(config: ModelConfig) -> SizedEstimator:
+    """Returns the estimator of flow that `movseg segment` uses by default."""
+    make = functools.partial(get_estimator, "dis")
+    return SizedEstimator(make, config, FLOW_SIDE, name="dis")
+
+
 def _parts(
-    shown: Sequence[np.ndarray],
+    frames: Sequence[_Prepared],
     detector: TrainedDetector,
     machine: Machine,
     repeats: int,
 ) -> Iterator[Part]:
-    """Measures each part alone in some of the frames."""
-    config = detector.config
-    side = max(FLOW_SIDE, *resized_size(shown[0].shape[:2], config)[0])
-    estimate = get_estimator("dis", side if side < max(shown[0].shape) else None)
-    detect = functools.partial(detector, min_score=KEPT_SCORE)
-    frames = []
-    for image, next_image in _pairs(shown):
-        flow = estimate(image, next_image)
-        inputs = jax.device_put(stack([make_inputs(image, flow, config)]))
-        outputs = jax.device_get(detect(inputs))
-        frames.append(_Prepared(image, next_image, flow, inputs, outputs))
+    """Measures each part alone."""
+    config, estimate = detector.config, _estimator(detector.config)
 
     def measure(name: str, call: Callable[[_Prepared], Any], least=None) -> Part:
         times = [least_time(lambda f=f: call(f), repeats) for f in frames]
@@ -268,9 +287,7 @@ def _parts(
         return machine.least_ms(0.0, float(sum(x.nbytes for x in arrays)))
 
     first = frames[0]
-    yield measure(
-        f"flow (DIS at {side} pixels)", lambda f: estimate(f.image, f.next_image)
-    )
+    yield measure("flow (DIS)", lambda f: estimate(f.image, f.next_image))
     seen = [x for x in (first.inputs.image, first.inputs.motion) if x is not None]
     yield measure(
         "inputs: encode, resize, normalise",
@@ -284,9 +301,9 @@ def _parts(
         if memory is not None:
             moved += memory.argument_size_in_bytes + memory.output_size_in_bytes
         least = machine.least_ms(cost.get("flops", 0.0), moved)
-        prepared = {id(f): features(f.inputs) for f in frames}
+        prepared = {id(f): jax.device_put(features(f.inputs)) for f in frames}
         yield measure(name, lambda f, c=compiled, p=prepared: c(*p[id(f)]), least)
-    yield measure("detector, complete", lambda f: detect(f.inputs))
+    yield measure("detector, complete", lambda f: detector(f.inputs, KEPT_SCORE))
     describe = functools.partial(
         to_detections, row=0, model=config, min_score=KEPT_SCORE, cut=False
     )
@@ -404,29 +421,20 @@ def measure_job(
 
 
 def _scores(
-    shown: Sequence[np.ndarray], detector: TrainedDetector, counts: Sequence[int]
+    frames: Sequence[_Prepared], detector: TrainedDetector, counts: Sequence[int]
 ) -> Iterator[tuple[int, float]]:
     """Yields numbers of detections per frame, and the scores that leave as many."""
     if not counts:
         return
-    config, scores = detector.config, []
-    estimate = get_estimator("dis", FLOW_SIDE)
-    pairs = _pairs(shown)
-    for image, next_image in pairs:
-        inputs = stack([make_inputs(image, estimate(image, next_image), config)])
-        for found in jax.device_get(detector(inputs)):
+    scores = []
+    for frame in frames:
+        for found in jax.device_get(detector(frame.inputs)):
             if found is not None:
                 scores += found.scores[found.valid].tolist()
     scores.sort(reverse=True)
     for count in counts:
         if scores:
-            yield count, scores[min(count * len(pairs), len(scores)) - 1]
-
-
-def _pairs(shown: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns a few frames, each with the next one."""
-    chosen = np.linspace(0, len(shown) - 2, min(CHOSEN, len(shown) - 1)).astype(int)
-    return [(shown[i], shown[i + 1]) for i in chosen]
+            yield count, scores[min(count * len(frames), len(scores)) - 1]
 
 
 def _with_least_score(score: float) -> TrackConfig:

@@ -58,7 +58,7 @@ from movseg_jax.model.parameters import fresh
 from movseg_jax.system.process import prepare_jax
 from movseg_jax.train import parallel
 from movseg_jax.train.loop import make_stage
-from scripts.profile_step import calm, peak_flops, random_batch
+from scripts.profile_step import calm, random_batch
 
 KINDS = ("inference", "training", "torchvision", "segment", "profile")
 ARITHMETIC = ("float32", "tf32", "bfloat16")
@@ -209,7 +209,7 @@ def _measure(
 
     arguments = call(call(arguments))
     if profile:
-        shares = where_time_goes(lambda: call(arguments), compiled.as_text())
+        shares = where_time_goes(lambda: call(arguments), compiled.as_text() or "")
         return {"share_of_time": shares}
     seconds = []
     for _ in range(options.repeats):
@@ -241,8 +241,7 @@ def _peak(arithmetic: str) -> float:
     """Operations per second of a product of matrices in that arithmetic."""
     dtype = jnp.dtype("bfloat16" if arithmetic == "bfloat16" else "float32")
     precision = "highest" if arithmetic == "float32" else "default"
-    with jax.default_matmul_precision(precision):
-        return jax.local_device_count() * peak_flops(dtype)
+    return jax.local_device_count() * bench.peak_flops(dtype, precision)
 
 
 def where_time_goes(call: Callable[[], object], program: str) -> dict[str, float]:

@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from movseg_jax.bench import peak_flops
 from movseg_jax.config import Config
 from movseg_jax.config_files import load_config
 from movseg_jax.data import batches
@@ -187,20 +188,6 @@ def random_batch(config: Config, size: tuple[int, int]) -> Batch:
             for i in range(config.data.batch_size)
         ]
     )
-
-
-def peak_flops(dtype: Any) -> float:
-    """Measures operations per second of a large matrix product; the best of 5 runs."""
-    side = 2048 if jax.default_backend() == "cpu" else 8192
-    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    product = jax.jit(jnp.matmul).lower(a, a).compile()
-    jax.block_until_ready(product(a, a))
-    best = math.inf
-    for _ in range(5):
-        begun = time.perf_counter()
-        jax.block_until_ready(product(a, a))
-        best = min(best, time.perf_counter() - begun)
-    return 2 * side**3 / best
 
 
 def _parse():

@@ -65,7 +65,8 @@ def test_parts_and_jobs_are_measured(detector, video):
 
 
 def test_scores_leave_as_many_detections_as_asked_for():
-    scores = dict(bench._scores([*scene(4)], make_detector(), [1, 2, 100]))
+    frames = bench._prepare([*scene(4)], make_detector())
+    scores = dict(bench._scores(frames, make_detector(), [1, 2, 100]))
     assert sorted(scores) == [1, 2, 100]
     assert 0 <= scores[100] <= scores[2] <= scores[1] <= 1
     assert bench._with_least_score(0.95).start_score == 0.95
@@ -75,6 +76,8 @@ def test_a_single_frame_is_refused(video, capsys):
     for file in sorted(video.iterdir())[1:]:
         file.unlink()
     with pytest.raises(InputError, match="one frame"):
-        bench.run_bench(make_detector(), str(video))
+        bench.run_bench(
+            make_detector(), str(video), frames=4, repeats=1, sides=[], detections=[]
+        )
     assert main(["bench", str(video / "none.mp4")]) == 2
     assert "none.mp4" in capsys.readouterr().err
