@@ -21,7 +21,7 @@ from tests.fakes import flow_network
 from tests.fakes.square_detector import load_squares, scene, write_video
 
 ABOUT = {"weights": "those"}
-# What a worker does when it is to load the detector, or to segment a video.
+# A worker does one of these when it loads the detector or segments a video.
 WAITS, DIES = object(), BrokenExecutor("it was killed")
 
 

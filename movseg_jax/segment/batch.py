@@ -103,7 +103,7 @@ class _Driver:
         self._elsewhere: list[Row] = []  # Claimed by others.
         self._settled: dict[str, Row] = {}
         self._total = 0
-        # Of workers by their video, and while they load, by their number.
+        # Counts workers that died: by their video or, while they load, by their number.
         self._deaths: collections.Counter[str | int] = collections.Counter()
         self._jobs = 0
         self._workers: dict[int, Worker] = {}

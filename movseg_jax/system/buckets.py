@@ -76,8 +76,8 @@ class Mirror:
         self.folder = folder
         self._files = _file_system(address)
         self._root = self._files._strip_protocol(address)
-        # What is in the bucket, as far as it is known, by name. A stamp says as which
-        # local file it was read or written; () is none.
+        # The objects that are known to be in the bucket, by name. A stamp identifies
+        # the local file that an object was read or written as; () is none.
         self._known: dict[str, _Stamp] = {}
         self._lock = threading.Lock()
 
@@ -131,7 +131,7 @@ class Mirror:
             changed = {n for n, stamp in stamps.items() if known.get(n) != stamp}
             gone = {n for n in known if n not in stamps and not _is_hidden(n)}
             markers = [n for n in stamps if _is_marker(n)]
-            # What is gone of folders that stay, and the markers of folders that change.
+            # Files that left folders that stay, and markers of folders that change.
             left = {n for n in gone if any(_marks(marker, n) for marker in markers)}
             touched = [m for m in markers if any(_marks(m, n) for n in changed | left)]
             _in_threads(self.remove, touched)

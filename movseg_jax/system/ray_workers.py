@@ -24,7 +24,7 @@ LOCAL = "local"  # The address of a cluster that `ray.init` starts on this machi
 OBJECT_STORE = 2**27  # Bytes of shared memory there; nothing large is handed over.
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Nothing is reported to anybody.
-    # What Ray would print about workers that have died is told in our own words.
+    # Ray prints nothing about workers that have died; the driver says it in its words.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
 }
 

@@ -26,7 +26,7 @@ sys.exit(main())
 def started_commands():
     """Gives a function that starts `movseg segment`; it takes the arguments.
 
-    What still runs in the end is killed.
+    Commands that still run in the end are killed.
     """
     started = []
 

@@ -42,7 +42,7 @@ def shrink_flownet2(monkeypatch):
     smaller = estimator.MODELS["flownet2"]._replace(model=model)
     monkeypatch.setitem(estimator.MODELS, "flownet2", smaller)
     for function in (estimator.network_shapes, estimator.compiled_network):
-        # What is cached is of the usual size, and must not be of this one later.
+        # The cache holds the usual size, and must not hold this one later.
         monkeypatch.setattr(estimator, function.__name__, function.__wrapped__)
 
 
