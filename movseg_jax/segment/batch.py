@@ -11,7 +11,7 @@ import collections
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple
 
@@ -303,8 +303,9 @@ class _Driver:
             self._publish_at = began + max(PUBLISH, 20 * took)
 
 
-def _done(futures: Iterable[Future]) -> set[Future]:
-    """The futures that are done; waits a moment if none is."""
-    return concurrent.futures.wait(
+def _done(futures: list[Future]) -> list[Future]:
+    """The futures that are done, in their order; waits a moment if none is."""
+    done = concurrent.futures.wait(
         futures, LOOK, concurrent.futures.FIRST_COMPLETED
     ).done
+    return [future for future in futures if future in done]
