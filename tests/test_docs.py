@@ -8,12 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
-import movseg_jax
+import movseg_jax as ms
 from movseg_jax.cli.app import parse
 from movseg_jax.cli.arguments import read_config
 from movseg_jax.cli.train import Train
+from movseg_jax.config import ModelConfig, TrunkConfig
+from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.weights import save_weights
+from tests.fakes import flow_network, layouts
+from tests.fakes.square_detector import make_detector, scene, write_video
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -65,7 +72,62 @@ def test_python_in_the_docs_uses_names_that_exist(page, code):
         if isinstance(node, ast.Attribute):
             path = ast.unparse(node)
             if path.startswith("ms.") and path.replace(".", "").isidentifier():
-                assert operator.attrgetter(path.removeprefix("ms."))(movseg_jax), page
+                assert operator.attrgetter(path.removeprefix("ms."))(ms), page
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_names_of_the_package_in_a_page_exist(page):
+    for name in re.findall(r"`ms\.([\w.]+)", page.read_text()):
+        assert operator.attrgetter(name)(ms)
+
+
+def prepare_python(page, monkeypatch):
+    """Prepares in the current folder what a page's code uses; returns its variables.
+
+    The package's detector is replaced by one that compiles nothing.
+    """
+    detector = make_detector()
+    for module in ("movseg_jax", "movseg_jax.model.loading"):
+        monkeypatch.setattr(f"{module}.load_detector", lambda *_, **__: detector)
+    names: dict = {"ms": ms}
+    if page == "data.md":
+        layouts.davis2016(Path("DAVIS"))
+        ms.data.prepare("davis2016", "DAVIS", "data", splits=["train"], flow="dis")
+    elif page == "weights.md":
+        trunk = TrunkConfig(depth=14, width=8, norm="group")
+        model = ModelConfig(trunk, None, short_side=32, long_side=64)
+        shapes = parameter_shapes(model)
+        params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        save_weights(Path("appearance.safetensors"), params, model, {})
+        names["frame"] = next(scene(1))
+    elif page == "flow_networks.md":
+        flow_network.replace_network(monkeypatch)
+        flow_network.write_weights(Path(), "raft_large")
+        names["frame"], names["next_frame"] = scene(2)
+    if page in ("README.md", "python.md", "flow_networks.md"):
+        write_video(Path("video.mp4"), scene(42, (48, 160)))
+    if page == "python.md":
+        ms.segment.segment_to_folder("video.mp4", "results", detector)
+        camera = ms.read_frames
+        monkeypatch.setattr(ms, "read_frames", lambda source: camera("video.mp4"))
+    return names
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "data.md", "flow_networks.md", "python.md", "weights.md"]
+)
+@pytest.mark.usefixtures("quick_compilation")
+def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+    """All its blocks, one after the other, as a reader would try them.
+
+    Others are run elsewhere: those of export.md by test_export.py, and that of
+    fusion_lab.md by the notebook fusion_playground; refining.md needs SAM 2.
+    """
+    monkeypatch.chdir(tmp_path)
+    names = prepare_python(page, monkeypatch)
+    for name, code in blocks("python"):
+        if name == page:
+            exec(compile(code, page, "exec"), names)
 
 
 @pytest.mark.slow

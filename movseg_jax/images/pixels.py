@@ -160,11 +160,11 @@ def _fast_jpeg(image: Image.Image, stream: Stream):
     data = stream.read()
     if not data.endswith(b"\xff\xd9"):
         return None
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    rgb = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if rgb is None or rgb.shape != (image.height, image.width, 3):
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if bgr is None or bgr.shape != (image.height, image.width, 3):
         return None
-    return rgb
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr))
 
 
 def _convert(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
