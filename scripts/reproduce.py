@@ -433,33 +433,45 @@ def to_page(measurements: list[Measurement]) -> str:
     parts = []
     for table in dict.fromkeys(m.row.table for m in measurements):
         rows = [m for m in measurements if m.row.table == table]
-        head = ["split", "reading", *rows[0].row.reference.values, "of"]
-        titles = "".join(f'<th scope="col">{html.escape(title)}</th>' for title in head)
-        body = "\n".join(
-            html.row(
-                m.row.method,
-                [m.row.split, m.reading, *(v for _, v in cells(m)), m.about],
-            )
-            for m in rows
+        head = ["method", "split", *rows[0].row.reference.values]
+        titles = "".join(
+            f'<th scope="col">{html.escape(title.replace("_", " "))}</th>'
+            for title in head
         )
+        body = "\n".join(_page_rows(m, len(head)) for m in rows)
         note = html.escape(rows[0].row.reference.note)
         parts.append(
             PART.substitute(
                 title=rows[0].row.title, titles=titles, body=body, note=note
             )
         )
-    text = "<h1>The paper's tables, measured</h1><p>Published numbers in brackets.</p>"
+    text = (
+        "<h1>The paper's tables, measured</h1>"
+        "<p>Each number is measured, and the published one is in brackets behind it; "
+        '"-" is not measured. Below each row is what it was measured on, or what is '
+        "missing for it.</p>"
+    )
     return html.page("\n".join([text, *parts]), title="The paper's tables", style=STYLE)
 
 
+def _page_rows(m: Measurement, columns: int) -> str:
+    """Returns a row of numbers and, below it, what they are of."""
+    title = f"{m.row.method} ({m.reading})" if m.reading else m.row.method
+    numbers = [m.row.split, *(value for _, value in cells(m))]
+    about = f'<tr><td colspan="{columns}">{html.escape(m.about)}</td></tr>'
+    return html.row(title, numbers) + about
+
+
 PART = string.Template(
-    '<h2>$title</h2><div class="scroll"><table><thead><tr><th>method</th>$titles'
-    "</tr></thead><tbody>$body</tbody></table></div><p>$note</p>"
+    '<h2>$title</h2><p>$note</p><div class="scroll"><table><thead><tr>$titles'
+    "</tr></thead><tbody>$body</tbody></table></div>"
 )
 STYLE = (
-    "body{max-width:90rem}h2{text-transform:capitalize}"
-    "th,td{padding:.2rem .6rem;vertical-align:top}"
-    "td:last-child{white-space:pre-line;text-align:left;min-width:24rem}"
+    "body{max-width:72rem}h2{text-transform:capitalize}"
+    "th,td{padding:.4rem .8rem .2rem 0;vertical-align:top;text-align:left}"
+    "tbody th,tbody th~td{border-bottom:0}th~td{white-space:nowrap}"
+    "td[colspan]{white-space:pre-line;padding:0 0 .6rem 1.5rem;font-size:.85em;"
+    "color:var(--soft);overflow-wrap:anywhere}"
 )
 
 

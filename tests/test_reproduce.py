@@ -144,6 +144,7 @@ def test_tables_of_tracks_are_measured(script, data, tmp_path, monkeypatch):
     assert settings["settings"]["track"]["join"] is False
     page = (tmp_path / "out" / "tables.html").read_text()
     assert "Table 6" in page and "(77.1)" in page
+    assert page.count("<td colspan") == len(rows)  # What the numbers are of.
 
 
 def test_the_instances_of_davis_2016_are_prepared_from_2017(script, data, tmp_path):
