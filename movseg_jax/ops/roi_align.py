@@ -4,11 +4,14 @@ Boxes are as in `ops.boxes`, in pixels of the network's input. Every function ta
 image; batch with `jax.vmap`, which costs little more than the images one by one.
 
 A bin of a crop is a weighted mean of a few cells of the features. So all crops are the
-product of a sparse matrix, which the boxes determine, and the features as rows.
+product of a sparse matrix, which the boxes determine, and the features as rows. As the
+points of a bin are a grid, the part of the matrix that belongs to a box is the product
+of one matrix per axis, too. TPUs, which scatter slowly, use that for the gradient.
 """
 
 import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,36 @@ from movseg_jax.ops import boxes as box_ops
 # Bins whose gradients are scattered at once; 16 rows of features each. On a CPU they
 # should fit its cache; on others few steps matter, but so does memory.
 _BINS_AT_ONCE = {"cpu": 256, "default": 8192}
+# Boxes whose gradients a TPU multiplies at once. Each takes `output_size` lines of the
+# features for a moment, as wide as the level.
+_BOXES_AT_ONCE = 32
+
+_Shapes = tuple[tuple[int, int], ...]  # Height and width of each level, in cells.
+
+
+class _Line(NamedTuple):
+    """The cells along one axis that make up each bin of each box, and their weights."""
+
+    cells: Int[Array, "n bins k"]
+    weights: Float[Array, "n bins k"]
+
+
+class _Matrix(NamedTuple):
+    """The sparse matrix: its entries, and the two factors of each box's part.
+
+    Attributes:
+        columns: The cells that make up each bin, as rows of the features.
+        weights: The weights of these cells; gradients flow through these alone.
+        level: The level that each box is cut from, counted from 0.
+        y: The vertical factor.
+        x: The horizontal factor.
+    """
+
+    columns: Int[Array, "rows k"]
+    weights: Float[Array, "rows k"]
+    level: Int[Array, " n"]
+    y: _Line
+    x: _Line
 
 
 def roi_align(
@@ -55,17 +88,17 @@ def roi_align(
             the features ended there, rounded up to whole cells.
     """
     height, width, channels = features.shape
-    shapes = jnp.array([[height, width]], jnp.int32)
+    shapes = ((height, width),)
     matrix = _sampling_matrix(
         boxes / stride,
-        first=jnp.zeros(len(boxes), jnp.int32),
-        widths=jnp.full(len(boxes), width, jnp.int32),
-        extents=_real_cells(shapes, None if extent is None else extent[None]),
+        jnp.zeros(len(boxes), jnp.int32),
+        shapes,
+        extents=None if extent is None else extent[None],
         bins=output_size,
         samples=samples,
         half_pixel=half_pixel,
     )
-    crops = _sparse_matmul(*matrix, features.reshape(-1, channels))
+    crops = _sparse_matmul(shapes, matrix, features.reshape(-1, channels))
     return crops.reshape(len(boxes), output_size, output_size, channels)
 
 
@@ -100,26 +133,23 @@ def pyramid_roi_align(
             f"pyramid_roi_align: the pyramid has levels {levels}, expected successive "
             "ones. Leave out levels at its ends only."
         )
-    shapes = np.array([pyramid[level].shape[:2] for level in levels], np.int32)
-    areas = shapes.prod(axis=1, dtype=np.int32)
+    shapes = tuple((len(pyramid[i]), len(pyramid[i][0])) for i in levels)
     strides = jnp.array(2.0 ** np.array(levels), jnp.float32)[:, None]
-    real = None if size is None else size[None] / strides
-
     level = roi_level(boxes, levels[0], levels[-1]) - levels[0]
     if inclusive:
         boxes = boxes - jnp.array([0.0, 0.0, 1.0, 1.0], boxes.dtype)[None, :]
     matrix = _sampling_matrix(
         boxes / strides[level],
-        first=jnp.array(areas.cumsum(dtype=np.int32) - areas)[level],
-        widths=jnp.array(shapes[:, 1])[level],
-        extents=_real_cells(jnp.array(shapes), real)[level],
+        level,
+        shapes,
+        extents=None if size is None else size[None] / strides,
         bins=output_size,
         samples=samples,
         half_pixel=half_pixel,
     )
     channels = pyramid[levels[0]].shape[-1]
     rows = jnp.concatenate([pyramid[i].reshape(-1, channels) for i in levels])
-    crops = _sparse_matmul(*matrix, rows)
+    crops = _sparse_matmul(shapes, matrix, rows)
     return crops.reshape(len(boxes), output_size, output_size, channels)
 
 
@@ -135,60 +165,57 @@ def roi_level(
     return jnp.clip(level.astype(jnp.int32), lowest, highest)
 
 
-def _real_cells(
-    shapes: Int[Array, "levels 2"], extents: Float[Array, "levels 2"] | None
-) -> Int[Array, "levels 2"]:
-    """Height and width of each level in cells without padding."""
-    if extents is None:
-        return shapes
-    return jnp.minimum(jnp.ceil(extents).astype(jnp.int32), shapes)
-
-
 def _sampling_matrix(
     boxes: Float[Array, "n 4"],
+    level: Int[Array, " n"],
+    shapes: _Shapes,
     *,
-    first: Int[Array, " n"],
-    widths: Int[Array, " n"],
-    extents: Int[Array, "#n 2"],
+    extents: Float[Array, "levels 2"] | None,
     bins: int,
     samples: int,
     half_pixel: bool,
-) -> tuple[Int[Array, "rows k"], Float[Array, "rows k"]]:
+) -> _Matrix:
     """Finds the cells that make up each bin of each box, and their weights.
 
     Args:
         boxes: Boxes in cells of the level that each is cut from.
-        first: The row of the features at which that level begins.
-        widths: Cells per line of that level.
-        extents: Height and width, in cells, that are not padding.
+        level: That level.
+        shapes: The levels' shapes.
+        extents: Height and width of each level that is not padding, in cells; None is
+            all of it.
         bins: Per box and axis.
         samples: Points per bin and axis.
         half_pixel: See `roi_align`.
-
-    Returns:
-        Rows of the features, and their weights, for all bins in order.
     """
+    sizes = np.array(shapes, np.int32)
+    areas = sizes.prod(axis=1, dtype=np.int32)
+    first = jnp.array(areas.cumsum(dtype=np.int32) - areas)[level]
+    widths = jnp.array(sizes[:, 1])[level]
+    real = jnp.array(sizes)
+    if extents is not None:
+        real = jnp.minimum(jnp.ceil(extents).astype(jnp.int32), real)
+    ends = real[level]
     if half_pixel:
         boxes = boxes - 0.5
-    sizes = boxes[:, 2:] - boxes[:, :2]
+    sides = boxes[:, 2:] - boxes[:, :2]
     if not half_pixel:
-        sizes = jnp.maximum(sizes, 1)
-    x, x_weight = _line_weights(boxes[:, 0], sizes[:, 0], extents[:, 1], bins, samples)
-    y, y_weight = _line_weights(boxes[:, 1], sizes[:, 1], extents[:, 0], bins, samples)
-    line = first[:, None, None] + y * widths[:, None, None]
-    cells = line[:, :, None, :, None] + x[:, None, :, None, :]
-    weights = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
+        sides = jnp.maximum(sides, 1)
+    x = _line_weights(boxes[:, 0], sides[:, 0], ends[:, 1], bins, samples)
+    y = _line_weights(boxes[:, 1], sides[:, 1], ends[:, 0], bins, samples)
+    line = first[:, None, None] + y.cells * widths[:, None, None]
+    cells = line[:, :, None, :, None] + x.cells[:, None, :, None, :]
+    weights = y.weights[:, :, None, :, None] * x.weights[:, None, :, None, :]
     shape = (len(boxes) * bins**2, (2 * samples) ** 2)
-    return cells.reshape(shape), weights.reshape(shape)
+    return _Matrix(cells.reshape(shape), weights.reshape(shape), level, y, x)
 
 
 def _line_weights(
     start: Float[Array, " n"],
     size: Float[Array, " n"],
-    extent: Int[Array, " #n"],
+    extent: Int[Array, " n"],
     bins: int,
     samples: int,
-) -> tuple[Int[Array, "n bins k"], Float[Array, "n bins k"]]:
+) -> _Line:
     """`_sampling_matrix` along one axis: two cells for each of a bin's points."""
     # The order of operations is torchvision's, so that points fall on the same side
     # of the ends.
@@ -206,14 +233,15 @@ def _line_weights(
     fraction = points - low.astype(points.dtype)
     cells = jnp.concatenate([low, high], axis=2)
     weights = jnp.concatenate([1 - fraction, fraction], axis=2) / samples
-    return cells, jnp.where(jnp.tile(real, 2), weights, 0)
+    return _Line(cells, jnp.where(jnp.tile(real, 2), weights, 0))
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sparse_matmul(
-    columns: Int[Array, "n k"], weights: Float[Array, "n k"], dense: Float[Array, "m c"]
-) -> Float[Array, "n c"]:
-    """The product of a sparse [n, m] matrix, of k entries per row, and a dense one."""
+    shapes: _Shapes, matrix: _Matrix, dense: Float[Array, "m c"]
+) -> Float[Array, "rows c"]:
+    """The product of the sparse matrix and a dense one."""
+    columns, weights = matrix.columns, matrix.weights
     # Unrolled, XLA fuses this into a single loop without any temporary arrays.
     terms = [
         weights[:, i, None] * _rows(dense, columns[:, i]).astype(weights.dtype)
@@ -222,13 +250,13 @@ def _sparse_matmul(
     return functools.reduce(jnp.add, terms).astype(dense.dtype)
 
 
-def _sparse_matmul_forward(columns, weights, dense):
-    return _sparse_matmul(columns, weights, dense), (columns, weights, dense)
+def _sparse_matmul_forward(shapes, matrix, dense):
+    return _sparse_matmul(shapes, matrix, dense), (matrix, dense)
 
 
-def _sparse_matmul_backward(residuals, gradient):
-    columns, weights, dense = residuals
-    gradient = gradient.astype(weights.dtype)
+def _sparse_matmul_backward(shapes, residuals, gradient):
+    matrix, dense = residuals
+    gradient = gradient.astype(matrix.weights.dtype)
 
     def weight_gradient(row):
         columns, gradient = row
@@ -236,26 +264,27 @@ def _sparse_matmul_backward(residuals, gradient):
         return terms.sum(axis=1)
 
     # XLA drops this where the boxes have no gradient, which is nearly always.
-    to_weights = jax.lax.map(weight_gradient, (columns, gradient), batch_size=256)
+    to_weights = jax.lax.map(
+        weight_gradient, (matrix.columns, gradient), batch_size=256
+    )
     by_platform = {
-        platform: functools.partial(_transposed_matmul, len(dense), at_once)
+        platform: functools.partial(_transposed_by_scatter, len(dense), at_once)
         for platform, at_once in _BINS_AT_ONCE.items()
     }
-    to_dense = jax.lax.platform_dependent(columns, weights, gradient, **by_platform)
-    return None, to_weights, to_dense.astype(dense.dtype)
+    by_platform["tpu"] = functools.partial(_transposed_by_products, shapes)
+    to_dense = jax.lax.platform_dependent(matrix, gradient, **by_platform)
+    to_matrix = _Matrix(None, to_weights, None, None, None)
+    return to_matrix, to_dense.astype(dense.dtype)
 
 
 _sparse_matmul.defvjp(_sparse_matmul_forward, _sparse_matmul_backward)
 
 
-def _transposed_matmul(
-    size: int,
-    at_once: int,
-    columns: Int[Array, "n k"],
-    weights: Float[Array, "n k"],
-    dense: Float[Array, "n c"],
+def _transposed_by_scatter(
+    size: int, at_once: int, matrix: _Matrix, dense: Float[Array, "rows c"]
 ) -> Float[Array, "{size} c"]:
-    """The product of the transpose of a sparse matrix and a dense one."""
+    """The product of the sparse matrix's transpose and a dense one, entry by entry."""
+    columns, weights = matrix.columns, matrix.weights
     n, channels = dense.shape
     at_once = min(at_once, n)
 
@@ -276,6 +305,49 @@ def _transposed_matmul(
     total = jnp.zeros((size, channels), dense.dtype)
     # In place: transposing the forward pass by JAX allocates a total in every step.
     return jax.lax.fori_loop(0, -(-n // max(at_once, 1)), add, total)
+
+
+def _transposed_by_products(
+    shapes: _Shapes, matrix: _Matrix, dense: Float[Array, "rows c"]
+) -> Float[Array, "_ c"]:
+    """The same without scattering: each axis is a product with a dense matrix.
+
+    It multiplies each box with all levels, of which all but one have weights of 0.
+    """
+    boxes, bins, _ = matrix.y.cells.shape
+    channels = dense.shape[-1]
+    parts = (
+        matrix.level,
+        matrix.y,
+        matrix.x,
+        dense.reshape(boxes, bins, bins, channels),
+    )
+    steps = -(-boxes // _BOXES_AT_ONCE)
+    missing = steps * _BOXES_AT_ONCE - boxes
+
+    def split(array):
+        padded = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+        return padded.reshape(steps, _BOXES_AT_ONCE, *array.shape[1:])
+
+    def add(totals, step):
+        level, y, x, gradient = step  # The gradients of padding are 0.
+        new = []
+        for number, (shape, total) in enumerate(zip(shapes, totals, strict=True)):
+            mine = (level == number)[:, None, None]
+            down = jnp.where(mine, _dense(y, shape[0]), 0)
+            lines = jnp.einsum("nyxc,nxw->nywc", gradient, _dense(x, shape[1]))
+            new.append(total + jnp.einsum("nyh,nywc->hwc", down, lines))
+        return new, None
+
+    totals = [jnp.zeros((*shape, channels), dense.dtype) for shape in shapes]
+    totals, _ = jax.lax.scan(add, totals, jax.tree.map(split, parts))
+    return jnp.concatenate([total.reshape(-1, channels) for total in totals])
+
+
+def _dense(line: _Line, size: int) -> Float[Array, "n bins {size}"]:
+    """The weights of all cells along an axis; cells beyond `size` are left out."""
+    one_hot = jax.nn.one_hot(line.cells, size, dtype=line.weights.dtype)
+    return (one_hot * line.weights[..., None]).sum(axis=2)
 
 
 def _rows(matrix: Float[Array, "m c"], rows: Int[Array, " n"]) -> Float[Array, "n c"]:
