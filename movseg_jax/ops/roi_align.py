@@ -10,7 +10,7 @@ of one matrix per axis, too. TPUs, which scatter slowly, use that for the gradie
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -28,7 +28,7 @@ _BINS_AT_ONCE = {"cpu": 256, "default": 8192}
 # features for a moment, as wide as the level.
 _BOXES_AT_ONCE = 32
 
-_Shapes = tuple[tuple[int, int], ...]  # Height and width of each level, in cells.
+_Shapes = Sequence[tuple[int, ...]]  # Height and width of each level, in cells.
 
 
 class _Line(NamedTuple):
@@ -87,19 +87,17 @@ def roi_align(
         extent: Height and width, in cells, of what is not padding. The result is as if
             the features ended there, rounded up to whole cells.
     """
-    height, width, channels = features.shape
-    shapes = ((height, width),)
     matrix = _sampling_matrix(
         boxes / stride,
         jnp.zeros(len(boxes), jnp.int32),
-        shapes,
+        [features.shape[:2]],
         extents=None if extent is None else extent[None],
         bins=output_size,
         samples=samples,
         half_pixel=half_pixel,
     )
-    crops = _sparse_matmul(shapes, matrix, features.reshape(-1, channels))
-    return crops.reshape(len(boxes), output_size, output_size, channels)
+    crops = _sparse_matmul(matrix, (features,))
+    return crops.reshape(len(boxes), output_size, output_size, features.shape[-1])
 
 
 @jax.named_scope("roi_align")  # For profiles.
@@ -133,7 +131,7 @@ def pyramid_roi_align(
             f"pyramid_roi_align: the pyramid has levels {levels}, expected successive "
             "ones. Leave out levels at its ends only."
         )
-    shapes = tuple((len(pyramid[i]), len(pyramid[i][0])) for i in levels)
+    shapes = [pyramid[i].shape[:2] for i in levels]
     strides = jnp.array(2.0 ** np.array(levels), jnp.float32)[:, None]
     level = roi_level(boxes, levels[0], levels[-1]) - levels[0]
     if inclusive:
@@ -147,9 +145,8 @@ def pyramid_roi_align(
         samples=samples,
         half_pixel=half_pixel,
     )
+    crops = _sparse_matmul(matrix, tuple(pyramid[i] for i in levels))
     channels = pyramid[levels[0]].shape[-1]
-    rows = jnp.concatenate([pyramid[i].reshape(-1, channels) for i in levels])
-    crops = _sparse_matmul(shapes, matrix, rows)
     return crops.reshape(len(boxes), output_size, output_size, channels)
 
 
@@ -236,12 +233,13 @@ def _line_weights(
     return _Line(cells, jnp.where(jnp.tile(real, 2), weights, 0))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@jax.custom_vjp
 def _sparse_matmul(
-    shapes: _Shapes, matrix: _Matrix, dense: Float[Array, "m c"]
+    matrix: _Matrix, levels: tuple[Float[Array, "_ _ c"], ...]
 ) -> Float[Array, "rows c"]:
-    """The product of the sparse matrix and a dense one."""
+    """The product of the sparse matrix and the features of all levels as rows."""
     columns, weights = matrix.columns, matrix.weights
+    dense = _as_rows(levels)
     # Unrolled, XLA fuses this into a single loop without any temporary arrays.
     terms = [
         weights[:, i, None] * _rows(dense, columns[:, i]).astype(weights.dtype)
@@ -250,13 +248,14 @@ def _sparse_matmul(
     return functools.reduce(jnp.add, terms).astype(dense.dtype)
 
 
-def _sparse_matmul_forward(shapes, matrix, dense):
-    return _sparse_matmul(shapes, matrix, dense), (matrix, dense)
+def _sparse_matmul_forward(matrix, levels):
+    return _sparse_matmul(matrix, levels), (matrix, levels)
 
 
-def _sparse_matmul_backward(shapes, residuals, gradient):
-    matrix, dense = residuals
+def _sparse_matmul_backward(residuals, gradient):
+    matrix, levels = residuals
     gradient = gradient.astype(matrix.weights.dtype)
+    dense = _as_rows(levels)
 
     def weight_gradient(row):
         columns, gradient = row
@@ -267,24 +266,27 @@ def _sparse_matmul_backward(shapes, residuals, gradient):
     to_weights = jax.lax.map(
         weight_gradient, (matrix.columns, gradient), batch_size=256
     )
+    to_matrix = matrix._replace(columns=None, weights=to_weights, level=None)
+    to_matrix = to_matrix._replace(y=None, x=None)
+    shapes = [level.shape[:2] for level in levels]
     by_platform = {
-        platform: functools.partial(_transposed_by_scatter, len(dense), at_once)
+        platform: functools.partial(_transposed_by_scatter, shapes, at_once)
         for platform, at_once in _BINS_AT_ONCE.items()
     }
     by_platform["tpu"] = functools.partial(_transposed_by_products, shapes)
-    to_dense = jax.lax.platform_dependent(matrix, gradient, **by_platform)
-    to_matrix = _Matrix(None, to_weights, None, None, None)
-    return to_matrix, to_dense.astype(dense.dtype)
+    to_levels = jax.lax.platform_dependent(matrix, gradient, **by_platform)
+    return to_matrix, tuple(g.astype(dense.dtype) for g in to_levels)
 
 
 _sparse_matmul.defvjp(_sparse_matmul_forward, _sparse_matmul_backward)
 
 
 def _transposed_by_scatter(
-    size: int, at_once: int, matrix: _Matrix, dense: Float[Array, "rows c"]
-) -> Float[Array, "{size} c"]:
+    shapes: _Shapes, at_once: int, matrix: _Matrix, dense: Float[Array, "rows c"]
+) -> list[Float[Array, "_ _ c"]]:
     """The product of the sparse matrix's transpose and a dense one, entry by entry."""
     columns, weights = matrix.columns, matrix.weights
+    areas = [height * width for height, width in shapes]
     n, channels = dense.shape
     at_once = min(at_once, n)
 
@@ -302,14 +304,19 @@ def _transposed_by_scatter(
             terms.reshape(-1, channels), mode="promise_in_bounds"
         )
 
-    total = jnp.zeros((size, channels), dense.dtype)
+    total = jnp.zeros((sum(areas), channels), dense.dtype)
     # In place: transposing the forward pass by JAX allocates a total in every step.
-    return jax.lax.fori_loop(0, -(-n // max(at_once, 1)), add, total)
+    total = jax.lax.fori_loop(0, -(-n // max(at_once, 1)), add, total)
+    parts = jnp.split(total, np.cumsum(areas)[:-1])
+    return [
+        part.reshape(*shape, channels)
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
 
 
 def _transposed_by_products(
     shapes: _Shapes, matrix: _Matrix, dense: Float[Array, "rows c"]
-) -> Float[Array, "_ c"]:
+) -> list[Float[Array, "_ _ c"]]:
     """The same without scattering: each axis is a product with a dense matrix.
 
     It multiplies each box with all levels, of which all but one have weights of 0.
@@ -340,14 +347,17 @@ def _transposed_by_products(
         return new, None
 
     totals = [jnp.zeros((*shape, channels), dense.dtype) for shape in shapes]
-    totals, _ = jax.lax.scan(add, totals, jax.tree.map(split, parts))
-    return jnp.concatenate([total.reshape(-1, channels) for total in totals])
+    return jax.lax.scan(add, totals, jax.tree.map(split, parts))[0]
 
 
 def _dense(line: _Line, size: int) -> Float[Array, "n bins {size}"]:
     """The weights of all cells along an axis; cells beyond `size` are left out."""
     one_hot = jax.nn.one_hot(line.cells, size, dtype=line.weights.dtype)
     return (one_hot * line.weights[..., None]).sum(axis=2)
+
+
+def _as_rows(levels: Sequence[Float[Array, "_ _ c"]]) -> Float[Array, "m c"]:
+    return jnp.concatenate([level.reshape(-1, level.shape[-1]) for level in levels])
 
 
 def _rows(matrix: Float[Array, "m c"], rows: Int[Array, " n"]) -> Float[Array, "n c"]:
