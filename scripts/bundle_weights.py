@@ -1,12 +1,15 @@
 """Makes a model the one that comes with the package, in half the bytes.
 
-    python scripts/bundle_weights.py runs/default/joint --surer 1.5 2.25 --sides 272 480
+    python scripts/bundle_weights.py runs/default/joint --moves 1 1.5 --rests 1 2.25 \\
+        --sides 272 480
 
-Parameters are rounded to bfloat16 and used as float32. The two numbers of --surer are
-added to the "object" logits of the box heads for moving and for stationary objects: a
+Parameters are rounded to bfloat16 and used as float32. --moves and --rests each give a
+number by which the "object" logits of the box heads for moving and for stationary
+objects are multiplied, and one to add, as `scripts/calibrate_scores.py` finds them: a
 model that was trained briefly is less confident than the tracker's thresholds of Dave
-et al. (2019) expect. --sides replaces the sizes that frames are resized to.
-`scripts/compare_models.py` measures what each option changes.
+et al. (2019) expect. --sides replaces the sizes that frames are resized to, and
+--proposals the number of proposals. `scripts/compare_models.py` measures what each
+option changes.
 """
 
 import argparse
@@ -28,23 +31,36 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, help="folder of a finished training run")
-    parser.add_argument(
-        "--surer", type=float, nargs=2, default=(0, 0), metavar=("MOVES", "RESTS")
-    )
+    for name in ("--moves", "--rests"):
+        parser.add_argument(
+            name, type=float, nargs=2, default=(1, 0), metavar=("SCALE", "SHIFT")
+        )
     parser.add_argument("--sides", type=int, nargs=2, metavar=("SHORT", "LONG"))
+    parser.add_argument("--proposals", type=int)
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--fusion", help="of the run, if it is code of yours")
     options = parser.parse_args()
     weights = load_weights(options.run / RUN_WEIGHTS, fusion=options.fusion)
     params = jax.tree.map(np.array, weights.params)
-    for part, more in zip((params, params.get("static")), options.surer, strict=True):
+    calibration = {"moves": options.moves, "rests": options.rests}
+    for part, name in ((params, "moves"), (params.get("static"), "rests")):
         if part:
-            part["box_head"]["logits"]["bias"][1:] += more  # 0: background.
+            scale, shift = calibration[name]
+            logits = part["box_head"]["logits"]
+            # 0 is the background; scores depend on the difference to it alone.
+            logits["kernel"] *= scale
+            logits["bias"] *= scale
+            logits["bias"][1:] += shift
     params = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16), params)
     config = weights.config
     short, long = options.sides or (config.short_side, config.long_side)
-    config = dataclasses.replace(config, short_side=short, long_side=long)
-    card = {**weights.card, "bundled": {"surer": options.surer}, "licence": LICENCE}
+    config = dataclasses.replace(
+        config,
+        short_side=short,
+        long_side=long,
+        proposals=options.proposals or config.proposals,
+    )
+    card = {**weights.card, "bundled": calibration, "licence": LICENCE}
     save_weights(options.out, params, config, card, overwrite=True)
     print(f"{options.out}: {options.out.stat().st_size / 2**20:.1f} MiB")
 

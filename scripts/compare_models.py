@@ -190,13 +190,10 @@ def compare(
         if len(numbers) < 3:
             raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
         found = _detect(source, name, detector, kept, flow)
-        images = []
-        for number, frame in zip(numbers[:-1], found, strict=False):
-            example = ignore_resting(source[number])
-            images.append(_as_image(frame.moving, example))
-        metric = _average_precision()
-        state = metric.merge(map(metric.add, images))
-        tables = concatenate(tables for _, tables in state.parts)
+        tables = find_outcomes(
+            (frame.moving, ignore_resting(source[number]))
+            for number, frame in zip(numbers[:-1], found, strict=False)
+        )
         above = _similarities(source, numbers, found)
         for videos, config in zip(compared, trackers, strict=True):
             tracks = _measure_tracks(source, numbers, found, detector, config)
@@ -273,6 +270,13 @@ def measure(videos: Sequence[Video]) -> dict[str, float]:
         "best J": float(np.mean([video.above for video in videos], axis=0).max()),
         **tracking.compute(tracking.merge(video.tracks for video in videos)),
     }
+
+
+def find_outcomes(frames: Iterable[tuple[Sequence[Detection], Example]]) -> Tables:
+    """Says of detections and true objects which detections are right."""
+    metric = _average_precision()
+    state = metric.merge(metric.add(_as_image(*frame)) for frame in frames)
+    return concatenate(tables for _, tables in state.parts)
 
 
 def _average_precision() -> AveragePrecision:

@@ -23,7 +23,8 @@ from movseg_jax.data.example import Example
 from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.model.parameters import fresh
+from movseg_jax.model.parameters import fresh, parameter_shapes
+from movseg_jax.model.weights import load_weights, save_weights
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.segment.detecting import Detected
 from movseg_jax.video.reading import Frame
@@ -453,6 +454,83 @@ def test_true_flow_is_that_of_the_data_set(tmp_path):
 
 
 # Oracles ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def calibration(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return load("calibrate_scores")
+
+
+def test_scores_are_calibrated_to_what_they_were_made_of(calibration):
+    rng = np.random.default_rng(0)
+    videos = []
+    for count in (200, 40000):
+        logits = rng.normal(0, 3, count)
+        right = rng.random(count) < 1 / (1 + np.exp(1 - 0.5 * logits))
+        videos.append(calibration.Video(logits, right))
+    scale, shift = calibration.fit(videos[1:])
+    assert abs(scale - 0.5) < 0.02 and abs(shift + 1) < 0.05
+    scale, shift = calibration.fit(videos)  # The short video counts as the long one.
+    assert 0.02 < abs(scale - 0.5) + abs(shift + 1) < 0.5
+
+
+@pytest.mark.parametrize("moving", [True, False])
+def test_a_detection_is_right_if_an_object_is_there(
+    calibration, tmp_path, monkeypatch, moving
+):
+    layouts.davis2017(tmp_path)
+    source = open_source("davis2017", "train", tmp_path)
+    videos = iter(source.sequences.values())
+
+    def detect_frames(frames, detector, *, flow, min_score):
+        numbers = next(videos)
+        for i, frame in zip(numbers, frames, strict=True):
+            truth = [Detection(masks.encode(m), 0.75, 5.0) for m in source[i].masks]
+            wrong = Detection(masks.encode(~source[i].masks.any(axis=0)), 0.5, 5.0)
+            both = FrameDetections((wrong,), tuple(truth))
+            both = both if not moving else FrameDetections(both.static, both.moving)
+            flow = None if i == numbers[-1] else np.zeros((*frame.image.shape[:2], 2))
+            yield Detected(frame, flow, both)
+
+    monkeypatch.setattr(calibration, "detect_frames", detect_frames)
+    place = "davis2017", "train", tmp_path
+    found = [*calibration.collect(make_detector(), *place, moving=moving)]
+    assert len(found) == 2
+    for video, numbers in zip(found, source.sequences.values(), strict=True):
+        assert video.right.all() and len(video.right) == 2 * (len(numbers) - 1)
+        np.testing.assert_allclose(video.logits, np.log(3), rtol=1e-5)
+
+
+def test_weights_are_bundled_with_other_logits(tmp_path, monkeypatch):
+    trunk = TrunkConfig(depth=14, width=8, norm="group")
+    config = ModelConfig(trunk, trunk, channels=16, box_head_width=16)
+    config = dataclasses.replace(config, static_branch=True)
+    shapes = parameter_shapes(config)
+    rng = np.random.default_rng(0)
+    # Exact in bfloat16.
+    params = jax.tree.map(
+        lambda leaf: rng.integers(-4, 4, leaf.shape).astype(np.float32), shapes
+    )
+    save_weights(tmp_path / "weights.safetensors", params, config, {"a": 1})
+    words = [str(tmp_path), "--out", str(tmp_path / "b.safetensors"), "--moves", "0.5"]
+    words += ["1", "--rests", "2", "0", "--proposals", "9", "--sides", "96", "160"]
+    monkeypatch.setattr(sys, "argv", ["bundle_weights.py", *words])
+    load("bundle_weights").main()
+    bundled = load_weights(tmp_path / "b.safetensors")
+    assert bundled.config.proposals == 9 and bundled.config.long_side == 160
+    assert bundled.card["bundled"] == {"moves": [0.5, 1.0], "rests": [2.0, 0.0]}
+    for part, found, scale, shift in (
+        (params, bundled.params, 0.5, 1),
+        (params["static"], bundled.params["static"], 2, 0),
+    ):
+        expected = part["box_head"]["logits"]
+        kernel, bias = expected["kernel"] * scale, expected["bias"] * scale
+        np.testing.assert_array_equal(found["box_head"]["logits"]["kernel"], kernel)
+        bias[1] += shift
+        np.testing.assert_array_equal(found["box_head"]["logits"]["bias"], bias)
+    same = bundled.params["mask_head"], params["mask_head"]
+    jax.tree.map(np.testing.assert_array_equal, *same)
 
 
 @pytest.fixture(scope="module")
