@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from movseg_jax.cli import app
+from movseg_jax.cli.segment import Segment
 from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import make_inputs, stack
@@ -107,6 +108,21 @@ def test_as_paper_stands_for_settings_that_other_options_change(
     run = json.loads((out / "run.json").read_text())
     written = json.loads(json.dumps(expected.stored()))
     assert run["about"]["settings"] == written
+
+
+@pytest.mark.parametrize(
+    ("options", "max_side", "flow"),
+    [
+        (["--fast"], 352, "dis_fast"),
+        (["--flow", "farneback", "--fast"], 352, "farneback"),
+        (["--fast", "--max-side=240"], 240, "dis_fast"),
+        ([], None, "dis"),
+    ],
+)
+def test_fast_stands_for_settings_that_other_options_change(options, max_side, flow):
+    command = app.parse(["segment", "v.mp4", *options])
+    assert isinstance(command, Segment)
+    assert (command.max_side, command.config.flow) == (max_side, flow)
 
 
 def test_the_paper_s_tracker_keeps_what_is_never_seen_to_move(tmp_path):

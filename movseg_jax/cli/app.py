@@ -157,12 +157,12 @@ def parse(arguments: list[str]) -> Any:
     import tyro
 
     from movseg_jax.cli.arguments import parse_arguments, read_config
-    from movseg_jax.cli.segment import expand_as_paper
+    from movseg_jax.cli.segment import expand_presets
 
     if arguments[:1] == ["train"] and "--help" in arguments[2:]:
         read_config(Path(arguments[1]), ["--help"])
     if arguments[:1] == ["segment"]:
-        arguments = ["segment", *expand_as_paper(arguments[1:])]
+        arguments = ["segment", *expand_presets(arguments[1:])]
     kind = Union[_commands()]  # noqa: UP007
     options: Any = {"config": (tyro.conf.OmitSubcommandPrefixes,)}
     if CONFIGURED.isdisjoint(arguments[:1]):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from movseg_jax.segment.run import Summary
 
 AS_PAPER = "--as-paper"
+FAST = ("--max-side", "352", "--flow", "dis_fast")  # What --fast stands for.
 SOME_FAILED = 3  # Exit status if some of several videos could not be segmented.
 SHOWN = 5  # Videos that failed, as they are printed.
 
@@ -59,6 +60,8 @@ class Segment:
         as_paper: Track as the code that the paper's authors released does ("release",
             also if no value is given) or as the paper describes it ("text"), and find
             no cuts. Options beside it change single settings.
+        fast: See smaller frames (--max-side 352) and estimate flow faster (--flow
+            dis_fast): about half the time, for somewhat coarser results.
         static: Use the static branch of the weights, if they have one.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.
@@ -99,6 +102,7 @@ class Segment:
     as_paper: Annotated[
         Reading | None, optional("the package's tracker", "[{release,text}]")
     ] = None
+    fast: bool = False
     static: bool = True
     max_side: Annotated[int | None, optional("the model's own size", "INT")] = None
     timing: bool = False
@@ -335,20 +339,21 @@ class Segment:
         return report
 
 
-def expand_as_paper(arguments: Sequence[str]) -> list[str]:
-    """Adds the settings that `--as-paper` stands for to the arguments of the command.
+def expand_presets(arguments: Sequence[str]) -> list[str]:
+    """Adds what `--as-paper` and `--fast` stand for to the arguments of the command.
 
     They come first, so that all other options override them.
     """
     words = [part for word in arguments for part in _split(word)]
-    if AS_PAPER not in words:
-        return words
-    place = words.index(AS_PAPER) + 1
-    readings = get_args(Reading)
-    if words[place:][:1] not in [[reading] for reading in readings]:
-        words.insert(place, readings[0])
-    paper = SegmentConfig.as_paper(cast(Reading, words[place]))
-    return [*_as_options(SegmentConfig(), paper), *words]
+    preset = [*FAST] if "--fast" in words else []
+    if AS_PAPER in words:
+        place = words.index(AS_PAPER) + 1
+        readings = get_args(Reading)
+        if words[place:][:1] not in [[reading] for reading in readings]:
+            words.insert(place, readings[0])
+        paper = SegmentConfig.as_paper(cast(Reading, words[place]))
+        preset += _as_options(SegmentConfig(), paper)
+    return [*preset, *words]
 
 
 def _split(word: str) -> list[str]:
