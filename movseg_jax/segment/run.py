@@ -121,38 +121,36 @@ def segment_to_folder(
     Raises:
         InputError: The video cannot be read, or the folder cannot be used for it.
     """
-    source, out, config = str(source), Path(out), config or SegmentConfig()
-    began, timing = time.perf_counter(), {}
+    began = time.perf_counter()
+    source = str(source)
+    config = config or SegmentConfig()
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
+    for name in info.names or ():
+        check_name(name, source)
     section = find_section(source, config.start, config.end, config.max_frames)
     flow = flow or chosen_flow(config, detector.config)
     about = {"video": fingerprint(source), **describe_settings(detector, config, flow)}
-    for name in info.names or ():
-        check_name(name, source)
-    folder = RunFolder(out)
+    folder = RunFolder(Path(out))
     folder.refuse_foreign(about, overwrite=overwrite)
-    with StopRequest() as stop, locked(out):
+    with StopRequest() as stop, locked(Path(out)):
         before = folder.claim(about, overwrite=overwrite)
         if before is not None:
             return _finished_before(before, allow_truncated)
         job = _Job(
-            source, info, section, folder, detector, config, flow, about, timing, stop,
-            progress or (lambda done, total, phase: None),
-        )  # fmt: skip
-        path = folder.work / RECORD
-        import_old_record(folder.work / OLD_RECORD, path, about)
-        with Record(path, about, multiple=config.batch_size) as record:
-            try:
-                damage = job.detect(record)
-                count = job.write(job.link(record))
-            except Stopped:
-                return Summary(False, len(record), 0, timing)
-            frames, hint = len(record), "" if count else job.why_no_tracks(record)
-        timing["total"] = time.perf_counter() - began
-        job.finish(frames=frames, tracks=count, damage=damage)
-    damage = "" if allow_truncated else damage
-    return Summary(True, frames, count, timing, damage, hint=hint)
+            source=source,
+            info=info,
+            section=section,
+            folder=folder,
+            detector=detector,
+            config=config,
+            flow=flow,
+            about=about,
+            stop=stop,
+            progress=progress or (lambda done, total, phase: None),
+        )
+        summary = job.run(began)
+    return summary._replace(damage="") if allow_truncated else summary
 
 
 def _finished_before(run: Mapping[str, Any], allow_truncated: bool) -> Summary:
@@ -192,8 +190,8 @@ def describe_settings(
 class _Job:
     """The parts of one run, in their order.
 
-    All raise `Stopped` if the run is asked to stop, except for a camera: then its
-    recording ends, and the run is finished.
+    All but `run` raise `Stopped` if the run is asked to stop, except for a camera: then
+    its recording ends, and the run is finished.
     """
 
     source: str
@@ -204,9 +202,25 @@ class _Job:
     config: SegmentConfig
     flow: FlowSource
     about: dict[str, Any]
-    timing: Timing
     stop: StopRequest
     progress: Progress
+    timing: Timing = dataclasses.field(default_factory=dict)
+
+    def run(self, began: float) -> Summary:
+        """Runs all parts; `began` is the `time.perf_counter` of the run's start."""
+        path = self.folder.work / RECORD
+        import_old_record(self.folder.work / OLD_RECORD, path, self.about)
+        with Record(path, self.about, multiple=self.config.batch_size) as record:
+            try:
+                damage = self.detect(record)
+                count = self.write(self.link(record))
+            except Stopped:
+                return Summary(False, len(record), 0, self.timing)
+            frames = len(record)
+            hint = "" if count else self.why_no_tracks(record)
+        self.timing["total"] = time.perf_counter() - began
+        self.finish(frames=frames, tracks=count, damage=damage)
+        return Summary(True, frames, count, self.timing, damage, hint=hint)
 
     @property
     def is_camera(self) -> bool:
