@@ -114,7 +114,11 @@ def prepare_python(page, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "data.md", "flow_networks.md", "python.md", "weights.md"]
+    "page",
+    [
+        *("README.md", "flow_networks.md", "python.md"),
+        *(pytest.param(p, marks=pytest.mark.slow) for p in ("data.md", "weights.md")),
+    ],
 )
 @pytest.mark.usefixtures("quick_compilation")
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
