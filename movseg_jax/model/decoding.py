@@ -23,6 +23,11 @@ from movseg_jax.types import Proposals
 MIN_PROPOSAL_SIDE = 1e-3
 MIN_DETECTION_SIDE = 1e-2
 
+# Under `jit`, calls with equal shapes are traced once.
+_suppress = jax.jit(
+    non_maximum_suppression, static_argnames=("iou_threshold", "suppress_equal")
+)
+
 
 class Selected(NamedTuple):
     """Detections before their masks.
@@ -113,7 +118,7 @@ def propose(
     )
     valid = logits > -jnp.inf
     kept = jax.vmap(
-        lambda b, s, v: non_maximum_suppression(
+        lambda b, s, v: _suppress(
             b, s, v, config.proposal_nms_iou, suppress_equal=arithmetic.inclusive
         )
     )(boxes, logits, valid)
@@ -192,7 +197,7 @@ def select_detections(
         boxes = box_ops.clip(boxes, size, inclusive=inclusive)
         valid = proposals.valid & (scores > config.min_score)
         valid = valid & _at_least(boxes, MIN_DETECTION_SIDE)
-        kept = non_maximum_suppression(
+        kept = _suppress(
             boxes, scores, valid, config.detection_nms_iou, suppress_equal=inclusive
         )
         return boxes, jnp.where(kept, scores, -jnp.inf)

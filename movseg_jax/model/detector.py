@@ -40,6 +40,12 @@ MASK_CROP = 14  # ... and for the mask head, whose masks have twice as many.
 MASKS_AT_ONCE = 10  # Detections in a chunk; a chunk that is all padding is skipped.
 STREAM_INPUTS = {"appearance": "image", "motion": "motion"}
 
+# Under `jit`, calls with equal shapes are traced once; there are ten in a detector.
+_roi_align = jax.jit(
+    pyramid_roi_align,
+    static_argnames=("output_size", "samples", "half_pixel", "inclusive"),
+)
+
 
 class ObjectnessHeads(nn.Module):
     """The static branch: an RPN and a box head for the appearance features."""
@@ -224,7 +230,7 @@ class Detector(nn.Module):
         levels = {level: pyramid[level] for level in LEVELS if level <= 5}
 
         def one_image(levels, boxes, size):
-            return pyramid_roi_align(
+            return _roi_align(
                 levels,
                 boxes,
                 output_size=output_size,

@@ -31,6 +31,20 @@ WINOGRAD_PIXELS = 1_500
 WINOGRAD_CHANNELS = 96
 
 
+def parameter(
+    module: nn.Module, name: str, initialise: Initializer, shape: tuple[int, ...]
+) -> Float[Array, "..."]:
+    """Returns a parameter of a module, float32, as `module.param` does.
+
+    That traces the initialiser even if the parameter is there, to compare shapes, which
+    for a detector takes half a second.
+    """
+    value = module.get_variable("params", name)
+    if value is None or jnp.shape(value) != shape:
+        return module.param(name, initialise, shape, jnp.float32)
+    return value
+
+
 def conv(
     x: Float[Array, "b h w c"],
     kernel: Float[Array, "kh kw c n"],
@@ -106,10 +120,10 @@ class Conv(nn.Module):
         """Convolves; the height becomes ceil(h / strides), the width likewise."""
         dtype = self.dtype or x.dtype
         shape = (*self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         x = conv(x.astype(dtype), kernel.astype(dtype), self.strides, self.precision)
         if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+            bias = parameter(self, "bias", self.bias_init, (self.features,))
             x = x + bias.astype(dtype)[None, None, None]
         return x
 
@@ -141,8 +155,8 @@ class UpConv(nn.Module):
         """The four pixels of each one, those of the upper row first."""
         dtype = self.dtype or x.dtype
         shape = (2, 2, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
+        bias = parameter(self, "bias", self.bias_init, (self.features,))
         kernel, bias = kernel.astype(dtype), bias.astype(dtype)
         # The four pixels do not overlap, so this is one matrix product; the weight
         # gradient of XLA's transposed convolution is 30 times slower on CPUs.
@@ -172,8 +186,8 @@ class Affine(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Scales and shifts in the input's dtype."""
         shape = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        scale = parameter(self, "scale", nn.initializers.ones, shape)
+        bias = parameter(self, "bias", nn.initializers.zeros, shape)
         scale, bias = scale.astype(x.dtype), bias.astype(x.dtype)
         return x * scale[None, None, None] + bias[None, None, None]
 
