@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=12, help="frames")
     parser.add_argument("--columns", type=int, default=6)
     parser.add_argument("--width", type=int, default=240, help="of a frame, pixels")
+    parser.add_argument("--quality", type=int, default=75, help="of JPEG, to 100")
     options = parser.parse_args()
     tracks = read_tracks(options.results / "tracks.json")
     pictures = []
@@ -38,12 +39,12 @@ def main() -> None:
         height = round(drawn.shape[0] * options.width / drawn.shape[1])
         size = (options.width, height)
         pictures.append(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA))
-    pictures += [np.zeros_like(pictures[0])] * (-len(pictures) % options.columns)
+    pictures += [np.full_like(pictures[0], 255)] * (-len(pictures) % options.columns)
     rows = [
         np.hstack(pictures[i : i + options.columns])
         for i in range(0, len(pictures), options.columns)
     ]
-    options.out.write_bytes(encode_jpeg(np.vstack(rows)))
+    options.out.write_bytes(encode_jpeg(np.vstack(rows), options.quality))
 
 
 if __name__ == "__main__":

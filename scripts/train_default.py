@@ -136,7 +136,7 @@ def main() -> int:
     if options.data_only:
         return 0
     bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
-    print(f"Now: python {bundle} --moves 1 1.5 --rests 1 2.25 --sides 272 480")
+    print(f"Now: python {bundle} --rests 1 1 --proposals 100 --sides 272 480")
     return 0
 
 

@@ -61,7 +61,7 @@ class Segment:
             also if no value is given) or as the paper describes it ("text"), and find
             no cuts. Options beside it change single settings.
         fast: See smaller frames (--max-side 352) and estimate flow faster (--flow
-            dis_fast): about half the time, for somewhat coarser results.
+            dis_fast): about two thirds of the time, for coarser results.
         static: Use the static branch of the weights, if they have one.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.

@@ -176,7 +176,7 @@ def _sampling_matrix(
 
     Args:
         boxes: Boxes in cells of the level that each is cut from.
-        level: That level.
+        level: The level of each, counted from 0.
         shapes: The levels' shapes.
         extents: Height and width of each level that is not padding, in cells; None is
             all of it.
