@@ -114,14 +114,17 @@ def prepare_python(page, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "page",
+    "page, made",
     [
-        *("README.md", "flow_networks.md", "python.md"),
-        *(pytest.param(p, marks=pytest.mark.slow) for p in ("data.md", "weights.md")),
+        ("README.md", ["frame.png", "overlay.mp4", "masks/00041.png"]),
+        ("flow_networks.md", ["flow", "tracks"]),
+        ("python.md", ["frame.png", "overlay.mp4", "tracks.json", "mask", "picture"]),
+        pytest.param("data.md", ["example", "batch"], marks=pytest.mark.slow),
+        pytest.param("weights.md", ["moving", "detector"], marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("quick_compilation")
-def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_python_of_a_page_runs(page, made, tmp_path, monkeypatch):
     """All its blocks, one after the other, as a reader would try them.
 
     Others are run elsewhere: those of export.md by test_export.py, and that of
@@ -132,6 +135,8 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     for name, code in blocks("python"):
         if name == page:
             exec(compile(code, page, "exec"), names)
+    for name in made:  # Files and variables.
+        assert Path(name).exists() or names.get(name) is not None, name
 
 
 @pytest.mark.slow

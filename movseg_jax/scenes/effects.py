@@ -53,7 +53,7 @@ def finish(
     if effects.quality is not None:
         options = [cv2.IMWRITE_JPEG_QUALITY, effects.quality]
         _, file = cv2.imencode(".jpg", image[..., ::-1], options)
-        bgr = cv2.imdecode(file, cv2.IMREAD_COLOR)
+        bgr = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))
         image = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
     return image
 
