@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from movseg_jax import demo
 from movseg_jax.cli import app
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
@@ -31,18 +32,10 @@ assert not [name for name in sys.modules if name.startswith(("movseg", "flax"))]
 """
 
 
-def prepared(config, frame_size, count):
-    rng = np.random.default_rng(1)
-    return stack(
-        [
-            make_inputs(
-                rng.integers(0, 256, (*frame_size, 3), np.uint8),
-                rng.normal(0, 3, (*frame_size, 2)).astype(np.float32),
-                config,
-            )
-            for _ in range(count)
-        ]
-    )
+def prepared(config):
+    """The inputs of the first frame of the demo, in which things move."""
+    example = demo.scene()[0]
+    return stack([make_inputs(example.image, example.flow, config)])
 
 
 def run_alone(path, inputs, tmp_path):
@@ -74,12 +67,12 @@ def test_an_exported_detector_needs_jax_alone_and_gives_the_same_arrays(
     quick_compilation, tmp_path, capsys
 ):
     path = tmp_path / "a" / "detector.stablehlo"
-    command = ["export", "--out", str(path), "--frame-size", "60", "107"]
-    assert app.main([*command, "--max-side", "96"]) == 0
-    detector = load_detector(max_side=96)
+    command = ["export", "--out", str(path), "--frame-size", "256", "448"]
+    assert app.main([*command, "--max-side", "128"]) == 0
+    detector = load_detector(max_side=128)
     assert detector.licence
     assert f"licence: {detector.licence}\n" in capsys.readouterr().out
-    inputs = prepared(detector.config, (60, 107), 1)
+    inputs = prepared(detector.config)
     outputs = detector(inputs)
     assert outputs.moving.valid.any() and outputs.static.valid.any()
     check_equal(run_alone(path, inputs, tmp_path), outputs, rtol=1e-4, atol=1e-4)
@@ -87,7 +80,7 @@ def test_an_exported_detector_needs_jax_alone_and_gives_the_same_arrays(
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card["weights"]["sha256"] == detector.digest
     assert card["licence"] == detector.licence
-    assert card["inputs"]["image"]["shape"] == [1, 54, 96, 3]
+    assert card["inputs"]["image"]["shape"] == [1, 73, 128, 3]
     assert card["outputs"]["static"]["mask_logits"]["shape"] == [1, 30, 28, 28]
     exported = jax.export.deserialize(path.read_bytes())
     assert exported.platforms == ("cpu", "cuda", "tpu")

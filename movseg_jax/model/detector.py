@@ -43,7 +43,13 @@ STREAM_INPUTS = {"appearance": "image", "motion": "motion"}
 # Under `jit`, calls with equal shapes are traced once; there are ten in a detector.
 _roi_align = jax.jit(
     pyramid_roi_align,
-    static_argnames=("output_size", "samples", "half_pixel", "inclusive"),
+    static_argnames=(
+        "output_size",
+        "samples",
+        "half_pixel",
+        "inclusive",
+        "precision",
+    ),
 )
 
 
@@ -237,6 +243,7 @@ class Detector(nn.Module):
                 half_pixel=arithmetic.half_pixel_crops,
                 inclusive=arithmetic.inclusive,
                 size=size if arithmetic.ignore_padding else None,
+                precision=arithmetic.precision,
             )
 
         return jax.vmap(one_image)(levels, boxes, inputs.size)

@@ -11,7 +11,7 @@ of one matrix per axis, too. TPUs, which scatter slowly, use that for the gradie
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ _BINS_AT_ONCE = {"cpu": 256, "default": 8192}
 # features for a moment, as wide as the level.
 _BOXES_AT_ONCE = 32
 
+Precision = Literal["default", "highest"]
 _Shapes = Sequence[tuple[int, ...]]  # Height and width of each level, in cells.
 
 
@@ -65,6 +66,7 @@ def roi_align(
     samples: int = 2,
     half_pixel: bool = True,
     extent: Float[Array, "2"] | None = None,
+    precision: Precision = "highest",
 ) -> Float[Array, "n {output_size} {output_size} c"]:
     """Crops every box out of the features, resampled to a square.
 
@@ -86,6 +88,7 @@ def roi_align(
             (Detectron).
         extent: Height and width, in cells, of what is not padding. The result is as if
             the features ended there, rounded up to whole cells.
+        precision: The precision of products, of which the gradient is made on TPUs.
     """
     matrix = _sampling_matrix(
         boxes / stride,
@@ -96,7 +99,7 @@ def roi_align(
         samples=samples,
         half_pixel=half_pixel,
     )
-    crops = _sparse_matmul(matrix, (features,))
+    crops = jnp.asarray(_sparse_matmul(precision, matrix, (features,)))
     return crops.reshape(len(boxes), output_size, output_size, features.shape[-1])
 
 
@@ -110,6 +113,7 @@ def pyramid_roi_align(
     half_pixel: bool = True,
     inclusive: bool = False,
     size: Float[Array, "2"] | None = None,
+    precision: Precision = "highest",
 ) -> Float[Array, "n {output_size} {output_size} c"]:
     """`roi_align` of each box on the pyramid level that suits its size: `roi_level`.
 
@@ -124,6 +128,7 @@ def pyramid_roi_align(
             end with; their level is still that of the complete box.
         size: Height and width of the image in pixels, without padding: where the
             features end (see `extent` of `roi_align`).
+        precision: See `roi_align`.
     """
     levels = sorted(pyramid)
     if levels != list(range(levels[0], levels[-1] + 1)):
@@ -145,7 +150,8 @@ def pyramid_roi_align(
         samples=samples,
         half_pixel=half_pixel,
     )
-    crops = _sparse_matmul(matrix, tuple(pyramid[i] for i in levels))
+    features = tuple(pyramid[i] for i in levels)
+    crops = jnp.asarray(_sparse_matmul(precision, matrix, features))
     channels = pyramid[levels[0]].shape[-1]
     return crops.reshape(len(boxes), output_size, output_size, channels)
 
@@ -233,9 +239,9 @@ def _line_weights(
     return _Line(cells, jnp.where(jnp.tile(real, 2), weights, 0))
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sparse_matmul(
-    matrix: _Matrix, levels: tuple[Float[Array, "_ _ c"], ...]
+    precision: Precision, matrix: _Matrix, levels: tuple[Float[Array, "_ _ c"], ...]
 ) -> Float[Array, "rows c"]:
     """The product of the sparse matrix and the features of all levels as rows."""
     columns, weights = matrix.columns, matrix.weights
@@ -248,11 +254,11 @@ def _sparse_matmul(
     return functools.reduce(jnp.add, terms).astype(dense.dtype)
 
 
-def _sparse_matmul_forward(matrix, levels):
-    return _sparse_matmul(matrix, levels), (matrix, levels)
+def _sparse_matmul_forward(precision, matrix, levels):
+    return _sparse_matmul(precision, matrix, levels), (matrix, levels)
 
 
-def _sparse_matmul_backward(residuals, gradient):
+def _sparse_matmul_backward(precision, residuals, gradient):
     matrix, levels = residuals
     gradient = gradient.astype(matrix.weights.dtype)
     dense = _as_rows(levels)
@@ -273,7 +279,7 @@ def _sparse_matmul_backward(residuals, gradient):
         platform: functools.partial(_transposed_by_scatter, shapes, at_once)
         for platform, at_once in _BINS_AT_ONCE.items()
     }
-    by_platform["tpu"] = functools.partial(_transposed_by_products, shapes)
+    by_platform["tpu"] = functools.partial(_transposed_by_products, shapes, precision)
     to_levels = jax.lax.platform_dependent(matrix, gradient, **by_platform)
     return to_matrix, tuple(g.astype(dense.dtype) for g in to_levels)
 
@@ -315,7 +321,10 @@ def _transposed_by_scatter(
 
 
 def _transposed_by_products(
-    shapes: _Shapes, matrix: _Matrix, dense: Float[Array, "rows c"]
+    shapes: _Shapes,
+    precision: Precision,
+    matrix: _Matrix,
+    dense: Float[Array, "rows c"],
 ) -> list[Float[Array, "_ _ c"]]:
     """The same without scattering: each axis is a product with a dense matrix.
 
@@ -336,14 +345,17 @@ def _transposed_by_products(
         padded = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
         return padded.reshape(steps, _BOXES_AT_ONCE, *array.shape[1:])
 
+    product = functools.partial(jnp.einsum, precision=precision)
+
     def add(totals, step):
         level, y, x, gradient = step  # The gradients of padding are 0.
         new = []
         for number, (shape, total) in enumerate(zip(shapes, totals, strict=True)):
             mine = (level == number)[:, None, None]
             down = jnp.where(mine, _dense(y, shape[0]), 0)
-            lines = jnp.einsum("nyxc,nxw->nywc", gradient, _dense(x, shape[1]))
-            new.append(total + jnp.einsum("nyh,nywc->hwc", down, lines))
+            across = _dense(x, shape[1])
+            lines = product("nyxc,nxw->nywc", gradient, across)
+            new.append(total + product("nyh,nywc->hwc", down, lines))
         return new, None
 
     totals = [jnp.zeros((*shape, channels), dense.dtype) for shape in shapes]

@@ -30,9 +30,29 @@ const loaded = new Promise((resolve) => {
 async function seek(place) {
   if (await loaded === "broken") return;
   const sought = new Promise((resolve) => player.addEventListener("seeked", resolve, { once: true }));
-  player.currentTime = (place + 0.5) / video.rate;
+  const time = (place + 0.5) / video.rate, presented = presentation(time);
+  player.currentTime = time;
   await sought;
+  await presented();
   keepPicture();
+}
+
+// Watches for the frame at a time; returns a function that waits for it, but not long. A
+// busy browser says "seeked" before that frame can be drawn, and draws the one before.
+function presentation(time) {
+  if (!player.requestVideoFrameCallback) return async () => {};
+  let handle;
+  const there = new Promise((resolve) => {
+    const look = (_, { mediaTime }) => {
+      if (mediaTime <= time && time < mediaTime + 1 / video.rate) resolve();
+      else handle = player.requestVideoFrameCallback(look);
+    };
+    handle = player.requestVideoFrameCallback(look);
+  });
+  return async () => {
+    await Promise.race([there, new Promise((resolve) => setTimeout(resolve, 300))]);
+    player.cancelVideoFrameCallback(handle);
+  };
 }
 
 function keepPicture() {
