@@ -88,7 +88,7 @@ def roi_align(
             (Detectron).
         extent: Height and width, in cells, of what is not padding. The result is as if
             the features ended there, rounded up to whole cells.
-        precision: The precision of products, of which the gradient is made on TPUs.
+        precision: The precision of the products that make the gradient on TPUs.
     """
     matrix = _sampling_matrix(
         boxes / stride,
