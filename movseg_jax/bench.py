@@ -21,13 +21,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from movseg_jax import demo, images, masks
-from movseg_jax.config import ModelConfig, TrackConfig
+from movseg_jax.config import ModelConfig, Precision, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import get_estimator
 from movseg_jax.model.detector import STREAM_INPUTS, Detector
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.nn.layers import Precision
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.segment.flow_source import FLOW_SIDE, SizedEstimator
 from movseg_jax.segment.outputs import KEPT_SCORE, to_detections

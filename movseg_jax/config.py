@@ -12,6 +12,10 @@ from typing import Any, Literal
 
 from movseg_jax.errors import InputError
 
+# Every product of matrices and every convolution states its precision, so that none
+# depends on JAX's settings. "default" is bfloat16 on TPUs and TF32 on NVIDIA's GPUs,
+# also for float32.
+Precision = Literal["default", "highest"]
 Features = Literal["appearance", "motion", "fused"]
 FlowEncoding = Literal["direct", "paper", "relative", "residual"]
 NetworkName = Literal["raft_large", "raft_small", "liteflownet", "flownet2"]
@@ -51,7 +55,7 @@ class Convention:
     whole_strides: bool = False
     # The precision of products of float32 numbers. By default TPUs and newer GPUs round
     # the factors, which the original implementations did not.
-    precision: Literal["default", "highest"] = "highest"
+    precision: Precision = "highest"
 
 
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's.

@@ -21,16 +21,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.optimize
-from compare_models import MIN_SCORE, find_outcomes, flow_estimator
+from compare_models import detect_video, find_outcomes
 from jaxtyping import Bool, Float
 
 from movseg_jax.cli.arguments import load_model
 from movseg_jax.data.sources import open_source
 from movseg_jax.data.transforms import ignore_resting
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.system.process import prepare_jax
-from movseg_jax.video.reading import Frame
 
 
 class Video(NamedTuple):
@@ -78,27 +76,19 @@ def collect(
 ) -> Iterator[Video]:
     """Runs a model on the videos of a data set; gives those with detections."""
     source = open_source(name, split, data)
-    for numbers in source.sequences.values():
-        frames = (
-            Frame(i, str(i), source[n].image, None) for i, n in enumerate(numbers)
-        )
-        flow = flow_estimator("dis", source, numbers)
-        found = detect_frames(frames, detector, flow=flow, min_score=MIN_SCORE)
-        (outcomes,) = find_outcomes(_pairs(source, numbers, found, moving)).values()
+    for video, numbers in source.sequences.items():
+        found = detect_video(source, video, detector)
+        (outcomes,) = find_outcomes(
+            (frame.moving, ignore_resting(source[number]))
+            if moving
+            else (frame.static, source[number])
+            for number, frame in zip(numbers[:-1], found, strict=False)
+        ).values()
         counts = outcomes.outcomes[0, 0] >= 0
         scores = np.clip(outcomes.scores[counts].astype(float), 1e-6, 1 - 1e-6)
         if scores.size:
             right = outcomes.outcomes[0, 0, counts] == 1
             yield Video(np.log(scores / (1 - scores)), right)
-
-
-def _pairs(source, numbers, found, moving):
-    """Gives the detections of each frame with flow, and its true objects."""
-    for number, each in zip(numbers, found, strict=True):
-        if each.flow is not None and moving:
-            yield each.detections.moving, ignore_resting(source[number])
-        elif each.flow is not None:
-            yield each.detections.static, source[number]
 
 
 def loss(parameters: Sequence[float], videos: Sequence[Video]) -> float:

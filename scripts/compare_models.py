@@ -189,7 +189,7 @@ def compare(
     for name, numbers in source.sequences.items():
         if len(numbers) < 3:
             raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
-        found = _detect(source, name, detector, kept, flow)
+        found = detect_video(source, name, detector, kept, flow)
         tables = find_outcomes(
             (frame.moving, ignore_resting(source[number]))
             for number, frame in zip(numbers[:-1], found, strict=False)
@@ -201,12 +201,12 @@ def compare(
     return compared
 
 
-def _detect(
+def detect_video(
     source: Source,
     name: str,
     detector: TrainedDetector,
-    kept: Path | None,
-    flow: str,
+    kept: Path | None = None,
+    flow: str = "dis",
 ) -> list[FrameDetections]:
     """Returns a video's detections, from a file if they were kept there."""
     numbers = source.sequences[name]

@@ -493,7 +493,7 @@ def test_a_detection_is_right_if_an_object_is_there(
             flow = None if i == numbers[-1] else np.zeros((*frame.image.shape[:2], 2))
             yield Detected(frame, flow, both)
 
-    monkeypatch.setattr(calibration, "detect_frames", detect_frames)
+    monkeypatch.setattr("compare_models.detect_frames", detect_frames)
     place = "davis2017", "train", tmp_path
     found = [*calibration.collect(make_detector(), *place, moving=moving)]
     assert len(found) == 2

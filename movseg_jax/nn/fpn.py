@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from movseg_jax.config import TrunkConfig
-from movseg_jax.nn.layers import Conv, Precision, xavier
+from movseg_jax.config import Precision, TrunkConfig
+from movseg_jax.nn.layers import Conv, xavier
 from movseg_jax.nn.padding import Pyramid, zero_padding
 from movseg_jax.nn.resnet import ResNet, Size
 

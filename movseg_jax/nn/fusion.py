@@ -27,8 +27,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
+from movseg_jax.config import Precision
 from movseg_jax.errors import InputError
-from movseg_jax.nn.layers import Affine, Conv, Precision
+from movseg_jax.nn.layers import Affine, Conv
 from movseg_jax.nn.padding import Pyramid, real_cells
 
 Features = Float[Array, "b h w c"]

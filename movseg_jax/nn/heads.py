@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from movseg_jax.nn.layers import Conv, Precision, UpConv, interleave, xavier
+from movseg_jax.config import Precision
+from movseg_jax.nn.layers import Conv, UpConv, interleave, xavier
 from movseg_jax.nn.padding import Pyramid
 
 _normal = nn.initializers.normal

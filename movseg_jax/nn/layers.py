@@ -6,7 +6,6 @@ convolutions by a pixel.
 """
 
 import functools
-from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,15 +13,12 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from movseg_jax.config import Precision
 from movseg_jax.nn.winograd import winograd_conv
 
 Initializer = nn.initializers.Initializer
 # Detectron's "XavierFill": uniform, with a variance of 1 / (inputs of an output).
 xavier = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-# Every product of matrices and every convolution states its precision, so that none
-# depends on JAX's settings. "default" is bfloat16 on TPUs and TF32 on NVIDIA's GPUs,
-# also for float32.
-Precision = Literal["default", "highest"]
 # Fewer pixels hardly pay for transforming the kernel, fewer channels for transforming
 # the pixels, and each shape takes some tenths of a second to compile. Without AVX-512,
 # where products take longest, a detector is a seventh faster than with 6000 pixels and

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from movseg_jax.config import TrunkConfig
+from movseg_jax.config import Precision, TrunkConfig
 from movseg_jax.errors import InputError
-from movseg_jax.nn.layers import Affine, Conv, Precision, max_pool_3x3_s2
+from movseg_jax.nn.layers import Affine, Conv, max_pool_3x3_s2
 from movseg_jax.nn.padding import real_cells, zero_padding
 
 # Bottleneck blocks per stage, by depth; 14 and 26 are for small models.

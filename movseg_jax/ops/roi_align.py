@@ -4,20 +4,21 @@ Boxes are as in `ops.boxes`, in pixels of the network's input. Every function ta
 image; batch with `jax.vmap`, which costs little more than the images one by one.
 
 A bin of a crop is a weighted mean of a few cells of the features. So all crops are the
-product of a sparse matrix, which the boxes determine, and the features as rows. As the
-points of a bin are a grid, the part of the matrix that belongs to a box is the product
-of one matrix per axis, too. TPUs, which scatter slowly, use that for the gradient.
+product of a sparse matrix, which the boxes determine, and the features as rows. The
+points of a bin form a grid, so the part of the matrix for one box is also the product
+of two matrices, one per axis. TPUs, which scatter slowly, use these for the gradient.
 """
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from movseg_jax.config import Precision
 from movseg_jax.errors import InputError
 from movseg_jax.ops import boxes as box_ops
 
@@ -28,7 +29,6 @@ _BINS_AT_ONCE = {"cpu": 256, "default": 8192}
 # features for a moment, as wide as the level.
 _BOXES_AT_ONCE = 32
 
-Precision = Literal["default", "highest"]
 _Shapes = Sequence[tuple[int, ...]]  # Height and width of each level, in cells.
 
 

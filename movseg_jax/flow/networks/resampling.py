@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from movseg_jax.nn.layers import parameter
+
 
 def warp(
     x: Float[Array, "b h w c"],
@@ -108,10 +110,10 @@ class UpConv4(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ n"]:
         """Returns the enlarged map."""
         shape = (4, 4, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = parameter(self, "kernel", nn.initializers.lecun_normal(), shape)
         x = up_conv4(x, kernel, self.groups)
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = parameter(self, "bias", nn.initializers.zeros, (self.features,))
             x = x + bias[None, None, None]
         return x
 
