@@ -6,10 +6,12 @@ Discs move over a stationary background. Each is found by the moving heads and, 
 smaller, by the static branch, so that a frame has twice as many detections as objects.
 They are read from a record on disk, as `movseg segment` keeps them, linked forwards and
 backwards, tested for motion and joined; "decode" is the time to decode the masks of
-the moving detections once, for comparison. All times are of one process.
+the moving detections once, for comparison. All times are of one process; SciPy, which
+linking imports once in a quarter of a second, is loaded before.
 """
 
 import argparse
+import importlib
 import json
 import tempfile
 import time
@@ -43,6 +45,7 @@ def main() -> None:
             for i, found in enumerate(discs(options.objects, options.frames, size)):
                 record.append(Frame(i, f"{i:05d}", image, None), found)
             count = len(record)
+            importlib.import_module("scipy.optimize")
             began = time.perf_counter()
             links = link_moving(record)
             linking = time.perf_counter() - began

@@ -146,4 +146,6 @@ def test_google_s_metadata_lead_jax_to_a_pod(monkeypatch):
     found = clusters.ClusterEnv.auto_detect_unset_distributed_params(
         None, None, None, None, None, 10
     )
-    assert found[:3] == ("10.0.0.1:8482", 2, 1)
+    address, *counts = found[:3]
+    assert address.split(":")[0] == "10.0.0.1"  # The port depends on JAX's version.
+    assert counts == [2, 1]

@@ -1,18 +1,21 @@
 """Files that release 0.1.0 wrote are read today, and mean what they meant.
 
-`golden/release_0_1_0` holds the results of a video of a square, the config of a
-training run and small weights with their card. A file that changes on purpose gets a
-new format number and a fixture of its own beside these.
+`golden/release_0_1_0` holds the results of a video of a square, a training run that is
+half done, the config of another, and small weights with their card. A file that changes
+on purpose gets a new format number and a fixture of its own beside these.
 """
 
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax import masks
 from movseg_jax.config import Config, TrunkConfig
@@ -22,6 +25,7 @@ from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.model.weights import load_weights
 from movseg_jax.segment.run_folder import FORMAT, RunFolder
 from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.train.log import read_log
 from tests.fakes import square_detector as squares
 
 RELEASE = Path(__file__).parent / "golden" / "release_0_1_0"
@@ -91,6 +95,46 @@ def test_the_config_of_a_training_run_is_read():
     config = from_json(Config, stored)
     assert config.model.appearance == TrunkConfig(depth=14, width=16, norm="group")
     assert contains(json.loads(to_json(config)), json.loads(stored))
+
+
+@pytest.mark.slow
+def test_a_training_run_that_is_half_done_resumes(tmp_path):
+    """The release trained the four steps of this config; its checkpoint is of step 2.
+
+    Its two other steps, which are in the log, have the same losses now. Releases of
+    JAX may round differently.
+    """
+    run = tmp_path / "run"
+    with zipfile.ZipFile(RELEASE / "training_run.zip") as archive:
+        archive.extractall(run)
+    by_release = list(read_log(run))
+    config = from_json(Config, (run / "config.json").read_text())
+    (tmp_path / "stage.py").write_text(
+        "from movseg_jax.config import Config\n"
+        "from movseg_jax.config_json import from_json\n\n\n"
+        "def get_config() -> Config:\n"
+        f"    return from_json(Config, open({str(run / 'config.json')!r}).read())\n"
+    )
+    data = tmp_path / "data"
+    scene = ("--scene.frames", "3", "--scene.size", "64", "64")
+    movseg("synth", "--out", data / "rendered", "--clips", "2", *scene)
+    said = movseg("train", tmp_path / "stage.py", "--workdir", run, "--data-dir", data)
+    assert "Resumes from step 2." in said
+    rows = list(read_log(run))
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 4]  # The last: evaluation.
+    assert rows[:2] == by_release[:2]
+    for row, known in zip(rows[2:4], by_release[2:4], strict=True):
+        assert_allclose(row["loss"], known["loss"], rtol=1e-3)
+        assert_allclose(row["gradient_norm"], known["gradient_norm"], rtol=1e-2)
+    assert load_weights(run / "weights.safetensors").config == config.model
+
+
+def movseg(*arguments):
+    """Runs a command, in a process with JAX's own settings; returns what it prints."""
+    command = [sys.executable, "-m", "movseg_jax", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
 
 
 def contains(new, old):

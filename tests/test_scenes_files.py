@@ -118,7 +118,7 @@ def test_a_folder_with_something_else_is_never_written_to(tmp_path):
         with pytest.raises(InputError, match="is not empty"):
             write_clips(tmp_path, 1, 0, CONFIG, overwrite=overwrite)
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
-    with pytest.raises(InputError, match="cannot be used"):
+    with pytest.raises(InputError, match="cannot be made"):
         write_clips(tmp_path / "thesis.tex", 1, 0, CONFIG)
     with pytest.raises(InputError, match="workers"):
         write_clips(tmp_path / "new", 1, 0, CONFIG, workers=0)

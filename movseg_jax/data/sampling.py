@@ -26,6 +26,11 @@ from movseg_jax.data.example import Size, Source
 from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import DIVISOR, resized_size
 
+# Fields of the config that earlier releases do not have, with defaults that mean what
+# those releases did. With these values they change no fingerprint, so that a run of an
+# earlier release can be resumed.
+NEWER_FIELDS = {"skip_last": False}
+
 
 class Step(NamedTuple):
     """The batch of a step, before it is read.
@@ -194,7 +199,7 @@ def fingerprint(
     This is the order, sampled at some steps; the augmentation and its seed; and the
     model's requirements. The numbers of workers and hosts do not matter.
     """
-    data = asdict(config)
+    data = _without_newer_fields(asdict(config))
     for name in ("workers", "prefetch", "max_damaged"):
         del data[name]
     inputs = ("short_side", "long_side", "classes", "convention", "flow_encoding")
@@ -208,3 +213,16 @@ def fingerprint(
         "steps": [[step.bucket, step.rows.tolist()] for step in steps if step],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _without_newer_fields(node):
+    """Leaves out `NEWER_FIELDS` with their defaults, also in what the node holds."""
+    if isinstance(node, dict):
+        return {
+            key: _without_newer_fields(value)
+            for key, value in node.items()
+            if key not in NEWER_FIELDS or value != NEWER_FIELDS[key]
+        }
+    if isinstance(node, list | tuple):
+        return [_without_newer_fields(item) for item in node]
+    return node

@@ -17,6 +17,7 @@ from movseg_jax.masks.rle import MAX_POLYGONS as MAX_POLYGONS
 from movseg_jax.masks.rle import Rle as Rle
 from movseg_jax.masks.rle import Size as Size
 from movseg_jax.masks.rle import area as area
+from movseg_jax.masks.rle import areas as areas
 from movseg_jax.masks.rle import containment as containment
 from movseg_jax.masks.rle import decode as decode
 from movseg_jax.masks.rle import encode as encode

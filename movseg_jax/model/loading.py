@@ -12,8 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
-from movseg_jax.model.detector import Detector
-from movseg_jax.model.parameters import parameter_shapes
+from movseg_jax.model.kept_program import detect_function
 from movseg_jax.model.weights import (
     BUNDLED,
     RUN_WEIGHTS,
@@ -75,15 +74,19 @@ class TrainedDetector(NamedTuple):
         except Exception:
             # This takes seconds, so it is done only after a failure. `load_weights` has
             # seen that the file is the one its card is about.
+            from movseg_jax.model.parameters import parameter_shapes
+
             check_parameters(self.params, parameter_shapes(self.config), self.name)
             raise
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(config: ModelConfig, devices: int) -> Callable[[Any, Inputs], Any]:
-    detect = Detector(config).apply
     if devices == 1:
-        return jax.jit(detect)
+        return detect_function(config)
+    from movseg_jax.model.detector import Detector
+
+    detect = Detector(config).apply
     # Each device runs the program of one device on its part of the batch. XLA itself
     # would make the devices wait for one another in every round of NMS.
     parts = {"mesh": _mesh(devices), "in_specs": (_EVERYWHERE, _SPLIT)}

@@ -29,6 +29,7 @@ from movseg_jax.scenes.scene_config import SceneConfig
 from movseg_jax.scenes.staging import make_scene
 from movseg_jax.system.atomic import write_file
 from movseg_jax.system.workers import MAX_WORKERS, run
+from movseg_jax.system.workspace import Workspace, read_marker
 
 MAX_CLIPS = 10_000_000
 FORMAT = 1  # The folder's format; it is raised when the clips of a seed change.
@@ -129,30 +130,19 @@ def _settings(seed, config, library) -> dict[str, Any]:
 
 
 def _prepare(out, settings, overwrite):
-    """Makes the folder, or checks that it holds clips of these settings."""
-    file = out / SETTINGS
-    foreign = True
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        foreign = any(not path.name.startswith(".") for path in out.iterdir())
-        found = json.loads(file.read_bytes()) if file.exists() else None
-    except (ValueError, RecursionError):
-        found = "damaged"
-    except OSError as error:
-        raise InputError(f"{out}: cannot be used: {error}.") from None
-    if found == settings:
-        return
-    if found is None and foreign:
-        raise InputError(f"{out}: is not empty, and has no {SETTINGS}; choose another.")
-    if found is not None and not overwrite:
-        raise InputError(
-            f"{out}: holds clips of another seed, config or library (see {SETTINGS}); "
-            "choose another folder, or `overwrite=True`."
-        )
-    if found is not None:
-        file.unlink()
+    """Claims the folder for clips of these settings, or finds that it has them."""
+    workspace = Workspace(out, SETTINGS)
+    if overwrite and workspace.marker.exists():
+        if read_marker(workspace.marker) == settings:
+            return
+        workspace.marker.unlink()
         _remove_clips(out)
-    write_file(file, json.dumps(settings, indent=1).encode())
+    elif overwrite and workspace.names():
+        # Whose files these are is not known, so that none of them may be removed.
+        raise InputError(f"{out}: is not empty, and has no {SETTINGS}; choose another.")
+    elif workspace.resumes(settings, "clips of another seed, config or library"):
+        return
+    workspace.claim(settings)
 
 
 def _remove_clips(out):

@@ -140,8 +140,8 @@ def _containment(
     The result is the same, as numbers of pixels are integers. It is computed from the
     IoU because walking all runs a second time takes much longer.
     """
-    area_a = np.array([masks.area(mask) for mask in a])[:, None]
-    area_b = np.array([masks.area(mask) for mask in b])
+    area_a = masks.areas(a)[:, None]
+    area_b = masks.areas(b)
     shared = np.rint(iou * (area_a + area_b) / (1 + iou))
     return shared / np.maximum(area_a, 1)
 
