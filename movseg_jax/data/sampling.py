@@ -16,7 +16,7 @@ import json
 import operator
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -215,7 +215,7 @@ def fingerprint(
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _without_newer_fields(node):
+def _without_newer_fields(node: Any) -> Any:
     """Leaves out `NEWER_FIELDS` with their defaults, also in what the node holds."""
     if isinstance(node, dict):
         return {

@@ -114,7 +114,8 @@ def area(rle: Rle) -> int:
 
 def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, " n"]:
     """Returns the number of pixels of every mask."""
-    return np.asarray(coco.area([*map(_to_coco, rles)]), np.int64)
+    encoded: Any = [*map(_to_coco, rles)]  # Its stubs expect a single mask.
+    return np.asarray(coco.area(encoded), np.int64)
 
 
 def iou(

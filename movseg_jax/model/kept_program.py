@@ -50,8 +50,8 @@ def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
             path = Path(folder) / "traced" / _key(f"{config} {described}")
             program = _read(path) or _trace(config, tree, shapes, path)
             programs[described] = jax.jit(program.call)
-        found = programs[described](leaves)
-        return Outputs(*(Detections(**d) if d else None for d in found))
+        moving, static = programs[described](leaves)
+        return Outputs(Detections(**moving), Detections(**static) if static else None)
 
     return detect
 
