@@ -74,7 +74,8 @@ def assert_same(found, expected):
         assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("static", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("static", [True, False])
 def test_a_kept_program_gives_the_same_without_tracing(folder, traced, params, static):
     model = dataclasses.replace(MODEL, static_branch=static)
     weights = dict(params["params"])
