@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -143,6 +144,9 @@ class VideoWriter:
             )
             stack.callback(self._close)
             self._stream: VideoStream = self._tried(self._add_stream)
+            # A thread encodes a frame while the caller makes the next one.
+            self._thread = stack.enter_context(ThreadPoolExecutor(1))
+            self._encoding: Future[None] | None = None
             self._open = stack.pop_all()
         return self
 
@@ -164,7 +168,8 @@ class VideoWriter:
                 without fps, and only for them. Each is later than the one before.
 
         Raises:
-            InputError: The frame or the time is not as expected, or the disk is full.
+            InputError: The frame or the time is not as expected, or the disk is full,
+                which may be noticed one frame later.
         """
         expected = (*self._size, 4 if self._alpha else 3)
         if frame.shape != expected or frame.dtype != np.uint8:
@@ -176,8 +181,19 @@ class VideoWriter:
         height, width = self._size
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-        self._tried(lambda: self._encode(frame, tick))
+        # A copy, so that the caller may use the array again.
+        copied = VideoFrame.from_ndarray(
+            np.ascontiguousarray(frame), format="rgba" if self._alpha else "rgb24"
+        )
+        self._wait()
+        self._encoding = self._thread.submit(self._encode, copied, tick)
         self._count, self._last_tick = self._count + 1, tick
+
+    def _wait(self) -> None:
+        """Waits until the frame before is encoded, and raises what went wrong."""
+        if self._encoding is not None:
+            running, self._encoding = self._encoding, None
+            self._tried(running.result)
 
     def _tick(self, time: int | float | None) -> int:
         if (time is None) != (self._fps is not None):
@@ -215,12 +231,9 @@ class VideoWriter:
         context.color_range = ColorRange.MPEG
         return stream
 
-    def _encode(self, frame: np.ndarray, tick: int) -> None:
-        rgb = VideoFrame.from_ndarray(
-            np.ascontiguousarray(frame), format="rgba" if self._alpha else "rgb24"
-        )
+    def _encode(self, frame: VideoFrame, tick: int) -> None:
         encodable = self._reformatter.reformat(
-            rgb,
+            frame,
             format=self._format.pixels,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
@@ -234,6 +247,7 @@ class VideoWriter:
     def _finish(self) -> None:
         if not self._count:
             raise InputError(f"{self._path}: a video needs at least one frame.")
+        self._wait()
 
         def flush() -> None:
             self._container.mux(self._stream.encode(None))
