@@ -304,7 +304,12 @@ def _parts(
         yield measure(name, lambda f, c=compiled, p=prepared: c(*p[id(f)]), least)
     yield measure("detector, complete", lambda f: detector(f.inputs, KEPT_SCORE))
     describe = functools.partial(
-        to_detections, row=0, model=config, min_score=KEPT_SCORE, cut=False
+        to_detections,
+        row=0,
+        model=config,
+        min_score=KEPT_SCORE,
+        cut=False,
+        refine_masks=True,
     )
     yield measure(
         "masks, motion and colours of detections",

@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--options", nargs="*", default=[], help="NAME=VALUE")
     parser.add_argument("--detections", type=Path, help="a folder to keep them in")
     parser.add_argument("--track", action="append", help="settings of a tracker")
+    parser.add_argument("--no-refine-masks", action="store_true", help="see segment")
     options = parser.parse_args()
     given = read_options(options.source, options.options)
     source = open_source(options.source, options.split, options.data, **given)
@@ -140,7 +141,12 @@ def main() -> None:
     for (model, fusion), flow in itertools.product(models, options.flow):
         detector = load_model(Path(model), fusion=fusion)
         compared = compare(
-            source, detector, [*trackers.values()], options.detections, flow
+            source,
+            detector,
+            [*trackers.values()],
+            options.detections,
+            flow,
+            refine_masks=not options.no_refine_masks,
         )
         row = model if len(options.flow) == 1 else f"{model}, {flow}"
         for text, videos in zip(trackers, compared, strict=True):
@@ -175,6 +181,8 @@ def compare(
     trackers: Sequence[TrackConfig] = (TrackConfig(),),
     kept: Path | None = None,
     flow: str = "dis",
+    *,
+    refine_masks: bool = True,
 ) -> list[list[Video]]:
     """Runs a model and each tracker on each video.
 
@@ -184,12 +192,15 @@ def compare(
         trackers: The settings of the trackers.
         kept: The folder of detections; None keeps none.
         flow: The flow's name, as in `--flow`.
+        refine_masks: Whether to refine masks, as in `SegmentConfig`.
     """
     compared: list[list[Video]] = [[] for _ in trackers]
     for name, numbers in source.sequences.items():
         if len(numbers) < 3:
             raise InputError(f"{source.name}: {name} has {len(numbers)} frames only.")
-        found = detect_video(source, name, detector, kept, flow)
+        found = detect_video(
+            source, name, detector, kept, flow, refine_masks=refine_masks
+        )
         tables = find_outcomes(
             (frame.moving, ignore_resting(source[number]))
             for number, frame in zip(numbers[:-1], found, strict=False)
@@ -207,6 +218,8 @@ def detect_video(
     detector: TrainedDetector,
     kept: Path | None = None,
     flow: str = "dis",
+    *,
+    refine_masks: bool = True,
 ) -> list[FrameDetections]:
     """Returns a video's detections, from a file if they were kept there."""
     numbers = source.sequences[name]
@@ -215,11 +228,17 @@ def detect_video(
         Frame(i, f"{i:05d}", source[n].image, None) for i, n in enumerate(numbers)
     )
     estimator = flow_estimator(flow, source, numbers)
-    detected = detect_frames(frames, detector, flow=estimator, min_score=MIN_SCORE)
+    detected = detect_frames(
+        frames,
+        detector,
+        flow=estimator,
+        min_score=MIN_SCORE,
+        refine_masks=refine_masks,
+    )
     if kept is None:
         return [each.detections for each in detected]
     about = {"weights": detector.digest, "video": [source.name, name]}
-    about |= {"flow": flow}
+    about |= {"flow": flow, "refine_masks": refine_masks}
     about |= {"frames": len(numbers), "size": source.sizes[numbers[0]]}
     file = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16] + ".sqlite"
     kept.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ The columns are J of all moving objects together, averaged over frames and then 
   and tracking were perfect;
 - "boxes": J of the masks predicted in the true boxes, as if everything but the masks
   were perfect;
+- "refined": J of these masks with their outlines moved to edges of the image, as
+  `movseg segment` does (and as the detections are);
 - "grid": J of the true masks at the 28x28 pixels of the model's masks.
 
 `scripts/compare_models.py` measures the model's tracks as they are. The last frame of
@@ -22,7 +24,7 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 
 from movseg_jax import masks
 from movseg_jax.cli.arguments import load_model, read_options
@@ -39,7 +41,7 @@ from movseg_jax.video.reading import Frame
 
 GRID = 28
 OBJECTS = 16  # Of a frame, at most, so that one compilation will do.
-COLUMNS = ("detections", "boxes", "grid")
+COLUMNS = ("detections", "boxes", "refined", "grid")
 
 Masks = Bool[np.ndarray, "n h w"]
 
@@ -79,7 +81,7 @@ def measure(
     source: Source,
     numbers: Sequence[int],
     detector: TrainedDetector,
-    in_boxes: Callable[[Masks, Detected], Bool[np.ndarray, "h w"]],
+    in_boxes: Callable[[Masks, Detected], list[masks.Crop]],
 ) -> list[float]:
     """Computes a video's J by column; `in_boxes` is the detector's `mask_predictor`."""
     frames = (
@@ -91,9 +93,11 @@ def measure(
             continue
         example = ignore_resting(source[numbers[detected.frame.index]])
         objects = true_objects(example)
+        crops, image = in_boxes(objects, detected), detected.frame.image
         predicted = (
             best_detections(objects, detected),
-            in_boxes(objects, detected),
+            join(crops, image.shape[:2]),
+            join([masks.refine(each, image) for each in crops], image.shape[:2]),
             on_grid(objects),
         )
         counted = ~np.asarray(example.masks[example.ignore].any(axis=0))
@@ -124,8 +128,8 @@ def best_detections(objects: Masks, detected: Detected) -> Bool[np.ndarray, "h w
 
 def mask_predictor(
     detector: TrainedDetector,
-) -> Callable[[Masks, Detected], Bool[np.ndarray, "h w"]]:
-    """Returns a function from true objects to the joined masks predicted for them."""
+) -> Callable[[Masks, Detected], list[masks.Crop]]:
+    """Returns a function from true objects to the masks predicted for them."""
     config = detector.config
 
     def predict(module, inputs, rois):
@@ -148,7 +152,8 @@ def mask_predictor(
         y, x = np.asarray(inputs.scale[0])
         rois = (boxes * np.array([x, y, x, y], np.float32))[None]
         logits = np.asarray(apply(detector.params, inputs, rois))[0]
-        return paste(logits[: len(objects)], boxes[: len(objects)], image.shape[:2])
+        count = len(objects)
+        return masks.paste_crops(logits[:count], boxes[:count], image.shape[:2])
 
     return in_boxes
 
@@ -163,17 +168,16 @@ def on_grid(objects: Masks) -> Bool[np.ndarray, "h w"]:
         # Enlarged first, as INTER_AREA has the parts of pixels only when it reduces.
         inside = cv2.resize(inside, (8 * GRID, 8 * GRID), interpolation=cv2.INTER_AREA)
         grid[:] = cv2.resize(inside, (GRID, GRID), interpolation=cv2.INTER_AREA) - 0.5
-    return paste(grids, boxes, objects.shape[1:])
+    size = objects.shape[1:]
+    return join(masks.paste_crops(grids, boxes, size), size)
 
 
-def paste(
-    logits: Float32[np.ndarray, "n s s"],
-    boxes: Float32[np.ndarray, "n 4"],
-    size: masks.Size,
-) -> Bool[np.ndarray, "h w"]:
-    """Pastes masks into their boxes in the frame and joins their pixels."""
-    pasted = masks.paste_rles(logits, boxes, size)
-    return masks.decode(masks.union(pasted)) if pasted else np.zeros(size, bool)
+def join(crops: Sequence[masks.Crop], size: masks.Size) -> Bool[np.ndarray, "h w"]:
+    """Joins the pixels of several masks."""
+    joined = np.zeros(size, bool)
+    for cropped in crops:
+        joined[cropped.window] |= cropped.pixels
+    return joined
 
 
 if __name__ == "__main__":

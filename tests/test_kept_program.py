@@ -10,28 +10,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.model import detector, kept_program
 from movseg_jax.model.detector import Detector
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.kept_program import detect_function
 from movseg_jax.model.parameters import fresh
 from movseg_jax.system import atomic
+from tests.fakes import narrow_model
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-NARROW = TrunkConfig(depth=14, width=8, norm="group")
-MODEL = ModelConfig(
-    appearance=NARROW,
-    motion=NARROW,
-    static_branch=True,
-    channels=8,
-    box_head_width=16,
-    short_side=64,
-    long_side=64,
-    proposals=20,
-    detections=10,
-    min_score=0.0,
-)
+MODEL = dataclasses.replace(narrow_model.MODEL, static_branch=True)
 
 
 @pytest.fixture(scope="module")

@@ -5,24 +5,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from movseg_jax.config import ModelConfig, TrunkConfig
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import load_detector
 from movseg_jax.model.parameters import fresh
 from movseg_jax.model.weights import Weights
-
-NARROW = TrunkConfig(depth=14, width=8, norm="group")
-MODEL = ModelConfig(
-    appearance=NARROW,
-    motion=NARROW,
-    channels=8,
-    box_head_width=16,
-    short_side=64,
-    long_side=64,
-    proposals=20,
-    detections=10,
-    min_score=0.0,
-)
+from tests.fakes.narrow_model import MODEL
 
 
 @pytest.fixture(scope="module")

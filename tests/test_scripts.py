@@ -338,7 +338,7 @@ def compared(tmp_path, monkeypatch):
     source = open_source("davis2017", "train", tmp_path)
 
     def compare(find, **options):
-        def detect_frames(frames, detector, *, flow, min_score):
+        def detect_frames(frames, detector, *, flow, min_score, refine_masks):
             numbers = next(videos)
             for i, frame in zip(numbers, frames, strict=True):
                 flow = (
@@ -483,7 +483,7 @@ def test_a_detection_is_right_if_an_object_is_there(
     source = open_source("davis2017", "train", tmp_path)
     videos = iter(source.sequences.values())
 
-    def detect_frames(frames, detector, *, flow, min_score):
+    def detect_frames(frames, detector, *, flow, min_score, refine_masks):
         numbers = next(videos)
         for i, frame in zip(numbers, frames, strict=True):
             truth = [Detection(masks.encode(m), 0.75, 5.0) for m in source[i].masks]

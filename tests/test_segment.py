@@ -170,6 +170,25 @@ def test_the_parts_can_be_put_together_in_a_few_lines(shots, undisturbed, tmp_pa
     }
 
 
+def test_outlines_follow_the_image_unless_they_shall_not():
+    """Of a disc the detector gives the box; the filter takes some of the corners."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    discs = [(y - 24) ** 2 + (x - 20 - 3 * i) ** 2 < 15**2 for i in range(8)]
+    video = [Frame(i, f"{i:05d}", background(), None) for i in range(len(discs))]
+    for frame, disc in zip(video, discs, strict=True):
+        frame.image[disc] = WHITE
+    overlaps = {}
+    for refined in (True, False):
+        tracks = segment_video(video, make_detector(), refine_masks=refined)
+        overlaps[refined] = [
+            (frame.sightings[0].pixels & disc).sum()
+            / (frame.sightings[0].pixels | disc).sum()
+            for frame, disc in zip(tracks, discs, strict=True)
+        ]
+    for better, before in zip(overlaps[True], overlaps[False], strict=True):
+        assert better > before + 0.01
+
+
 def test_only_the_static_branch_is_asked_where_there_is_no_flow(tmp_path):
     def pictures():
         for picture in scene(3):

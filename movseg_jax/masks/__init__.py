@@ -1,7 +1,8 @@
 """Masks on the host: boolean arrays `[h, w]`, and their run lengths.
 
 `rle` holds masks of whole videos and compares them, `paste` resamples what a mask head
-gives into a frame, `id_images` reads images whose pixels are numbers of objects.
+gives into a frame, `refine` moves outlines to edges of the image, `id_images` reads
+images whose pixels are numbers of objects.
 """
 
 from movseg_jax.masks.paste import Crop as Crop
@@ -10,6 +11,7 @@ from movseg_jax.masks.paste import encode_crop as encode_crop
 from movseg_jax.masks.paste import paste as paste
 from movseg_jax.masks.paste import paste_crops as paste_crops
 from movseg_jax.masks.paste import paste_rles as paste_rles
+from movseg_jax.masks.refine import refine as refine
 from movseg_jax.masks.rle import MAX_COORDINATE as MAX_COORDINATE
 from movseg_jax.masks.rle import MAX_OUTLINE as MAX_OUTLINE
 from movseg_jax.masks.rle import MAX_PIXELS as MAX_PIXELS

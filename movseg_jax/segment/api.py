@@ -68,6 +68,7 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
         batch_size=config.batch_size,
         min_score=config.track.continue_score,
         find_cuts=config.find_cuts,
+        refine_masks=config.refine_masks,
     ):
         previews.add(len(detections), frame.image)
         detections.append(found)

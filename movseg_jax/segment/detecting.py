@@ -99,6 +99,7 @@ def detect_frames(
     batch_size: int = 1,
     min_score: float = KEPT_SCORE,
     find_cuts: bool = True,
+    refine_masks: bool = True,
     start: int = 0,
     timing: Timing | None = None,
 ) -> Generator[Detected, None, None]:
@@ -115,6 +116,8 @@ def detect_frames(
         batch_size: Number of frames that the device processes at once.
         min_score: Detections with more than this score are returned.
         find_cuts: Whether to look for cuts, so that no flow is computed across them.
+        refine_masks: Whether to move the masks' outlines to edges of the image; see
+            `masks.refine`.
         start: Index of the first frame to detect in. Frames before it are only used to
             find cuts: for the result of the complete video, `video.cuts.LOOKBACK` of
             them are needed.
@@ -142,6 +145,7 @@ def detect_frames(
                     model=detector.config,
                     min_score=min_score,
                     cut=cut,
+                    refine_masks=refine_masks,
                 )
             yield Detected(frame, to_next, detections)
 

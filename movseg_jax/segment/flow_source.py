@@ -11,7 +11,6 @@ from jaxtyping import Float32
 from movseg_jax.config import NETWORKS, ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
-from movseg_jax.flow.networks import load_if_network
 from movseg_jax.model.inputs import resized_size
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.video.reading import Frame
@@ -39,6 +38,9 @@ def chosen_flow(config: SegmentConfig, model: ModelConfig) -> FlowSource:
             without its weights, or weights without a network; or the weights cannot be
             read.
     """
+    # Imported here, as `segment_video` with one's own flow needs no network.
+    from movseg_jax.flow.networks import load_if_network
+
     network = load_if_network(config.flow, config.flow_weights, config.flow_updates)
     if network is None:
         open_flow(config.flow, model)  # Finds now what would fail later.

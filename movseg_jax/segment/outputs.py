@@ -28,6 +28,7 @@ def to_detections(
     model: ModelConfig,
     min_score: float,
     cut: bool,
+    refine_masks: bool,
 ) -> FrameDetections:
     """Returns the detections in one frame of a batch.
 
@@ -40,12 +41,13 @@ def to_detections(
         model: The config of the detector.
         min_score: Detections with more than this score are returned.
         cut: Whether a new shot starts with this frame.
+        refine_masks: Whether to move the masks' outlines to edges of the image.
     """
     size = image.shape[:2]
     sees_nothing = model.motion is not None and flow is None
     moving = [] if sees_nothing else _paste(outputs.moving, row, size, model, min_score)
     static = _paste(outputs.static, row, size, model, min_score)
-    found = _describe([*moving, *static], len(moving), image, flow)
+    found = _describe([*moving, *static], len(moving), image, flow, refine_masks)
     return FrameDetections(
         tuple(found[: len(moving)]), tuple(found[len(moving) :]), cut
     )
@@ -81,9 +83,15 @@ def _paste(
 
 
 def _describe(
-    found: Sequence[_Pasted], moving_count: int, image: np.ndarray, flow: Flow
+    found: Sequence[_Pasted],
+    moving_count: int,
+    image: np.ndarray,
+    flow: Flow,
+    refine_masks: bool,
 ) -> list[Detection]:
     """The detections with what linking and users need to know of frame and flow."""
+    # Motion is measured in masks as the model gives them: a refined one may have a part
+    # of the background that looks alike, and its motion decides who moves.
     crops = [pasted.mask for pasted in found]
     if flow is None:
         speeds = [math.nan] * len(found)
@@ -96,6 +104,7 @@ def _describe(
         # static branch finds it, it is taken to stand still.
         speeds[moving_count:] = np.nan_to_num(speeds[moving_count:]).tolist()
         shifts = object_shifts(flow, crops)
+    shown = [masks.refine(crop, image) for crop in crops] if refine_masks else crops
     return [
         Detection(
             masks.encode_crop(crop, image.shape[:2]),
@@ -104,5 +113,7 @@ def _describe(
             shift=shift,
             colour=colour_histogram(image, crop),
         )
-        for (crop, score), speed, shift in zip(found, speeds, shifts, strict=True)
+        for crop, (_, score), speed, shift in zip(
+            shown, found, speeds, shifts, strict=True
+        )
     ]

@@ -247,6 +247,7 @@ class _Job:
                 batch_size=self.config.batch_size,
                 min_score=self.config.track.continue_score,
                 find_cuts=self.config.find_cuts,
+                refine_masks=self.config.refine_masks,
                 start=first + len(record),
                 timing=self.timing,
             )

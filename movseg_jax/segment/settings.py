@@ -35,6 +35,8 @@ class SegmentConfig:
         flow_weights: Weights of a flow network, converted by `movseg convert`.
         flow_updates: Number of steps in which RAFT improves the flow. Default: 12.
         find_cuts: Split the video into shots. No track continues across a cut.
+        refine_masks: Move the outlines of masks to edges of the image. The model's
+            masks have 28x28 cells, so their outlines are often a little beside.
         track: Rules by which detections are linked to tracks.
         min_motion: Leave out tracks that are not faster than this relative to the
             scene, in pixels per frame. Default: 0.2, or 0 if the model does not use
@@ -63,6 +65,7 @@ class SegmentConfig:
     flow_weights: str | None = None
     flow_updates: int | None = None
     find_cuts: bool = True
+    refine_masks: bool = True
     track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
     min_motion: float | None = None
     min_frames: int = MIN_FRAMES
@@ -104,7 +107,8 @@ class SegmentConfig:
     def as_paper(cls, reading: Reading = "release") -> "SegmentConfig":
         """Returns the settings that reproduce Dave et al. (2019).
 
-        Neither reading knows cuts, nor leaves out tracks that are not seen to move.
+        Neither reading knows cuts, refines masks, or leaves out tracks that are not
+        seen to move.
 
         Args:
             reading: "release" is the code that the authors released, with which they
@@ -116,7 +120,13 @@ class SegmentConfig:
             "text": TrackConfig.as_published,
         }
         track = readings[reading]()
-        return cls(find_cuts=False, track=track, min_motion=0.0, min_frames=0)
+        return cls(
+            find_cuts=False,
+            refine_masks=False,
+            track=track,
+            min_motion=0.0,
+            min_frames=0,
+        )
 
     def stored(self) -> dict[str, Any]:
         """Returns the settings as run.json has them.
@@ -125,6 +135,8 @@ class SegmentConfig:
         so that runs of those versions can be resumed.
         """
         settings = dataclasses.asdict(self)
+        if not self.refine_masks:
+            del settings["refine_masks"]
         for name in ("flow_weights", "flow_updates", "start", "end"):
             if settings[name] is None:
                 del settings[name]
