@@ -40,17 +40,17 @@ def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
         from movseg_jax.model.detector import Detector
 
         return jax.jit(Detector(config).apply)
-    programs: dict[str, Callable] = {}
+    programs: dict[Any, Callable] = {}
 
     def detect(variables: Any, inputs: Inputs) -> Outputs:
         leaves, tree = jax.tree.flatten((variables, inputs))
-        shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
-        described = f"{tree} {shapes}"
-        if described not in programs:
-            path = Path(folder) / "traced" / _key(f"{config} {described}")
+        kind = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if kind not in programs:
+            shapes = [jax.ShapeDtypeStruct(*each) for each in kind[1]]
+            path = Path(folder) / "traced" / _key(f"{config} {tree} {shapes}")
             program = _read(path) or _trace(config, tree, shapes, path)
-            programs[described] = jax.jit(program.call)
-        moving, static = programs[described](leaves)
+            programs[kind] = jax.jit(program.call)
+        moving, static = programs[kind](leaves)
         return Outputs(Detections(**moving), Detections(**static) if static else None)
 
     return detect
