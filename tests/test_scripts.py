@@ -588,9 +588,11 @@ def test_masks_are_predicted_in_the_boxes_they_are_asked_for(oracles):
     logits["bias"] = logits["bias"] + 100
     detector = TrainedDetector(config, params, "fresh", "0" * 64)
     truth = objects((2, 2, 12, 20), (30, 5, 50, 30))
-    found = oracles.mask_predictor(detector)(truth, detected())
-    np.testing.assert_array_equal(found, truth.any(axis=0))
-    assert not oracles.mask_predictor(detector)(truth[:0], detected()).any()
+    crops = oracles.mask_predictor(detector)(truth, detected())
+    found = [oracles.join([each], SIZE) for each in crops]
+    np.testing.assert_array_equal(found, truth)
+    np.testing.assert_array_equal(oracles.join(crops, SIZE), truth.any(axis=0))
+    assert not oracles.mask_predictor(detector)(truth[:0], detected())
 
 
 # Where a device's time goes -----------------------------------------------------------
