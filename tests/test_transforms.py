@@ -176,20 +176,6 @@ def test_resizing_to_the_own_size_changes_nothing():
     assert_equal(transforms.resize(example, (9, 7)), example)
 
 
-@pytest.mark.parametrize(
-    "size, sides, expected",
-    [
-        ((480, 854), (800, 1333), (749, 1333)),
-        ((480, 640), (800, 1333), (800, 1067)),
-        ((854, 480), (256, 448), (448, 252)),
-        ((1, 900), (10, 100), (1, 100)),
-    ],
-)
-def test_sides_become_short_and_not_too_long(size, sides, expected):
-    example = random_example(0, size, objects=0, flow=False)
-    assert transforms.resize_sides(example, *sides).image.shape[:2] == expected
-
-
 @given(RNGS, SIZES, st.floats(0.1, 1), st.floats(1, 3))
 def test_jittered_sizes_keep_their_shape_and_stay_in_range(rng, size, low, high):
     jittered = transforms.jitter_size(size, (low, high), rng)

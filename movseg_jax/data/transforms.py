@@ -68,17 +68,6 @@ def resize(example: Example, size: Size) -> Example:
     )
 
 
-def resize_sides(example: Example, short_side: int, long_side: int) -> Example:
-    """Resizes the shorter side to `short_side`, or less to respect `long_side`.
-
-    Both sides have the same factor, up to rounding; it may be above 1.
-    """
-    shape = example.image.shape[:2]
-    factor = min(short_side / min(shape), long_side / max(shape))
-    height, width = (max(1, round(n * factor)) for n in shape)
-    return resize(example, (height, width))
-
-
 def jitter_size(
     size: Size, scale: tuple[float, float], rng: np.random.Generator
 ) -> Size:
