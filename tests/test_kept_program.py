@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -147,6 +148,19 @@ def test_a_full_disk_only_costs_time(folder, traced, params, monkeypatch):
     expected = jax.jit(Detector(MODEL).apply)(params, inputs())
     assert_same(detect_function(MODEL)(params, inputs()), expected)
     assert not [*folder.iterdir()]
+
+
+@pytest.mark.slow
+def test_a_device_whose_programs_cannot_be_exported_only_costs_time(
+    folder, params, monkeypatch
+):
+    def export(function):
+        raise NotImplementedError("custom calls without guarantee")
+
+    expected = jax.jit(Detector(MODEL).apply)(params, inputs())
+    monkeypatch.setattr(jax.export, "export", export)
+    assert_same(detect_function(MODEL)(params, inputs()), expected)
+    assert not folder.exists()
 
 
 @pytest.mark.slow

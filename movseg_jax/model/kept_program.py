@@ -48,15 +48,15 @@ def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
         if kind not in programs:
             shapes = [jax.ShapeDtypeStruct(*each) for each in kind[1]]
             path = Path(folder) / "traced" / _key(f"{config} {tree} {shapes}")
-            program = _read(path) or _trace(config, tree, shapes, path)
-            programs[kind] = jax.jit(program.call)
+            found = _read(path) or _trace(config, tree, shapes, path)
+            programs[kind] = jax.jit(found)
         moving, static = programs[kind](leaves)
         return Outputs(Detections(**moving), Detections(**static) if static else None)
 
     return detect
 
 
-def _trace(config: ModelConfig, tree, shapes, path: Path) -> Any:
+def _trace(config: ModelConfig, tree, shapes, path: Path) -> Callable[[Any], Any]:
     """Traces and lowers the detector, and writes it if that is possible."""
     import jax.export
 
@@ -67,17 +67,22 @@ def _trace(config: ModelConfig, tree, shapes, path: Path) -> Any:
         # A program on disk has plain dicts; {} stands for a branch that is missing.
         return [branch._asdict() if branch else {} for branch in outputs]
 
-    program = jax.export.export(jax.jit(detect))(shapes)
+    try:
+        program = jax.export.export(jax.jit(detect))(shapes)
+    except Exception:
+        # JAX does not export the operations of every device. If anything else is wrong,
+        # it is wrong again, and raised, when this runs.
+        return detect
     data = bytes(program.serialize())
     try:
         make_folder(path.parent)
         write_file(path, hashlib.sha256(data).digest() + data)
     except InputError:
         pass  # A full disk, or a folder that is read only: the next process traces.
-    return program
+    return program.call
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> Callable[[Any], Any] | None:
     """The program in a file; None if there is none, or it is damaged."""
     import jax.export
 
@@ -88,7 +93,7 @@ def _read(path: Path) -> Any:
     digest, data = data[:DIGEST], data[DIGEST:]
     if hashlib.sha256(data).digest() != digest:
         return None
-    return jax.export.deserialize(bytearray(data))
+    return jax.export.deserialize(bytearray(data)).call
 
 
 def _key(text: str) -> str:
