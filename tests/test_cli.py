@@ -51,7 +51,8 @@ def test_help_is_instant():
         subprocess.run([sys.executable, "-c", "import jax"], check=True)
 
     ratio = min(seconds(show) for _ in range(3)) / seconds(import_jax)
-    assert ratio < 0.5
+    # With JAX it would be over 1. Releases of JAX differ by a half in what they take.
+    assert ratio < 0.75
 
 
 def test_the_version_is_printed():
