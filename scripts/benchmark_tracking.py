@@ -6,8 +6,8 @@ Discs move over a stationary background. Each is found by the moving heads and, 
 smaller, by the static branch, so that a frame has twice as many detections as objects.
 They are read from a record on disk, as `movseg segment` keeps them, linked forwards and
 backwards, tested for motion and joined; "decode" is the time to decode the masks of
-the moving detections once, for comparison. All times are of one process; SciPy, which
-linking imports once in a quarter of a second, is loaded before.
+the moving detections once, for comparison. All times are of one process. SciPy
+is loaded before: linking imports it once, which takes a quarter of a second.
 """
 
 import argparse

@@ -170,8 +170,8 @@ def test_the_parts_can_be_put_together_in_a_few_lines(shots, undisturbed, tmp_pa
     }
 
 
-def test_outlines_follow_the_image_unless_they_shall_not():
-    """Of a disc the detector gives the box; the filter takes some of the corners."""
+def test_outlines_follow_the_image_if_they_are_refined():
+    """The detector gives the box of a disc; the filter takes some of its corners."""
     y, x = np.mgrid[: SIZE[0], : SIZE[1]]
     discs = [(y - 24) ** 2 + (x - 20 - 3 * i) ** 2 < 15**2 for i in range(8)]
     video = [Frame(i, f"{i:05d}", background(), None) for i in range(len(discs))]

@@ -121,14 +121,8 @@ class _Window(NamedTuple):
 
 def _window(mask: Crop, others, residual) -> _Window:
     mask = crop(mask.pixels, mask.top, mask.left)  # It may have become smaller.
-    margin = RING[1]
-    height, width = mask.pixels.shape
-    top, left = max(mask.top - margin, 0), max(mask.left - margin, 0)
-    near = np.s_[top : mask.top + height + margin, left : mask.left + width + margin]
-    pixels = np.zeros(others[near].shape, bool)
-    y, x = mask.top - top, mask.left - left
-    pixels[y : y + height, x : x + width] = mask.pixels
-    return _Window(pixels, others[near], residual[near])
+    wide = mask.padded(RING[1], others.shape)
+    return _Window(wide.pixels, others[wide.window], residual[wide.window])
 
 
 def _speed(window: _Window) -> float:

@@ -49,6 +49,22 @@ class Crop(NamedTuple):
         ]
         return Crop(top, left, self.pixels[first])
 
+    def padded(self, margin: int, size: Size) -> "Crop":
+        """Returns the crop with a margin around it, as far as the frame has pixels.
+
+        Args:
+            margin: The width of the margin.
+            size: The height and width of the frame.
+        """
+        height, width = self.pixels.shape
+        top, left = max(self.top - margin, 0), max(self.left - margin, 0)
+        bottom = min(self.top + height + margin, size[0])
+        right = min(self.left + width + margin, size[1])
+        pixels = np.zeros((bottom - top, right - left), bool)
+        y, x = self.top - top, self.left - left
+        pixels[y : y + height, x : x + width] = self.pixels
+        return Crop(top, left, pixels)
+
 
 def crop(mask: Bool[np.ndarray, "h w"], top: int = 0, left: int = 0) -> Crop:
     """Crops a mask of a frame, or of a window of it that starts at (top, left)."""

@@ -37,18 +37,10 @@ def refine(cropped: Crop, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
         return cropped
     radius = RADIUS * math.sqrt(area)
     # Beyond twice the radius, no function is fitted to pixels of the object.
-    margin = math.ceil(2 * radius)
-    (top, bottom), (left, right) = (
-        (max(span.start - margin, 0), min(span.stop + margin, side))
-        for span, side in zip(cropped.window, image.shape, strict=False)
-    )
-    mask = np.zeros((bottom - top, right - left), np.float32)
-    y, x = cropped.top - top, cropped.left - left
-    height, width = cropped.pixels.shape
-    mask[y : y + height, x : x + width] = cropped.pixels
-    colours = image[top:bottom, left:right] * np.float32(1 / 255)
-    filtered = guided_filter(mask, colours, radius)
-    refined = crop(filtered > 0.5, top, left)
+    wide = cropped.padded(math.ceil(2 * radius), image.shape[:2])
+    colours = image[wide.window] * np.float32(1 / 255)
+    filtered = guided_filter(wide.pixels.astype(np.float32), colours, radius)
+    refined = crop(filtered > 0.5, wide.top, wide.left)
     return refined if refined.pixels.size else cropped  # A hair would be smoothed away.
 
 

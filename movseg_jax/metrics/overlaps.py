@@ -92,7 +92,7 @@ def kind_areas(
 ) -> Float64[np.ndarray, " n"]:
     """Areas of the boxes or of the masks, in pixels."""
     if kind == "mask":
-        return np.array([masks.area(rle) for rle in items.masks or ()], np.float64)
+        return masks.areas(items.masks or ()).astype(np.float64)
     return _box_areas(np.asarray(items.boxes, np.float64))
 
 

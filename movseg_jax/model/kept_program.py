@@ -11,7 +11,6 @@ one, importing the package does not.
 
 import functools
 import hashlib
-import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,14 @@ import jax
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import make_folder, write_file
+from movseg_jax.system.process import installed_version
 from movseg_jax.types import Detections, Inputs, Outputs
 
 PACKAGE = Path(__file__).parents[1]
 # The code that a program is made of; if a byte of it changes, programs are made anew.
 SOURCES = ("config.py", "types.py", "model/*.py", "nn/*.py", "ops/*.py")
-DIGEST = hashlib.sha256().digest_size  # Of the rest of a file, at its front.
+# A file starts with the SHA-256 of the rest of it.
+DIGEST = hashlib.sha256().digest_size
 
 
 def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
@@ -99,7 +100,7 @@ def _read(path: Path) -> Callable[[Any], Any] | None:
 def _key(text: str) -> str:
     """The name of the file: a hash of everything that a program depends on."""
     settings = [
-        *(f"{n} {importlib.metadata.version(n)}" for n in ("jax", "jaxlib", "flax")),
+        *(f"{n} {installed_version(n)}" for n in ("jax", "jaxlib", "flax")),
         jax.default_backend(),
         str(_setting("jax_default_matmul_precision")),
         str(_setting("jax_enable_x64")),

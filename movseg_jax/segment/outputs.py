@@ -90,8 +90,8 @@ def _describe(
     refine_masks: bool,
 ) -> list[Detection]:
     """The detections with what linking and users need to know of frame and flow."""
-    # Motion is measured in masks as the model gives them: a refined one may have a part
-    # of the background that looks alike, and its motion decides who moves.
+    # Motion is measured in masks as the model gives them: a refined mask may include
+    # background of a similar colour, whose motion would count.
     crops = [pasted.mask for pasted in found]
     if flow is None:
         speeds = [math.nan] * len(found)

@@ -36,7 +36,7 @@ class SegmentConfig:
         flow_updates: Number of steps in which RAFT improves the flow. Default: 12.
         find_cuts: Split the video into shots. No track continues across a cut.
         refine_masks: Move the outlines of masks to edges of the image. The model's
-            masks have 28x28 cells, so their outlines are often a little beside.
+            masks have 28x28 cells, so their outlines often miss the edge a little.
         track: Rules by which detections are linked to tracks.
         min_motion: Leave out tracks that are not faster than this relative to the
             scene, in pixels per frame. Default: 0.2, or 0 if the model does not use
