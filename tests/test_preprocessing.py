@@ -129,6 +129,22 @@ def test_padding_is_zero_at_the_bottom_and_right():
     assert inputs.image[height - 1, width - 1].any()
 
 
+@pytest.mark.parametrize(
+    "convention, padded",
+    [
+        ("continuous", (800, 1200)),
+        ("torchvision", (800, 1216)),
+        ("detectron2", (800, 1216)),
+        ("detectron", (800, 1216)),
+    ],
+)
+def test_padding_that_is_ignored_is_less(convention, padded):
+    config = ModelConfig(motion=None, convention=convention)
+    inputs = preprocess(random_frame(427, 640), None, config)
+    assert tuple(inputs.size) in ((800, 1199), (800, 1200))
+    assert inputs.image.shape == (*padded, 3)
+
+
 def test_motion_is_resized_with_the_frame_but_not_normalised():
     motion = np.full((40, 60, 3), 7, np.float32)
     inputs = preprocess(random_frame(40, 60), motion, ModelConfig())

@@ -106,28 +106,29 @@ class Detector(nn.Module):
         features = self.features(inputs)
         config = self.config
 
-        def detect(rpn, box_head, rpn_features, box_features):
+        def select(rpn, box_head, rpn_features, box_features):
             proposals = self.propose(rpn(rpn_features), rpn_features, inputs)
             heads = self.classify(box_head, box_features, proposals.boxes, inputs)
-            selected = self.select(*heads, proposals, inputs)
-            logits = self._detected_masks(
-                features[config.mask_features], selected, inputs
-            )
-            boxes, scores, classes, valid = selected[1:]
-            return Detections(boxes, scores, classes, logits, valid)
+            return self.select(*heads, proposals, inputs)
 
-        moving = detect(
-            self.rpn,
-            self.box_head,
-            features[config.rpn_features],
-            features[config.box_features],
-        )
-        static = None
+        selected = [
+            select(
+                self.rpn,
+                self.box_head,
+                features[config.rpn_features],
+                features[config.box_features],
+            )
+        ]
         if config.static_branch:
             appearance = features["appearance"]
             heads = self.static
-            static = detect(heads.rpn, heads.box_head, appearance, appearance)
-        return Outputs(moving, static)
+            selected.append(select(heads.rpn, heads.box_head, appearance, appearance))
+        logits = self._detected_masks(features[config.mask_features], selected, inputs)
+        found = [
+            Detections(x.boxes, x.scores, x.classes, masks, x.valid)
+            for x, masks in zip(selected, logits, strict=True)
+        ]
+        return Outputs(found[0], found[1] if config.static_branch else None)
 
     def features(self, inputs: Inputs) -> dict[str, Pyramid]:
         """Pyramids by name: each stream's, and "fused", which may be one of them."""
@@ -209,19 +210,29 @@ class Detector(nn.Module):
         return self._masks(self.mask_head, pyramid, rois, classes, inputs)
 
     def _detected_masks(self, pyramid, selected, inputs):
-        """Returns `mask_logits` of detections, or zeros where many are padding.
+        """Returns `mask_logits` of each branch's detections, or zeros for padding.
 
-        Detections come first and are few, so that skipping spares most of the work.
+        Both branches have the same mask head. Their detections are few, so all of them
+        come before all padding, most of which is then skipped.
         """
         if self.is_initializing():  # Parameters cannot be made inside a branch.
-            return self.mask_logits(pyramid, selected.rois, selected.classes, inputs)
+            return [
+                self.mask_logits(pyramid, x.rois, x.classes, inputs) for x in selected
+            ]
         # Flax refuses calls of bound modules inside JAX's loops and branches; there,
         # the head has to be a pure function.
         head, variables = self.mask_head.unbind()
         apply = functools.partial(head.apply, variables)
         masks = lambda rois, classes: self._masks(apply, pyramid, rois, classes, inputs)
-        rows = selected.rois, selected.classes
-        return skip_padding(masks, rows, selected.valid, MASKS_AT_ONCE)
+        found = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *selected)
+        order = jnp.argsort(~found.valid, axis=1)
+        take = jax.vmap(lambda rows, index: rows[index])
+        rois, classes, valid = (
+            take(rows, order) for rows in (found.rois, found.classes, found.valid)
+        )
+        logits = skip_padding(masks, (rois, classes), valid, MASKS_AT_ONCE)
+        logits = take(logits, jnp.argsort(order, axis=1))
+        return jnp.split(logits, len(selected), axis=1)
 
     def _masks(self, head, pyramid, rois, classes, inputs):
         crops = self._crops(pyramid, rois, MASK_CROP, inputs)

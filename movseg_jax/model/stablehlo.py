@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from movseg_jax.errors import InputError
 from movseg_jax.images import MAX_PIXELS
 from movseg_jax.model.detector import STREAM_INPUTS, Detector
-from movseg_jax.model.inputs import DIVISOR, resized_size
+from movseg_jax.model.inputs import padded_size, resized_size
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.types import Array, Inputs
@@ -110,15 +110,16 @@ def _export(
     """Returns the exported function, and what is known of its inputs and outputs."""
     config = detector.config
     size, scale = resized_size(frame_size, config)
+    padded = padded_size(size, config)
     known = {"size": size, "frame_size": frame_size, "scale": scale}
     # Copies on several devices would make a program for as many.
     params = jax.tree.map(jnp.asarray, jax.device_get(detector.params))
 
     def detect(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-        missing = [(0, -n % DIVISOR) for n in size]
-        padded = {k: jnp.pad(v, [(0, 0), *missing, (0, 0)]) for k, v in arrays.items()}
+        missing = [(0, p - n) for p, n in zip(padded, size, strict=True)]
+        arrays = {k: jnp.pad(v, [(0, 0), *missing, (0, 0)]) for k, v in arrays.items()}
         rows = {k: jnp.tile(jnp.float32(v), (batch_size, 1)) for k, v in known.items()}
-        inputs = Inputs(padded.get("image"), padded.get("motion"), **rows)
+        inputs = Inputs(arrays.get("image"), arrays.get("motion"), **rows)
         outputs: Any = Detector(config).apply({"params": params}, inputs)
         found = {"moving": outputs.moving, "static": outputs.static}
         return {k: v._asdict() for k, v in found.items() if v is not None}

@@ -44,7 +44,7 @@ _FORMATS = {
         "mp4",
         "libx264",
         "yuv420p",
-        {"preset": "veryfast", "threads": "4", "x264-params": "mbtree=0"},
+        {"preset": "superfast", "threads": "4", "x264-params": "mbtree=0"},
         20,
     ),
     (".webm", True): _Format(
