@@ -335,3 +335,27 @@ def test_memory_is_kept_where_the_cpu_computes(
         monkeypatch.setenv(f"JAX_{name}", "0")
     process.prepare_jax()
     assert bool(kept) is expected
+
+
+KEEPS_MEMORY = """
+from pathlib import Path
+from movseg_jax.system.process import give_back_memory, keep_memory
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+keep_memory()
+blocks = [bytearray(1_000_000) for _ in range(200)]
+used = resident()
+last = blocks[-1]  # Above the others, so that the heap cannot shrink.
+blocks.clear()
+print(used - resident())
+give_back_memory()
+print(used - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has these settings")
+def test_memory_that_is_kept_can_be_given_back():
+    command = [sys.executable, "-c", KEEPS_MEMORY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kept, given_back = map(int, done.stdout.split())
+    assert kept < 20e6 and given_back > 180e6

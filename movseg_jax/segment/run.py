@@ -51,7 +51,7 @@ from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.paths import IMAGE_SUFFIXES, list_images
 from movseg_jax.system.pipeline import Timing, stopwatch
-from movseg_jax.system.process import installed_version
+from movseg_jax.system.process import give_back_memory, installed_version
 from movseg_jax.system.progress import Progress, Stopped, phase
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.track.links import TrackedFrames
@@ -239,7 +239,8 @@ class _Job:
             total = left if total is None else min(total, left)
         self.progress(len(record), total, "detect")
         chosen = set() if total is None else set(chosen_frames(total))
-        with self._read(len(record)) as (frames, readable):
+        done = len(record)
+        with self._read(done) as (frames, readable):
             found = detect_frames(
                 frames,
                 self.detector,
@@ -248,7 +249,7 @@ class _Job:
                 min_score=self.config.track.continue_score,
                 find_cuts=self.config.find_cuts,
                 refine_masks=self.config.refine_masks,
-                start=first + len(record),
+                start=first + done,
                 timing=self.timing,
             )
             # Closed before the reader is: the threads of `found` use it.
@@ -260,8 +261,11 @@ class _Job:
                         self._save_flow(number, flow)
                     record.append(frame, detections)
                     self.progress(len(record), total, "detect")
+                    if len(record) == done + 1:
+                        give_back_memory()  # What compiling the detector left.
                     if self.stop.requested and not self.is_camera:
                         raise Stopped
+        give_back_memory()  # What the detector needed.
         if not len(record):
             part = f" from frame {first} on" if first else ""
             raise InputError(f"{self.source}: has no frames{part}.")
