@@ -18,7 +18,7 @@ from movseg_jax.masks.paste import Crop, crop
 # Chosen on four clips of video_instances and 16 rendered clips (docs/experiments.md).
 RADIUS = 0.1  # The filter's radius as a share of the square root of the mask's area.
 EPSILON = 1e-4  # The least variance of colours, from 0 to 1, that counts as an edge.
-SIDE = 48  # The longer side, in pixels, at which the linear functions are fitted.
+SIDE = 64  # The longer side, in pixels, at which the linear functions are fitted.
 
 
 def refine(cropped: Crop, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
