@@ -3,7 +3,8 @@
     python scripts/bundle_weights.py runs/default/joint --rests 1 1 --proposals 100 \\
         --sides 272 480
 
-Parameters are rounded to bfloat16 and used as float32. --moves and --rests each give a
+Parameters are rounded to bfloat16 and used as float32. Of several runs of one model, as
+with other seeds, the mean of the parameters is taken. --moves and --rests each give a
 number by which the "object" logits of the box heads for moving and for stationary
 objects are multiplied, and one to add, as `scripts/calibrate_scores.py` finds them: a
 model that was trained briefly is less confident than the tracker's thresholds of Dave
@@ -30,7 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="folder of a finished training run")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", help="folders of finished training runs"
+    )
     for name in ("--moves", "--rests"):
         parser.add_argument(
             name, type=float, nargs=2, default=(1, 0), metavar=("SCALE", "SHIFT")
@@ -40,8 +43,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED)
     parser.add_argument("--fusion", help="of the run, if it is code of yours")
     options = parser.parse_args()
-    weights = load_weights(options.run / RUN_WEIGHTS, fusion=options.fusion)
-    params = jax.tree.map(np.array, weights.params)
+    models = [
+        load_weights(run / RUN_WEIGHTS, fusion=options.fusion) for run in options.runs
+    ]
+    weights = models[0]
+    if any(model.config != weights.config for model in models):
+        parser.error("The runs are of different models.")
+    params = jax.tree.map(
+        lambda *parts: np.mean(parts, axis=0), *(model.params for model in models)
+    )
     calibration = {"moves": options.moves, "rests": options.rests}
     for part, name in ((params, "moves"), (params.get("static"), "rests")):
         if part:
@@ -61,6 +71,8 @@ def main() -> None:
         proposals=options.proposals or config.proposals,
     )
     card = {**weights.card, "bundled": calibration, "licence": LICENCE}
+    if len(models) > 1:
+        card["averaged"] = [run.name for run in options.runs]
     save_weights(options.out, params, config, card, overwrite=True)
     print(f"{options.out}: {options.out.stat().st_size / 2**20:.1f} MiB")
 

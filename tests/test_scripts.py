@@ -533,6 +533,32 @@ def test_weights_are_bundled_with_other_logits(tmp_path, monkeypatch):
     jax.tree.map(np.testing.assert_array_equal, *same)
 
 
+def test_the_mean_of_several_runs_is_bundled(tmp_path, monkeypatch, capsys):
+    trunk = TrunkConfig(depth=14, width=8, norm="group")
+    config = ModelConfig(None, trunk, channels=16, box_head_width=16)
+    shapes = parameter_shapes(config)
+    for name, value in (("a", 1), ("b", 4)):
+        params = jax.tree.map(lambda x: np.full(x.shape, value, np.float32), shapes)  # noqa: B023
+        save_weights(tmp_path / name / "weights.safetensors", params, config, {})
+    other = dataclasses.replace(config, channels=32)
+    params = jax.tree.map(lambda x: np.zeros(x.shape), parameter_shapes(other))
+    save_weights(tmp_path / "c" / "weights.safetensors", params, other, {})
+
+    def bundle(*names):
+        runs = [str(tmp_path / name) for name in names]
+        words = ["bundle_weights.py", *runs, "--out", str(tmp_path / "d.safetensors")]
+        monkeypatch.setattr(sys, "argv", words)
+        load("bundle_weights").main()
+
+    bundle("a", "b")
+    bundled = load_weights(tmp_path / "d.safetensors")
+    assert all((x == 2.5).all() for x in jax.tree.leaves(bundled.params["motion"]))
+    assert bundled.card["averaged"] == ["a", "b"]
+    with pytest.raises(SystemExit):
+        bundle("a", "c")
+    assert "different models" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def oracles():
     return load("oracles")
