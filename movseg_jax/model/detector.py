@@ -210,7 +210,7 @@ class Detector(nn.Module):
         return self._masks(self.mask_head, pyramid, rois, classes, inputs)
 
     def _detected_masks(self, pyramid, selected, inputs):
-        """Returns `mask_logits` of each branch's detections, or zeros for padding.
+        """Returns `mask_logits` of each branch's detections, zeros for padding.
 
         Both branches have the same mask head. Their detections are few, so all of them
         come before all padding, most of which is then skipped.
@@ -232,6 +232,8 @@ class Detector(nn.Module):
         )
         logits = skip_padding(masks, (rois, classes), valid, MASKS_AT_ONCE)
         logits = take(logits, jnp.argsort(order, axis=1))
+        # A chunk that is not full has computed masks of padding, too.
+        logits = jnp.where(found.valid[..., None, None], logits, 0)
         return jnp.split(logits, len(selected), axis=1)
 
     def _masks(self, head, pyramid, rois, classes, inputs):
