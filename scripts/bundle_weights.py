@@ -3,14 +3,14 @@
     python scripts/bundle_weights.py runs/default/joint --rests 1 1 --proposals 100 \\
         --sides 272 480
 
-Parameters are rounded to bfloat16 and used as float32. Of several runs of one model, as
-with other seeds, the mean of the parameters is taken. --moves and --rests each give a
-number by which the "object" logits of the box heads for moving and for stationary
-objects are multiplied, and one to add, as `scripts/calibrate_scores.py` finds them: a
-model that was trained briefly is less confident than the tracker's thresholds of Dave
-et al. (2019) expect. --sides replaces the sizes that frames are resized to, and
---proposals the number of proposals. `scripts/compare_models.py` measures what each
-option changes.
+Parameters are rounded to bfloat16 and used as float32. If there are several runs of one
+model, for example with different seeds, their mean is taken. --moves and --rests each
+give a number by which the "object" logits of the box heads for moving and for
+stationary objects are multiplied, and one to add, as `scripts/calibrate_scores.py`
+finds them: a model that was trained briefly is less confident than the tracker's
+thresholds of Dave et al. (2019) expect. --sides replaces the sizes that frames are
+resized to, and --proposals the number of proposals. `scripts/compare_models.py`
+measures what each option changes.
 """
 
 import argparse

@@ -49,8 +49,8 @@ def resized_size(
 def padded_size(size: tuple[int, int], config: ModelConfig) -> tuple[int, int]:
     """Height and width after padding: the next multiples of 32, or of 16.
 
-    Those of 32 are the original implementations'. With a convention that ignores the
-    padding, nothing depends on it, and multiples of 16 leave less to compute.
+    The original implementations pad to multiples of 32. If the convention ignores the
+    padding, no result depends on it, and multiples of 16 leave less to compute.
     """
     divisor = _divisor(config)
     height, width = (-(-n // divisor) * divisor for n in size)
@@ -77,8 +77,8 @@ def preprocess(
             the frame is resized to; None if the model has no motion stream. See
             `make_inputs`, which encodes.
         config: The model's config.
-        pad_to: Height and width after padding, multiples as those of `padded_size`,
-            which is the default.
+        pad_to: Height and width after padding, multiples of the same number as those
+            of `padded_size`, which are the default.
         resize: Whether to resize the frame to the size that the model wants. Training
             does not, since its augmentations decide the size.
 

@@ -262,10 +262,10 @@ class _Job:
                     record.append(frame, detections)
                     self.progress(len(record), total, "detect")
                     if len(record) == done + 1:
-                        give_back_memory()  # What compiling the detector left.
+                        give_back_memory()  # Compiling has freed much.
                     if self.stop.requested and not self.is_camera:
                         raise Stopped
-        give_back_memory()  # What the detector needed.
+        give_back_memory()  # The detector is done.
         if not len(record):
             part = f" from frame {first} on" if first else ""
             raise InputError(f"{self.source}: has no frames{part}.")
