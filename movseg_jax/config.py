@@ -315,6 +315,7 @@ class OptimizerConfig:
     beta2: float = 0.999  # b2 of AdamW.
     weight_decay: float = 1e-4  # Weight decay of kernels.
     bias_rate: float = 2.0  # Factor of the learning rate for biases.
+    rates: tuple[tuple[str, float], ...] = ()  # Factors for globs on parameters' paths.
     clip_norm: float = 0.0  # Largest norm of the complete gradient; 0 does not clip.
 
     def __post_init__(self):

@@ -1,5 +1,7 @@
 """Control-C, the process's streams and its devices, as commands meet them."""
 
+import gc
+import io
 import json
 import os
 import random
@@ -272,6 +274,38 @@ def test_bars_show_nothing_before_there_is_progress(capsys):
     with progress_bar("frame", quiet=True) as show:
         show(5, 10)
     assert capsys.readouterr().err == ""
+
+
+class Interrupted(io.StringIO):
+    """A terminal; a signal comes when it is flushed for the n-th time."""
+
+    def __init__(self, moment):
+        super().__init__()
+        self.moment = moment
+
+    def flush(self):
+        self.moment -= 1
+        if self.moment == 0:
+            raise KeyboardInterrupt
+
+    def last_line(self):
+        """What it shows in the line of the cursor."""
+        line = ""
+        for text in self.getvalue().split("\n")[-1].split("\r"):
+            line = text + line[len(text) :]
+        return line.strip()
+
+
+@pytest.mark.parametrize("moment", range(2, 6))  # tqdm starts with a flush.
+def test_a_bar_is_removed_if_a_signal_comes_while_it_is_drawn(moment, monkeypatch):
+    terminal = Interrupted(moment)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(KeyboardInterrupt), progress_bar("frame") as show:
+        for done in range(moment + 2):
+            show(done, 10)
+            time.sleep(0.11)  # tqdm draws at most every tenth of a second.
+    gc.collect()  # A bar that is lost would be drawn again here.
+    assert "frame/s]" in terminal.getvalue() and terminal.last_line() == ""
 
 
 # Devices -------------------------------------------------------------------------

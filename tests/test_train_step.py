@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,10 +7,12 @@ import optax
 import pytest
 from numpy.testing import assert_allclose
 
+from movseg_jax.config import OptimizerConfig
 from movseg_jax.errors import InputError
 from movseg_jax.train import parallel
 from movseg_jax.train.freezing import join, paths, split, trains
 from movseg_jax.train.losses import Term
+from movseg_jax.train.optimizers import make_optimizer
 from movseg_jax.train.step import Step, TrainState
 
 OPTIMIZER = optax.sgd(0.1, momentum=0.9)
@@ -139,6 +143,24 @@ def test_globs_name_what_is_frozen():
         "rpn": {"kernel": True},
     }
     assert paths(PARAMS)[0] == "appearance/fpn/bias"
+
+
+def test_globs_name_what_learns_slower():
+    config = OptimizerConfig(
+        learning_rate=1.0,
+        warmup_factor=1.0,
+        weight_decay=0.0,
+        rates=(("appearance/*", 0.5), ("*/bias", 0.1)),
+    )
+    trained, _ = split(PARAMS, trains(PARAMS, ["rpn/*"]))
+    gradients = jax.tree.map(jnp.float32, trained)
+    optimizer = make_optimizer(config, steps=10)
+    updates, _ = optimizer.update(gradients, optimizer.init(gradients), gradients)
+    fpn = updates["appearance"]["fpn"]  # Biases learn twice as fast as the rest.
+    assert_allclose([fpn["kernel"], fpn["bias"]], [-1 * 0.5, -2 * 0.5 * 0.1 * 2])
+    wrong = make_optimizer(dataclasses.replace(config, rates=(("rpn/*", 0.1),)), 10)
+    with pytest.raises(InputError, match=r"rates: 'rpn/\*' matches .*appearance/fpn"):
+        wrong.init(gradients)
 
 
 def test_split_and_join_are_inverse():

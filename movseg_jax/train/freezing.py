@@ -38,22 +38,32 @@ def trains(params: Tree, frozen: Sequence[str]) -> Tree:
     Raises:
         InputError: A glob matches no parameter, or nothing is left to train.
     """
-    names = paths(params)
-    for glob in frozen:
-        if not fnmatch.filter(names, glob):
-            parts = sorted({"/".join(name.split("/")[:2]) for name in names})
-            raise InputError(
-                f"train.frozen: {glob!r} matches no parameter. Parameters are below "
-                f"{', '.join(parts)}."
-            )
-
-    def is_trained(path):
-        return not any(fnmatch.fnmatchcase(path, glob) for glob in frozen)
-
-    mask = map_paths(is_trained, params)
+    matched = [matches(params, glob, "train.frozen") for glob in frozen]
+    mask = jax.tree.map(lambda _, *found: not any(found), params, *matched)
     if not any(jax.tree.leaves(mask)):
         raise InputError(f"train.frozen: {list(frozen)} leave nothing to train.")
     return mask
+
+
+def matches(params: Tree, glob: str, field: str) -> Tree:
+    """True for every parameter whose path a glob matches.
+
+    Args:
+        params: The parameters.
+        glob: The glob; its "*" matches any characters, "/" included.
+        field: The name of the config's field that has the glob, for the message.
+
+    Raises:
+        InputError: The glob matches no parameter.
+    """
+    names = paths(params)
+    if not fnmatch.filter(names, glob):
+        parts = sorted({"/".join(name.split("/")[:2]) for name in names})
+        raise InputError(
+            f"{field}: {glob!r} matches no parameter. Parameters are below "
+            f"{', '.join(parts)}."
+        )
+    return map_paths(lambda path: fnmatch.fnmatchcase(path, glob), params)
 
 
 def split(params: Tree, mask: Tree) -> tuple[Tree, Tree]:

@@ -1,12 +1,13 @@
 """Optimizers, from optax's parts: what the paper trains with, and AdamW."""
 
+import functools
 import math
 
 import jax.numpy as jnp
 import optax
 
 from movseg_jax.config import OptimizerConfig
-from movseg_jax.train.freezing import Tree, map_paths
+from movseg_jax.train.freezing import Tree, map_paths, matches
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -34,8 +35,14 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     (Detectron: 2 times). SGD keeps its momentum in units of the gradient, so a drop of
     the learning rate acts at once and only once; Detectron.pytorch also shrinks the
     momentum at every drop, which PyTorch's SGD, unlike Caffe2's, does not need.
+
+    The factors of all globs in `rates` that match a parameter multiply its rate.
+
+    Raises:
+        InputError: When the optimizer starts: a glob in `rates` matches no parameter
+            that trains.
     """
-    parts = []
+    parts, rates = [], config.rates
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
     decay = optax.add_decayed_weights(config.weight_decay, mask=_decays)
@@ -45,6 +52,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         parts += [optax.scale_by_adam(b1=config.momentum, b2=config.beta2), decay]
     parts += [
         optax.masked(optax.scale(config.bias_rate), _is_bias),
+        *(optax.masked(optax.scale(rate), _matching(glob)) for glob, rate in rates),
         optax.scale_by_learning_rate(make_schedule(config, steps)),
     ]
     return optax.chain(*parts)
@@ -57,3 +65,7 @@ def _decays(params: Tree) -> Tree:
 
 def _is_bias(params: Tree) -> Tree:
     return map_paths(lambda path: path.endswith("/bias"), params)
+
+
+def _matching(glob):
+    return functools.partial(matches, glob=glob, field="train.optimizer.rates")
