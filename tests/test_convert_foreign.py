@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 from safetensors.numpy import save as save_safetensors
 
 from movseg_jax.convert import foreign, pickle_machine
-from movseg_jax.convert.foreign import read_file, read_tensors
+from movseg_jax.convert.foreign import read_file
 from movseg_jax.convert.pickled_objects import Array, Tensor
 from movseg_jax.errors import InputError
 
@@ -32,6 +32,10 @@ ARRAYS = {
     "bools": np.array([True, False]),
     "empty": np.zeros((0, 4), np.float32),
 }
+
+
+def read_tensors(path):
+    return read_file(path).tensors
 
 
 @pytest.fixture

@@ -59,11 +59,6 @@ class ForeignFile(NamedTuple):
     sha256: str
 
 
-def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of the model in a weight file, by name, as `read_file` does."""
-    return read_file(path).tensors
-
-
 def read_file(path: str | Path) -> ForeignFile:
     """Reads a weight file of PyTorch, Detectron, detectron2, NumPy or safetensors.
 

@@ -143,17 +143,14 @@ class Checkpoints:
 
         Warns of everything that looks like a later step but is damaged.
         """
-        return self._first_process(lambda: self._first_good(self._candidates()))
-
-    def best_good(self) -> int | None:
-        """The step with the best score that is complete and unchanged, or None."""
+        self.wait()
 
         def find():
-            scored = [own for own in self._own() if own.score is not None]
-            scored.sort(key=lambda own: (own.score, own.step), reverse=True)
-            return self._first_good(self._path(own.step) for own in scored)
+            # Others do not look: they may see a shared folder in another state.
+            first = jax.process_index() == 0
+            return self._first_good(self._candidates()) if first else None
 
-        return self._first_process(find)
+        return parallel.from_first(_in_all_processes(find))
 
     def restore(self, step: int, like: Tree) -> tuple[Tree, dict[str, Any]]:
         """Returns the state and the `extra` of a step.
@@ -178,15 +175,6 @@ class Checkpoints:
             (loaded[name] for name in wanted), list(wanted.values())
         )
         return jax.tree.unflatten(jax.tree.structure(like), leaves), about.extra
-
-    def _first_process(self, find: Callable[[], int | None]) -> int | None:
-        """Returns what `find` returns in the first process, in all processes.
-
-        The others do not look: they may see the shared folder in another state.
-        """
-        self.wait()
-        first = jax.process_index() == 0
-        return parallel.from_first(_in_all_processes(lambda: find() if first else None))
 
     def _path(self, step: int) -> Path:
         return self.folder / str(step)
