@@ -1,5 +1,6 @@
 """Draws optical flow in the colours of the Middlebury benchmark, for people."""
 
+import functools
 import math
 
 import numpy as np
@@ -24,18 +25,31 @@ def flow_picture(
             pixels are darkened. None is the largest one in this flow, with which
             pictures of different frames are not comparable.
     """
-    known = np.all(np.abs(flow) <= 1e9, axis=-1, keepdims=True)
-    x, y = np.moveaxis(np.where(known, flow, 0).astype(np.float64), -1, 0)
+    # One channel at a time, in float32: a report draws the flow of hundreds of frames.
+    x, y = (np.ascontiguousarray(flow[..., i], np.float32) for i in range(2))
+    known = (np.abs(x) <= 1e9) & (np.abs(y) <= 1e9)
+    x, y = np.where(known, x, 0), np.where(known, y, 0)
     radius = np.hypot(x, y)
     full = radius.max(initial=0) if max_magnitude is None else max_magnitude
-    radius = (radius / (full if full > 0 else 1))[..., None]
-    wheel = colour_wheel() / 255
-    place = (np.arctan2(-y, -x) / math.pi + 1) / 2 * (len(wheel) - 1)
-    first = place.astype(np.int64)
-    part = (place - first)[..., None]
-    colour = (1 - part) * wheel[first] + part * wheel[(first + 1) % len(wheel)]
-    colour = np.where(radius <= 1, 1 - radius * (1 - colour), colour * 0.75)
-    return (255 * colour * known).astype(np.uint8)
+    radius /= np.float32(full if full > 0 else 1)
+    wheel = _closed_wheel()
+    place = (np.arctan2(-y, -x) / np.float32(math.pi) + 1) / 2 * (len(wheel) - 2)
+    before = np.floor(place)
+    first, part = before.astype(np.intp), place - before
+    picture = np.empty((*x.shape, 3), np.uint8)
+    for channel, colours in enumerate(wheel.T):
+        colour = np.take(colours, first)
+        colour += part * (np.take(colours, first + 1) - colour)
+        faded = np.where(radius <= 1, 1 - radius * (1 - colour), colour * 0.75)
+        picture[..., channel] = 255 * faded * known
+    return picture
+
+
+@functools.cache
+def _closed_wheel() -> Float32[np.ndarray, "56 3"]:
+    """The colours in [0, 1]; the first one follows the last one."""
+    wheel = np.float32(colour_wheel()) / 255
+    return np.concatenate([wheel, wheel[:1]])
 
 
 def colour_wheel() -> UInt8[np.ndarray, "55 3"]:
