@@ -48,7 +48,7 @@ def flow_picture(
 @functools.cache
 def _closed_wheel() -> Float32[np.ndarray, "56 3"]:
     """The colours in [0, 1]; the first one follows the last one."""
-    wheel = np.float32(colour_wheel()) / 255
+    wheel = colour_wheel().astype(np.float32) / 255
     return np.concatenate([wheel, wheel[:1]])
 
 
