@@ -276,7 +276,9 @@ def test_control_c_ends_all_processes_and_writes_nothing(workers, tmp_path):
     out, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert out == "" and "Traceback" not in errors
-    assert errors == "movseg: interrupted.\n"
+    # Sequences may be done already; their bar is removed.
+    said = [line for line in errors.splitlines() if "sequence/s]" not in line]
+    assert "".join(said).strip() == "movseg: interrupted."
     assert not (tmp_path / "m.json").exists()
     time.sleep(1)
     assert not [pid for pid in below if running(pid)]

@@ -321,16 +321,17 @@ def test_an_impossible_folder_is_an_input_error(start, long_shots, out):
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 import jax
 jax.config.update("jax_platforms", "cpu")
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
 from tests.fakes.square_detector import make_detector, scene, write_video
+from tests.memory import peak_megabytes
 settings = SegmentConfig(save=("coco", "mots", "cutouts", "foreground"))
 source = segment_to_folder(sys.argv[1], Path(sys.argv[2]), make_detector(), settings)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_megabytes())
 """
 
 

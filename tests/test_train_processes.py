@@ -46,7 +46,7 @@ LIMIT = 300  # Seconds after which two processes are taken to hang.
 SIZES = [(64, 96)] * 10
 # Gradients of four devices are added up in another order by two processes than by one:
 # float32 rounding of about 1e-7 a step, which grows from step to step.
-LOSSES, PARAMETERS = 1e-4, 1e-5  # Relative differences.
+LOSSES, GRADIENTS, PARAMETERS = 1e-4, 1e-3, 1e-5  # Relative differences.
 
 
 # What the processes do -----------------------------------------------------------
@@ -200,7 +200,9 @@ def all_parameters(workdir):
 def assert_close_runs(a, b):
     """Every logged value of every step, and the parameters in the end.
 
-    Not the evaluations' values: they jump where a score crosses another.
+    Not the evaluations' values: they jump where a score crosses another. Gradients may
+    jump, too, where rounding decides between two sides of a kink, such as a ReLU's. The
+    losses and the parameters do not, so they show whether it is more than that.
     """
     for x, y in zip(rows(a), rows(b), strict=True):
         if "kind" in x:
@@ -208,7 +210,8 @@ def assert_close_runs(a, b):
             continue
         assert x.keys() == y.keys() and x["step"] == y["step"]
         for name in x:
-            assert abs(x[name] - y[name]) < LOSSES * max(abs(x[name]), 1e-2), (x, y)
+            most = GRADIENTS if name == "gradient_norm" else LOSSES
+            assert abs(x[name] - y[name]) < most * max(abs(x[name]), 1e-2), (x, y)
     p, q = all_parameters(a), all_parameters(b)
     assert np.linalg.norm(p - q) < PARAMETERS * np.linalg.norm(p)
 

@@ -962,10 +962,11 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
 
 
 MEMORY = """
-import resource, sys
+import sys
 from movseg_jax.video.reading import read_frames
+from tests.memory import peak_megabytes
 count = sum(1 for _ in read_frames(sys.argv[1]))
-print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(count, peak_megabytes())
 """
 
 
