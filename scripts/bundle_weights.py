@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs=2, metavar=("SHORT", "LONG"))
     parser.add_argument("--proposals", type=int)
     parser.add_argument("--out", type=Path, default=BUNDLED)
-    parser.add_argument("--fusion", help="of the run, if it is code of yours")
+    parser.add_argument("--fusion", help="of the runs, if it is code of yours")
     options = parser.parse_args()
     models = [
         load_weights(run / RUN_WEIGHTS, fusion=options.fusion) for run in options.runs

@@ -44,18 +44,23 @@ def progress_bar(
             return
         if bar.disable or bar.total != total:
             bar.close()
-            named = {"unit": unit, "desc": phase or name}
-            # The delay, which is none, leaves drawing to `refresh`: if a signal comes
-            # while the bar is drawn, `bar` has to be this one, which is then removed.
-            bar = tqdm(**named, initial=first, total=total, delay=1e-9)
+            # With a delay, however short, tqdm leaves the first drawing to `refresh`.
+            # By then `bar` is the new one, so it is removed if a signal comes.
+            bar = tqdm(
+                unit=unit,
+                desc=phase or name,
+                initial=first,
+                total=total,
+                delay=1e-9,
+            )
             bar.refresh()
         bar.update(done - bar.n)
 
     try:
         yield show
     except BaseException:
-        # What a signal interrupts may be drawn, but tqdm does not know how long it is
-        # until it has drawn it again.
+        # tqdm clears what it knows to have drawn. If a signal interrupted the drawing,
+        # it does not know, so the bar is drawn again first.
         bar.refresh()
         bar.leave = False
         raise

@@ -36,13 +36,13 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     the learning rate acts at once and only once; Detectron.pytorch also shrinks the
     momentum at every drop, which PyTorch's SGD, unlike Caffe2's, does not need.
 
-    The factors of all globs in `rates` that match a parameter multiply its rate.
+    If several globs in `rates` match a parameter, all of their factors count.
 
     Raises:
         InputError: When the optimizer starts: a glob in `rates` matches no parameter
             that trains.
     """
-    parts, rates = [], config.rates
+    parts = []
     if config.clip_norm:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
     decay = optax.add_decayed_weights(config.weight_decay, mask=_decays)
@@ -50,11 +50,11 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
         parts += [decay, optax.trace(config.momentum)]
     else:
         parts += [optax.scale_by_adam(b1=config.momentum, b2=config.beta2), decay]
-    parts += [
-        optax.masked(optax.scale(config.bias_rate), _is_bias),
-        *(optax.masked(optax.scale(rate), _matching(glob)) for glob, rate in rates),
-        optax.scale_by_learning_rate(make_schedule(config, steps)),
-    ]
+    parts.append(optax.masked(optax.scale(config.bias_rate), _is_bias))
+    for glob, rate in config.rates:
+        matching = functools.partial(matches, glob=glob, field="train.optimizer.rates")
+        parts.append(optax.masked(optax.scale(rate), matching))
+    parts.append(optax.scale_by_learning_rate(make_schedule(config, steps)))
     return optax.chain(*parts)
 
 
@@ -65,7 +65,3 @@ def _decays(params: Tree) -> Tree:
 
 def _is_bias(params: Tree) -> Tree:
     return map_paths(lambda path: path.endswith("/bias"), params)
-
-
-def _matching(glob):
-    return functools.partial(matches, glob=glob, field="train.optimizer.rates")
