@@ -17,7 +17,7 @@ from movseg_jax.errors import InputError
 # also for float32.
 Precision = Literal["default", "highest"]
 Features = Literal["appearance", "motion", "fused"]
-FlowEncoding = Literal["direct", "paper", "relative", "residual"]
+FlowEncoding = Literal["direct", "paper", "relative", "residual", "vectors"]
 NetworkName = Literal["raft_large", "raft_small", "liteflownet", "flownet2"]
 NETWORKS: tuple[NetworkName, ...] = typing.get_args(NetworkName)
 

@@ -51,7 +51,7 @@ def test_the_first_channel_is_empty():
 
 
 def test_a_way_that_does_not_exist_is_refused():
-    with pytest.raises(InputError, match="one of direct, paper, relative, residual"):
+    with pytest.raises(InputError, match="one of direct, paper, relative, residual, v"):
         encode_flow(np.ones((3, 4, 2), np.float32), "papr")
 
 
@@ -190,6 +190,40 @@ def test_relative_flow_is_zero_where_the_camera_alone_moves():
     assert_allclose(encoded[..., 1], encode_flow(moving)[..., 1], atol=1e-3)
     inside = (slice(20, 40), slice(30, 50))
     assert_allclose(encoded[inside], encode_flow(moving)[inside], atol=0.1)
+
+
+# Vectors -------------------------------------------------------------------------
+
+
+def test_vectors_are_the_length_and_the_relative_flow_in_parts_of_the_diagonal():
+    flow = np.full((60, 80, 2), (4, -3), np.float32)
+    flow[20:40, 30:50] = (4, 3)
+    encoded = encode_flow(flow, "vectors")
+    assert encoded.dtype == np.float32
+    # The diagonal is 100 pixels, so a pixel is 5 units.
+    assert_allclose(np.sinh(encoded[..., 0]), 25, rtol=1e-5)
+    moving = np.zeros_like(flow)
+    moving[20:40, 30:50] = (0, 30)
+    assert_allclose(np.sinh(encoded[..., 1:]), moving, atol=5e-2)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([2, 3]))
+def test_vectors_do_not_depend_on_the_resolution(seed, times):
+    flow = wavy(seed=seed)
+    camera = np.array([[1, 0, 2], [0, 1, -1], [0, 0, 1]], np.float64)
+    large = np.diag([times, times, 1]) @ camera @ np.diag([1 / times, 1 / times, 1])
+    enlarged = np.repeat(np.repeat(flow, times, 0), times, 1) * np.float32(times)
+    encoded = encode_flow(enlarged, "vectors", large)[::times, ::times]
+    assert_allclose(encoded, encode_flow(flow, "vectors", camera), atol=1e-4)
+
+
+def test_vectors_of_a_flipped_flow_are_mirrored():
+    flow = wavy()
+    camera = np.array([[1, 0, 2], [0, 1, -1], [0, 0, 1]], np.float64)
+    mirrored = np.array([[1, 0, -2], [0, 1, -1], [0, 0, 1]], np.float64)
+    encoded = encode_flow(flip_flow(flow), "vectors", mirrored)
+    expected = encode_flow(flow, "vectors", camera)[:, ::-1] * [1, -1, 1]
+    assert_allclose(encoded, expected, atol=1e-6)
 
 
 # Flip and resize -----------------------------------------------------------------

@@ -12,6 +12,8 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow.global_motion import residual_flow
 
 WAYS = get_args(FlowEncoding)
+# The unit of "vectors" is the diagonal over this: a pixel of a frame of 240x432.
+UNITS = 500
 
 
 def encode_flow(
@@ -19,11 +21,19 @@ def encode_flow(
     way: str = "direct",
     camera: Float64[np.ndarray, "3 3"] | None = None,
 ) -> Float32[np.ndarray, "h w 3"]:
-    """Returns the channels (0, magnitude, angle) of a flow field.
+    """Returns a flow field as the motion stream sees it.
 
-    The magnitude is clipped at the image's diagonal and scaled to [0, 6]; the angle
-    runs from 0 (left) over 127.5 (right) to 255 (left again). These are the ranges of
-    the authors' code (segment-any-moving_detectron, `lib/utils/flow.py`).
+    The channels are (0, magnitude, angle), but for "vectors". The magnitude is clipped
+    at the image's diagonal and scaled to [0, 6]; the angle runs from 0 (left) over
+    127.5 (right) to 255 (left again). These are the ranges of the authors' code
+    (segment-any-moving_detectron, `lib/utils/flow.py`).
+
+    With "vectors", the channels are the length of the flow, and the x and y of the flow
+    relative to the camera. A pixel more or less is hardly visible beside an angle of
+    255, and angles of what rests are noise; here, all channels are of one scale, and
+    what moves with the camera is near 0. Each value is the inverse hyperbolic sine of
+    the motion in units of 1/500 of the diagonal, so that fast motion does not hide slow
+    motion.
 
     Args:
         flow: The finite flow in the frame's own size. To resize, resize the result, as
@@ -31,9 +41,10 @@ def encode_flow(
         way: The encoding. "direct" is as described above; "paper" goes through 8 bits,
             as the authors' PNGs did; "relative" is "direct" applied to the flow
             relative to the camera; "residual" is "direct" with the magnitude of the
-            relative flow in channel 0, on the same scale as the other magnitude.
-        camera: The camera's homography for "relative" and "residual"; None estimates
-            it.
+            relative flow in channel 0, on the same scale as the other magnitude;
+            "vectors" is as described above.
+        camera: The camera's homography for "relative", "residual" and "vectors"; None
+            estimates it.
 
     Raises:
         InputError: There is no such encoding.
@@ -45,6 +56,8 @@ def encode_flow(
         )
     if way == "paper":
         return _decode(*to_picture(flow))
+    if way == "vectors":
+        return _vectors(flow, residual_flow(flow, camera))
     if way == "relative":
         flow = residual_flow(flow, camera)
     magnitude = _magnitude(flow)
@@ -54,6 +67,13 @@ def encode_flow(
         first = _magnitude(residual_flow(flow, camera))
     encoded = np.stack([first, magnitude, angle * (255 / (2 * math.pi))], axis=-1)
     return encoded.astype(np.float32)
+
+
+def _vectors(flow, relative):
+    length = np.hypot(flow[..., 0], flow[..., 1])
+    motion = np.concatenate([length[..., None], relative], axis=-1)
+    unit = math.hypot(*flow.shape[:2]) / UNITS
+    return np.arcsinh(motion / np.float32(unit))
 
 
 def _magnitude(flow):
