@@ -13,6 +13,7 @@ import tyro
 
 from movseg_jax.cli.arguments import load_model, optional
 from movseg_jax.cli.messages import in_options
+from movseg_jax.config import Precision
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import Reading, SegmentConfig
 from movseg_jax.segment.video_list import (
@@ -65,6 +66,7 @@ class Segment:
         static: Use the static branch of the weights, if they have one.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.
+        precision: Precision of products: "highest" is exact float32 on all devices.
         timing: Print how long each part took, if it is one video.
         allow_truncated: Exit with status 0 although the video is damaged. The results
             cover the frames that can be read.
@@ -105,6 +107,10 @@ class Segment:
     fast: bool = False
     static: bool = True
     max_side: Annotated[int | None, optional("the model's own size", "INT")] = None
+    precision: Annotated[
+        Precision | None,
+        optional("the fastest on this device", "{default,bfloat16,highest}"),
+    ] = None
     timing: bool = False
     allow_truncated: bool = False
     overwrite: bool = False
@@ -203,6 +209,7 @@ class Segment:
             use=self.model,
             static=self.static,
             max_side=self.max_side,
+            precision=self.precision,
         )
 
     def _run_one(self, video: str) -> str:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from movseg_jax.config import ModelConfig
+from movseg_jax.config import ModelConfig, Precision
 from movseg_jax.errors import InputError
 from movseg_jax.model.decoding import (
     Selected,
@@ -57,11 +57,12 @@ class ObjectnessHeads(nn.Module):
     """The static branch: an RPN and a box head for the appearance features."""
 
     config: ModelConfig
+    precision: Precision
 
     def setup(self):
         """Builds the heads."""
-        self.rpn = _rpn(self.config)
-        self.box_head = _box_head(self.config)
+        self.rpn = _rpn(self.config, self.precision)
+        self.box_head = _box_head(self.config, self.precision)
 
 
 class Detector(nn.Module):
@@ -73,17 +74,20 @@ class Detector(nn.Module):
             is the one that `config.fusion` names.
         rematerialise: Whether gradients compute activations again: see
             `nn.resnet.ResNet`.
+        precision: The precision of products of float32 numbers, instead of that of the
+            config's convention.
     """
 
     config: ModelConfig
     fuse: Fusion | None = None
     rematerialise: bool = False
+    precision: Precision | None = None
 
     def setup(self):
         """Builds the modules that `config` describes."""
         config = self.config
         dtype = _dtype(config)
-        precision = config.arithmetic.precision
+        precision = self._precision
         for stream in config.streams:
             trunk = Trunk(
                 getattr(config, stream),
@@ -95,11 +99,15 @@ class Detector(nn.Module):
             setattr(self, stream, trunk)
         if len(config.streams) == 2:
             self.fusion = self.fuse or get_fusion(config.fusion, dtype, precision)
-        self.rpn = _rpn(config)
-        self.box_head = _box_head(config)
+        self.rpn = _rpn(config, precision)
+        self.box_head = _box_head(config, precision)
         self.mask_head = MaskHead(config.classes, dtype, precision)
         if config.static_branch:
-            self.static = ObjectnessHeads(config)
+            self.static = ObjectnessHeads(config, precision)
+
+    @property
+    def _precision(self) -> Precision:
+        return self.precision or self.config.arithmetic.precision
 
     def __call__(self, inputs: Inputs) -> Outputs:
         """Detects objects in a batch of frames; see `types` for shapes."""
@@ -256,7 +264,7 @@ class Detector(nn.Module):
                 half_pixel=arithmetic.half_pixel_crops,
                 inclusive=arithmetic.inclusive,
                 size=size if arithmetic.ignore_padding else None,
-                precision=arithmetic.precision,
+                precision=self._precision,
             )
 
         return jax.vmap(one_image)(levels, boxes, inputs.size)
@@ -268,13 +276,11 @@ def _sizes(pyramid):
     return shapes, tuple(4 * n for n in shapes[2])
 
 
-def _rpn(config):
-    precision = config.arithmetic.precision
+def _rpn(config, precision):
     return RPNHead(len(config.anchor_ratios), _dtype(config), precision)
 
 
-def _box_head(config):
-    precision = config.arithmetic.precision
+def _box_head(config, precision):
     return BoxHead(config.classes, config.box_head_width, _dtype(config), precision)
 
 

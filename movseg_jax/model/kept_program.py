@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from movseg_jax.config import ModelConfig
+from movseg_jax.config import ModelConfig, Precision
 from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.process import installed_version
@@ -30,8 +30,10 @@ SOURCES = ("config.py", "types.py", "model/*.py", "nn/*.py", "ops/*.py")
 DIGEST = hashlib.sha256().digest_size
 
 
-def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
-    """Returns `jax.jit(Detector(config).apply)`, which is traced only if it has to be.
+def detect_function(
+    config: ModelConfig, precision: Precision | None = None
+) -> Callable[[Any, Inputs], Outputs]:
+    """Returns `jax.jit(Detector(...).apply)`, which is traced only if it has to be.
 
     The results are the same, bit for bit. A fusion of the user's own is always traced,
     as nobody knows when its code changes.
@@ -40,7 +42,7 @@ def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
     if not folder or "://" in folder or ":" in config.fusion:
         from movseg_jax.model.detector import Detector
 
-        return jax.jit(Detector(config).apply)
+        return jax.jit(Detector(config, precision=precision).apply)
     programs: dict[Any, Callable] = {}
 
     def detect(variables: Any, inputs: Inputs) -> Outputs:
@@ -48,8 +50,10 @@ def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
         kind = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if kind not in programs:
             shapes = [jax.ShapeDtypeStruct(*each) for each in kind[1]]
-            path = Path(folder) / "traced" / _key(f"{config} {tree} {shapes}")
-            found = _read(path) or _trace(config, tree, shapes, path)
+            path = (
+                Path(folder) / "traced" / _key(f"{config} {precision} {tree} {shapes}")
+            )
+            found = _read(path) or _trace(config, precision, tree, shapes, path)
             programs[kind] = jax.jit(found)
         moving, static = programs[kind](leaves)
         return Outputs(Detections(**moving), Detections(**static) if static else None)
@@ -57,14 +61,18 @@ def detect_function(config: ModelConfig) -> Callable[[Any, Inputs], Outputs]:
     return detect
 
 
-def _trace(config: ModelConfig, tree, shapes, path: Path) -> Callable[[Any], Any]:
+def _trace(
+    config: ModelConfig, precision: Precision | None, tree, shapes, path: Path
+) -> Callable[[Any], Any]:
     """Traces and lowers the detector, and writes it if that is possible."""
     import jax.export
 
     from movseg_jax.model.detector import Detector
 
+    detector = Detector(config, precision=precision)
+
     def detect(leaves):
-        outputs: Any = Detector(config).apply(*jax.tree.unflatten(tree, leaves))
+        outputs: Any = detector.apply(*jax.tree.unflatten(tree, leaves))
         # A program on disk has plain dicts; {} stands for a branch that is missing.
         return [branch._asdict() if branch else {} for branch in outputs]
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from movseg_jax.config import ModelConfig
+from movseg_jax.config import ModelConfig, Precision
 from movseg_jax.errors import InputError
 from movseg_jax.model.kept_program import detect_function
 from movseg_jax.model.weights import (
@@ -20,7 +20,7 @@ from movseg_jax.model.weights import (
     check_parameters,
     load_weights,
 )
-from movseg_jax.system.devices import start_devices
+from movseg_jax.system.devices import multiplies_bfloat16, start_devices
 from movseg_jax.types import Inputs, Outputs
 
 _EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec("device")
@@ -37,6 +37,8 @@ class TrainedDetector(NamedTuple):
         name: The name of the weights, for messages.
         digest: The sha256 of the weights' file, as in its card and by `sha256sum`.
         licence: The licence of the weights; "" if their card does not say.
+        precision: The precision of products of float32 numbers, instead of that of the
+            config's convention.
     """
 
     config: ModelConfig
@@ -44,6 +46,7 @@ class TrainedDetector(NamedTuple):
     name: str
     digest: str
     licence: str = ""
+    precision: Precision | None = None
 
     def __repr__(self) -> str:
         streams = " and ".join(self.config.streams)
@@ -70,7 +73,8 @@ class TrainedDetector(NamedTuple):
             if len(inputs.scale) % count:
                 count = 1
             params, inputs = _place(self.params, inputs, count)
-            return _compiled(config, count)({"params": params}, inputs)
+            detect = _compiled(config, self.precision, count)
+            return detect({"params": params}, inputs)
         except Exception:
             # This takes seconds, so it is done only after a failure. `load_weights` has
             # seen that the file is the one its card is about.
@@ -81,12 +85,14 @@ class TrainedDetector(NamedTuple):
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(config: ModelConfig, devices: int) -> Callable[[Any, Inputs], Any]:
+def _compiled(
+    config: ModelConfig, precision: Precision | None, devices: int
+) -> Callable[[Any, Inputs], Any]:
     if devices == 1:
-        return detect_function(config)
+        return detect_function(config, precision)
     from movseg_jax.model.detector import Detector
 
-    detect = Detector(config).apply
+    detect = Detector(config, precision=precision).apply
     # Each device runs the program of one device on its part of the batch. XLA itself
     # would make the devices wait for one another in every round of NMS.
     parts = {"mesh": _mesh(devices), "in_specs": (_EVERYWHERE, _SPLIT)}
@@ -126,6 +132,7 @@ def load_detector(
     static: bool = True,
     max_side: int | None = None,
     fusion: str | None = None,
+    precision: Precision | None = None,
 ) -> TrainedDetector:
     """Loads a detector.
 
@@ -142,6 +149,9 @@ def load_detector(
             The default is the model's own.
         fusion: The name of the model's fusion, "package.module:attribute", if it is
             code of yours; see `load_weights`.
+        precision: The precision of products of float32 numbers: "highest" computes
+            them exactly on all devices. The default is the fastest that differs little:
+            see `fastest_precision`.
 
     Raises:
         InputError: There are no such weights, they are damaged or incomplete, or lack
@@ -170,7 +180,23 @@ def load_detector(
             config, long_side=long, short_side=min(config.short_side, long)
         )
     licence = str(found.card.get("licence", ""))
-    return TrainedDetector(config, replicate(params), name, found.sha256, licence)
+    if precision is None:
+        precision = fastest_precision(config)
+    params = replicate(params)
+    return TrainedDetector(config, params, name, found.sha256, licence, precision)
+
+
+def fastest_precision(config: ModelConfig) -> Precision:
+    """The precision with which a model detects fastest on this machine.
+
+    Where the model's convention leaves the precision to the device, that is "bfloat16"
+    on CPUs with instructions for it; JAX would not use them by itself.
+    """
+    precision = config.arithmetic.precision
+    on_cpu = jax.default_backend() == "cpu"
+    if precision == "default" and on_cpu and multiplies_bfloat16():
+        return "bfloat16"
+    return precision
 
 
 def is_unfinished_run(weights: str | Path) -> bool:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from movseg_jax.config import Precision
 from movseg_jax.nn.layers import Conv, UpConv, interleave, xavier
 from movseg_jax.nn.padding import Pyramid
+from movseg_jax.nn.products import dot_general
 
 _normal = nn.initializers.normal
 # Detectron's "MSRAFill".
@@ -80,6 +81,7 @@ class BoxHead(nn.Module):
                 dtype=dtype,
                 param_dtype=jnp.float32,
                 precision=self.precision,
+                dot_general=dot_general,
                 name=name,
             )
 

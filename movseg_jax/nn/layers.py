@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from movseg_jax.config import Precision
+from movseg_jax.nn.products import dot
 from movseg_jax.nn.winograd import winograd_conv
 
 Initializer = nn.initializers.Initializer
@@ -51,11 +52,12 @@ def conv(
     if kernel.shape[:2] == (1, 1):
         # A product of matrices, whose weight gradient is one without transposing them.
         x = x[:, ::stride, ::stride]
-        flat = lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=precision)
+        flat = dot(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision)
         return flat.reshape(*x.shape[:-1], -1)
     if _winograd_pays(x, kernel, stride):
+        winograd = lambda x, kernel: winograd_conv(x, kernel, precision)
         direct = functools.partial(direct_conv, precision=precision)
-        return lax.platform_dependent(x, kernel, cpu=winograd_conv, default=direct)
+        return lax.platform_dependent(x, kernel, cpu=winograd, default=direct)
     return direct_conv(x, kernel, stride, precision)
 
 
@@ -157,9 +159,8 @@ class UpConv(nn.Module):
         # The four pixels do not overlap, so this is one matrix product; the weight
         # gradient of XLA's transposed convolution is 30 times slower on CPUs.
         matrix = kernel.transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
-        flat = lax.dot(
-            x.astype(dtype).reshape(-1, x.shape[-1]), matrix, precision=self.precision
-        )
+        x = x.astype(dtype)
+        flat = dot(x.reshape(-1, x.shape[-1]), matrix, self.precision)
         return (
             flat.reshape(*x.shape[:3], 4, self.features) + bias[None, None, None, None]
         )

@@ -18,6 +18,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from movseg_jax.config import Precision
+from movseg_jax.nn.products import dot_general
+
 TILE = 4  # Pixels of the result along an axis.
 _SPAN = TILE + 2  # Pixels of the input that they need.
 # Larger inputs are transformed this many tiles at a time: few enough for the 36 values
@@ -146,9 +149,11 @@ class _Chunks:
         return x[tuple(slice(size) for size in self.shape)]
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def winograd_conv(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "3 3 c n"]
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "3 3 c n"],
+    precision: Precision = "default",
 ) -> Float[Array, "b h w n"]:
     """The 3x3 convolution of stride 1, with zeros beyond the border."""
     chunks = _Chunks(x.shape)
@@ -156,20 +161,21 @@ def winograd_conv(
 
     def convolve(index):
         inputs = _transform_input(read(index))
-        product = lax.batch_matmul(inputs, kernel, precision="default")
+        product = dot_general(inputs, kernel, (((2,), (1,)), ((0,), (0,))), precision)
         return _transform_product(product, chunks.tiles)
 
     return chunks.join(chunks.map(convolve))
 
 
-def _forward(x, kernel):
-    return winograd_conv(x, kernel), (x, kernel)
+def _forward(x, kernel, precision):
+    return winograd_conv(x, kernel, precision), (x, kernel)
 
 
-def _backward(residuals, gradient):
+def _backward(precision, residuals, gradient):
     x, kernel = residuals
     flipped = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    return winograd_conv(gradient, flipped), _kernel_gradient(x, gradient, kernel)
+    input_gradient = winograd_conv(gradient, flipped, precision)
+    return input_gradient, _kernel_gradient(x, gradient, kernel)
 
 
 def _kernel_gradient(x, gradient, kernel):

@@ -1,8 +1,13 @@
 """The devices that JAX computes on."""
 
+import functools
+from pathlib import Path
+
 import jax
 
 from movseg_jax.errors import InputError
+
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 def start_devices() -> None:
@@ -24,3 +29,18 @@ def start_devices() -> None:
             "with the extra `cuda12` or `cuda13`, for a TPU with `tpu`. `movseg "
             "doctor` says more."
         ) from error
+
+
+@functools.cache
+def multiplies_bfloat16(info: Path = CPU_INFO) -> bool:
+    """Whether this machine's CPU has instructions that multiply bfloat16 numbers.
+
+    Only Linux on x86 says so, and elsewhere it is not known how fast they would be.
+    """
+    try:
+        text = info.read_text(errors="replace")
+    except OSError:
+        return False
+    flags = {flag for line in text.splitlines() if line.startswith("flags")
+             for flag in line.split()}  # fmt: skip
+    return not flags.isdisjoint(("avx512_bf16", "amx_bf16"))
