@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from movseg_jax.flow.encoding import flip_flow
-from movseg_jax.flow.global_motion import camera_motion, homography_flow, residual_flow
+from movseg_jax.flow.encoding import flip_flow, resize_flow
+from movseg_jax.flow.global_motion import (
+    camera_motion,
+    homography_flow,
+    residual_flow,
+    resized_homography,
+)
 
 SIZE = (240, 427)
 
@@ -51,6 +56,15 @@ def test_the_flow_of_a_homography_is_that_of_every_pixel():
             moved = homography @ [x, y, 1]
             expected = moved[:2] / moved[2] - [x, y]
             assert_allclose(flow[y, x], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("resized", [(120, 214), (480, 500), (240, 427), (31, 1000)])
+def test_the_homography_of_resized_frames_is_that_of_the_resized_flow(resized):
+    homography = random_homography(3)
+    expected = resize_flow(homography_flow(homography, SIZE), resized)
+    flow = homography_flow(resized_homography(homography, SIZE, resized), resized)
+    inside = (slice(3, -3), slice(3, -3))  # Resizing repeats pixels at the border.
+    assert_allclose(flow[inside], expected[inside], atol=2e-2)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.45])

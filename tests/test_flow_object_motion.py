@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from movseg_jax.flow import object_motion
 from movseg_jax.flow.encoding import flip_flow
-from movseg_jax.flow.global_motion import residual_flow
+from movseg_jax.flow.global_motion import camera_motion, residual_flow
 from movseg_jax.masks import crop
 
 SIZE = (240, 426)
@@ -16,9 +16,10 @@ FOCAL, HEIGHT, HORIZON, WALL = 400.0, 1.5, 90, 8.0  # Pixels, metres, row, metre
 Y, X = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float64)
 
 
-def object_speeds(flow, masks, *others):
+def object_speeds(flow, masks, *others, camera=None):
     crops = [crop(mask) for mask in masks]
-    return object_motion.object_speeds(flow, crops, [crop(mask) for mask in others])
+    others = [crop(mask) for mask in others]
+    return object_motion.object_speeds(flow, crops, others, camera)
 
 
 def room(camera, objects=(), noise=0.0):
@@ -91,6 +92,14 @@ def test_a_rider_moves_though_most_of_what_is_around_moves_with_it():
     assert math.isnan(object_speeds(flow, [rider])[0])
     assert object_speeds(flow, [rider], horse | rider)[0] > 4
     assert math.isnan(object_speeds(flow, [spot], horse | rider)[0])
+
+
+def test_the_camera_s_motion_can_be_given():
+    flow, masks = room((0.05, 0.01, 0.1), [(225, 130, 60, (2, 1))])
+    known = camera_motion(flow)
+    assert object_speeds(flow, masks, camera=known) == object_speeds(flow, masks)
+    still = object_speeds(flow, masks, camera=np.eye(3))
+    assert still != object_speeds(flow, masks)
 
 
 def test_turned_by_a_mirror_all_moves_as_before():

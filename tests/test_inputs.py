@@ -4,12 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.data import batches, transforms
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import WAYS, encode_flow
+from movseg_jax.flow.global_motion import homography_flow
 from movseg_jax.model.inputs import make_inputs, preprocess, resized_size
 from tests.fakes.memory_source import MemorySource
 
@@ -29,6 +30,20 @@ def test_motion_is_what_training_makes_of_the_same_frame(way):
     # Training rounds the resized frame to whole grey levels.
     level = np.divide(1, model.arithmetic.std)
     assert (np.abs(inputs.image - trained.image) <= level).all()
+
+
+@pytest.mark.parametrize("way", ["residual", "vectors"])  # No angles of almost 0.
+def test_the_camera_s_motion_is_resized_with_the_flow(way):
+    model = dataclasses.replace(MODEL, flow_encoding=way)
+    frame = MemorySource([(90, 120)])[0].image
+    camera = np.array([[1.01, 0.02, 3], [-0.01, 0.98, -2], [1e-4, 0, 1]])
+    moved = homography_flow(camera, (90, 120))
+    moved[30:60, 40:80] += (5, 3)
+    given = make_inputs(frame, moved, model, camera=camera).motion
+    estimated = make_inputs(frame, moved, model).motion
+    assert_allclose(given, estimated, atol=0.1 if way == "vectors" else 0.02)
+    other = make_inputs(frame, moved, model, camera=np.eye(3)).motion
+    assert np.abs(other - estimated).max() > 0.1
 
 
 def test_the_authors_convention_resizes_the_encoding():

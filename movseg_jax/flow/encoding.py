@@ -12,6 +12,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow.global_motion import residual_flow
 
 WAYS = get_args(FlowEncoding)
+RELATIVE = ("relative", "residual", "vectors")  # Those that need the camera's motion.
 # The unit of "vectors" is the diagonal over this: a pixel of a frame of 240x432.
 UNITS = 500
 

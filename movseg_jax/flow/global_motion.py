@@ -71,6 +71,18 @@ def homography_flow(
     return flow
 
 
+def resized_homography(
+    homography: Float64[np.ndarray, "3 3"],
+    size: tuple[int, int],
+    resized: tuple[int, int],
+) -> Float64[np.ndarray, "3 3"]:
+    """Returns the homography of frames resized from one (height, width) to another."""
+    y, x = np.divide(resized, size)
+    # Coordinates are those of the pixels' middles, so the first pixel's moves as well.
+    scaling = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+    return scaling @ homography @ np.linalg.inv(scaling)
+
+
 def residual_flow(
     flow: Float32[np.ndarray, "h w 2"],
     camera: Float64[np.ndarray, "3 3"] | None = None,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from movseg_jax.flow.global_motion import camera_motion, homography_flow
 from movseg_jax.masks import Crop, crop
@@ -42,6 +42,7 @@ def object_speeds(
     flow: Float32[np.ndarray, "h w 2"],
     objects: Sequence[Crop],
     others: Sequence[Crop] = (),
+    camera: Float64[np.ndarray, "3 3"] | None = None,
 ) -> list[float]:
     """Returns the speed of each object relative to the scene, in pixels per frame.
 
@@ -55,17 +56,19 @@ def object_speeds(
         objects: The masks of the objects.
         others: Masks whose pixels do not count as surroundings because they move, too.
             An object's own pixels make no difference.
+        camera: The camera's homography; None estimates it.
     """
     if not objects:
         return []  # This saves estimating the camera's motion, which is slow.
     stride = _stride(flow)
-    camera = homography_flow(camera_motion(flow), flow.shape[:2], stride)
-    speed = float(np.median(np.hypot(camera[..., 0], camera[..., 1])))
+    camera = camera_motion(flow) if camera is None else camera
+    by_camera = homography_flow(camera, flow.shape[:2], stride)
+    speed = float(np.median(np.hypot(by_camera[..., 0], by_camera[..., 1])))
     tolerance = 0.0
     if speed > RESTING:  # Without camera motion there is no parallax.
         steps = np.clip(speed / stride, LEAST_SPEED, MOST_SPEED)
         tolerance = TOLERANCE * stride * float(steps)
-    residual = flow[::stride, ::stride] - camera
+    residual = flow[::stride, ::stride] - by_camera
     moving = np.zeros(residual.shape[:2], bool)
     for other in others:
         on_grid = other.every(stride)

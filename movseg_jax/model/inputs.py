@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import encode_flow, resize_flow
+from movseg_jax.flow.global_motion import resized_homography
 from movseg_jax.types import Inputs
 
 DIVISOR = 32  # Heights and widths are padded to multiples of this, in pixels ...
@@ -181,6 +182,7 @@ def make_inputs(
     flow: np.ndarray | None,
     config: ModelConfig,
     *,
+    camera: Float64[np.ndarray, "3 3"] | None = None,
     pad_to: tuple[int, int] | None = None,
 ) -> Inputs:
     """Encodes the flow and prepares both; the result has no batch axis.
@@ -194,6 +196,8 @@ def make_inputs(
         flow: float32 [h, w, 2], pixels to the next frame; not looked at if the model
             has no motion stream.
         config: The model's config.
+        camera: The homography by which the camera moves the frame's pixels, which some
+            encodings need; None estimates it.
         pad_to: Height and width after padding: see `preprocess`.
 
     Raises:
@@ -208,6 +212,9 @@ def make_inputs(
                 f"{list(frame.shape)}; expected one size, and finite numbers."
             )
         if config.convention != "detectron":
-            flow = resize_flow(flow, resized_size(frame.shape[:2], config)[0])
-        motion = encode_flow(flow, config.flow_encoding)
+            size = resized_size(frame.shape[:2], config)[0]
+            flow = resize_flow(flow, size)
+            if camera is not None:
+                camera = resized_homography(camera, frame.shape[:2], size)
+        motion = encode_flow(flow, config.flow_encoding, camera)
     return preprocess(frame, motion, config, pad_to=pad_to)

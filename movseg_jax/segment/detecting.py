@@ -19,9 +19,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jaxtyping import Float64
 
 from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
+from movseg_jax.flow.encoding import RELATIVE
+from movseg_jax.flow.global_motion import camera_motion
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.results import FrameDetections
 from movseg_jax.segment.flow_source import FlowBetween, FlowSource, open_flow
@@ -70,11 +73,13 @@ class FlowFrame(NamedTuple):
         frame: The frame.
         cut: Whether a new shot starts with it.
         flow: Flow to the next frame of its shot; None if it is the last.
+        camera: The camera's homography in this flow, if the model needs it.
     """
 
     frame: Frame
     cut: bool
     flow: Flow
+    camera: Float64[np.ndarray, "3 3"] | None = None
 
 
 class FrameOutputs(NamedTuple):
@@ -130,18 +135,19 @@ def detect_frames(
     flow_between = open_flow(flow, detector.config)
     timing = {} if timing is None else timing
     shots = ahead(_shots(timed(frames, timing, "decode"), find_cuts, start))
-    with_flow = ahead(_with_flow(shots, flow_between, timing))
+    with_flow = ahead(_with_flow(shots, flow_between, detector.config, timing))
     found = run_detector(
         with_flow, detector, batch_size=batch_size, min_score=min_score, timing=timing
     )
     with contextlib.closing(found):
-        for (frame, cut, to_next), outputs, row in found:
+        for (frame, cut, to_next, camera), outputs, row in found:
             with stopwatch(timing, "paste"):
                 detections = to_detections(
                     outputs,
                     row,
                     frame.image,
                     to_next,
+                    camera=camera,
                     model=detector.config,
                     min_score=min_score,
                     cut=cut,
@@ -214,19 +220,25 @@ def _shots(
 
 
 def _with_flow(
-    shots: Generator[ShotFrame, None, None], flow_between: FlowBetween, timing: Timing
+    shots: Generator[ShotFrame, None, None],
+    flow_between: FlowBetween,
+    model: ModelConfig,
+    timing: Timing,
 ) -> Iterator[FlowFrame]:
     """The frames with their flow, each when the next one is there."""
+    # If the model needs the camera's motion, it is estimated once, for objects, too.
+    relative = model.motion is not None and model.flow_encoding in RELATIVE
     before: ShotFrame | None = None
     # Closed here and now: the thread that reads may still write a camera's frames.
     with contextlib.closing(shots):
         for shot in shots:
             if before is not None:
-                flow = None
+                flow = camera = None
                 if not shot.cut:
                     with stopwatch(timing, "flow"):
                         flow = flow_between(before.frame, shot.frame)
-                yield FlowFrame(*before, flow)
+                        camera = camera_motion(flow) if relative else None
+                yield FlowFrame(*before, flow, camera)
             before = shot
         if before is not None:
             yield FlowFrame(*before, None)
@@ -242,10 +254,10 @@ def _batches(
     with contextlib.closing(frames):
         while batch := list(itertools.islice(frames, batch_size)):
             inputs = []
-            for frame, _, flow in batch:
+            for frame, _, flow, camera in batch:
                 if flow is None and model.motion is not None:
                     # What the heads that see motion find here is left out later.
                     flow = np.zeros((*frame.image.shape[:2], 2), np.float32)
-                inputs.append(make_inputs(frame.image, flow, model))
+                inputs.append(make_inputs(frame.image, flow, model, camera=camera))
             inputs += inputs[-1:] * (batch_size - len(inputs))
             yield batch, stack(inputs)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from movseg_jax import masks
 from movseg_jax.config import ModelConfig
@@ -25,6 +25,7 @@ def to_detections(
     image: UInt8[np.ndarray, "h w 3"],
     flow: Flow,
     *,
+    camera: Float64[np.ndarray, "3 3"] | None = None,
     model: ModelConfig,
     min_score: float,
     cut: bool,
@@ -38,6 +39,7 @@ def to_detections(
         image: The frame, RGB.
         flow: The flow to the next frame; None in the last frame of a shot. There, what
             the moving heads of a model of flow find is left out.
+        camera: The camera's homography in the flow; None estimates it.
         model: The config of the detector.
         min_score: Detections with more than this score are returned.
         cut: Whether a new shot starts with this frame.
@@ -47,7 +49,8 @@ def to_detections(
     sees_nothing = model.motion is not None and flow is None
     moving = [] if sees_nothing else _paste(outputs.moving, row, size, model, min_score)
     static = _paste(outputs.static, row, size, model, min_score)
-    found = _describe([*moving, *static], len(moving), image, flow, refine_masks)
+    pasted = [*moving, *static]
+    found = _describe(pasted, len(moving), image, flow, camera, refine_masks)
     return FrameDetections(
         tuple(found[: len(moving)]), tuple(found[len(moving) :]), cut
     )
@@ -87,6 +90,7 @@ def _describe(
     moving_count: int,
     image: np.ndarray,
     flow: Flow,
+    camera: Float64[np.ndarray, "3 3"] | None,
     refine_masks: bool,
 ) -> list[Detection]:
     """The detections with what linking and users need to know of frame and flow."""
@@ -99,7 +103,7 @@ def _describe(
     else:
         # Objects that move by themselves do not belong to the surroundings of others.
         movers = [x.mask for x in found[:moving_count] if x.score > KEPT_SCORE]
-        speeds = object_speeds(flow, crops, movers)
+        speeds = object_speeds(flow, crops, movers, camera)
         # An object whose surroundings move alike has an unknown speed. If only the
         # static branch finds it, it is taken to stand still.
         speeds[moving_count:] = np.nan_to_num(speeds[moving_count:]).tolist()
