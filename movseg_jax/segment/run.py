@@ -172,6 +172,7 @@ def describe_settings(
     about = {
         "weights": {"name": detector.name, "sha256": detector.digest},
         "model": dataclasses.asdict(detector.config),
+        "precision": detector.precision,
         "settings": config.stored(),
         "versions": {
             RUN: FORMAT,
