@@ -142,8 +142,8 @@ class ModelConfig:
     static_branch: bool = False  # Also find stationary objects (paper, section 3.4).
     classes: int = 1  # Number of classes without background; 1 is "object".
     box_head_width: int = 1024  # Width of both fully connected layers of the box head.
-    # Dtype of the convolutions.
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    mask_fine: int = 0  # Channels of the mask head's part for fine features, if any.
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"  # Of the convolutions.
 
     convention: str = "continuous"  # A key of `CONVENTIONS`.
     # How flow becomes the motion stream's channels: see `flow.encoding.encode_flow`.
@@ -161,7 +161,7 @@ class ModelConfig:
     min_score: float = 0.05  # Lowest score of a detection.
 
     def __post_init__(self):
-        _check_fields(self)
+        _check_fields(self, may_be_zero=("mask_fine",))
         if self.appearance is None and self.motion is None:
             raise InputError("A model needs `appearance`, `motion` or both.")
         if self.convention not in CONVENTIONS:

@@ -81,6 +81,10 @@ def stages() -> Iterator[Step]:
         ("motion", "data"),
         ("motion_estimated", "data/estimated"),
         ("joint", "data/estimated"),
+        ("joint_masks", "data/estimated"),
+        ("joint_backbone", "data/estimated"),
+        ("motion_vectors", "data/estimated"),
+        ("joint_vectors", "data/estimated"),
     ):
         yield ["movseg", "train", f"{CONFIGS}:{stage}", "--workdir",
                f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
@@ -135,8 +139,9 @@ def main() -> int:
             file.write(f"{command}\n")
     if options.data_only:
         return 0
-    bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
-    print(f"Now: python {bundle} --rests 1 1 --proposals 100 --sides 272 480")
+    bundle = f"scripts/bundle_weights.py {out}/runs/default/joint_vectors"
+    confidence = "--moves 1 -0.75 --rests 1 1"
+    print(f"Now: python {bundle} {confidence} --proposals 100 --sides 272 480")
     return 0
 
 

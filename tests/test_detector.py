@@ -30,6 +30,7 @@ TINY = ModelConfig(
     min_score=0.0,
     static_branch=True,
     mask_features="appearance",
+    mask_fine=4,
 )
 ONE_STREAM = dataclasses.replace(
     TINY, motion=None, static_branch=False, mask_features="fused"

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.nn.heads import BoxHead, MaskHead, RPNHead
 
@@ -62,6 +62,50 @@ def test_the_mask_head_doubles_the_resolution_for_each_class():
         "logits",
         "upconv",
     ]
+
+
+def test_the_fine_part_of_the_mask_head_corrects_logits():
+    crops, fine = random((2, 3, 3, 8)), random((2, 6, 6, 4), seed=1)
+    head = MaskHead(classes=2, fine=4)
+    level = random((1, 5, 5, 8), seed=2)
+
+    def both(head, level, crops, fine):
+        return head.fine_features(level), head(crops, fine)
+
+    params = head.init(jax.random.key(1), level, crops, fine, method=both)["params"]
+    plain = {k: v for k, v in params.items() if not k.startswith("fine_")}
+    expected = MaskHead(classes=2).apply({"params": plain}, crops)
+    actual = head.apply({"params": params}, crops, fine)
+    assert_array_equal(actual, expected)  # It starts without an effect.
+
+    kernel = random((1, 1, 4, 2), seed=3)
+    params["fine_logits"] = {"kernel": kernel, "bias": jnp.ones(2)}
+    features, actual = head.apply({"params": params}, level, crops, fine, method=both)
+    p = jax.tree.map(np.float64, params)
+    assert_allclose(
+        features,
+        np.float64(level) @ p["fine_input"]["kernel"][0, 0] + p["fine_input"]["bias"],
+        atol=1e-5,
+    )
+    # The coarse features, seen through logits that are the identity.
+    see = {**plain, "logits": params["fine_coarse"]}
+    coarse = MaskHead(classes=4).apply({"params": see}, crops)
+    x = np.concatenate([coarse, fine], axis=-1)
+    for layer in ("fine_conv0", "fine_conv1"):
+        x = np.maximum(correlate(x, p[layer]["kernel"]) + p[layer]["bias"], 0)
+    expected = expected + x @ kernel[0, 0] + 1
+    assert_allclose(actual, expected, atol=1e-5)
+
+
+def correlate(x, kernel):
+    """A 3x3 convolution, written out."""
+    height, width = x.shape[1:3]
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    return sum(
+        padded[:, i : i + height, j : j + width] @ kernel[i, j]
+        for i in range(3)
+        for j in range(3)
+    )
 
 
 def test_heads_return_float32_when_they_compute_in_bfloat16():

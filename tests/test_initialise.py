@@ -28,7 +28,14 @@ PLAIN = dataclasses.replace(JOINT, static_branch=False, mask_features="fused")
 APPEARANCE = dataclasses.replace(PLAIN, motion=None)
 MOTION = dataclasses.replace(PLAIN, appearance=None)
 COCO = dataclasses.replace(APPEARANCE, classes=3)
-MODELS = {"appearance": APPEARANCE, "motion": MOTION, "coco": COCO, "joint": JOINT}
+RESIDUAL = dataclasses.replace(MOTION, flow_encoding="residual")
+MODELS = {
+    "appearance": APPEARANCE,
+    "motion": MOTION,
+    "coco": COCO,
+    "joint": JOINT,
+    "residual": RESIDUAL,
+}
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compilation")]
 
@@ -277,6 +284,19 @@ def test_what_does_not_fit_is_refused(begin, config, sources, message):
 def test_missing_weights_are_changed(tmp_path, name):
     with pytest.raises(InputError, match=r"no such file|neither weights"):
         read_weights(str(tmp_path / name))
+
+
+def test_a_stream_that_is_replaced_may_have_been_another(begin):
+    """Only what is taken has to fit: here, another encoding of flow was seen before."""
+    model = changed(JOINT, flow_encoding="residual")
+    with pytest.raises(InputError, match=r"Set model\.flow_encoding"):
+        begin(model, weights="joint")
+    found, unused = begin(model, weights="joint", motion="residual")
+    expected = flat(random(JOINT, 3), "") | flat(
+        random(RESIDUAL, 4)["motion"], "motion"
+    )
+    assert_found(found, {path.strip("/"): array for path, array in expected.items()})
+    assert not unused
 
 
 def test_motion_may_see_flow_encoded_otherwise_than_colours(begin):

@@ -145,9 +145,11 @@ def test_nothing_of_earlier_stages_is_lost(name):
 
 @every_stage
 def test_the_static_branch_stays_that_of_its_trunk(name):
-    """No loss is taken of it, and it is of the appearance trunk as it was."""
+    """No loss is taken of it; its appearance trunk stays as it was, or nearly."""
     if load(name).model.static_branch:
-        assert not {"static", "appearance"} & parts(trained(name))
+        assert "static" not in parts(trained(name))
+        slow = ("appearance/*", 0.1) in load(name).train.optimizer.rates
+        assert slow or "appearance" not in parts(trained(name))
 
 
 @every_stage
@@ -290,6 +292,7 @@ def test_all_but_the_first_small_stages_start_from_something():
         "rendered.py:appearance",
         "rendered.py:motion",
         "default.py:motion",
+        "default.py:motion_vectors",
         *(f"{small}:{name}" for name in ("t1_true", "t1_estimated")),
         *(f"{small}:flow_{name}" for name in ("relative", "residual")),
     }

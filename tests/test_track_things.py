@@ -12,7 +12,7 @@ from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_histogram, colour_similarity
-from movseg_jax.track.joining import join_tracks
+from movseg_jax.track.joining import HANDOVER, join_tracks
 from movseg_jax.track.linking import Linker, link, link_back
 from movseg_jax.track.links import Links, to_tracked_frame
 from movseg_jax.track.moving import drop_resting
@@ -284,6 +284,29 @@ def test_what_comes_back_after_a_pause_is_the_same_track(pause, place, colour, s
     assert (ids[0] == ids[-1]) == same
     cut = [*first, *[frame()] * (pause - 1), frame(cut=True), *again]
     assert linked(cut)[-1] != ids[0]
+
+
+@pytest.mark.parametrize(
+    "behind, away, colour, same",
+    [
+        (3, 0, RED, True),
+        (HANDOVER, 0, RED, True),
+        (HANDOVER + 1, 0, RED, False),  # Two things that are there for longer.
+        (3, 0, BLUE, False),
+        (3, 60, RED, False),  # The second one is elsewhere.
+    ],
+)
+def test_what_passes_behind_a_pole_is_one_thing(behind, away, colour, same):
+    """While it does, its two sides are two tracks, with the pole between them."""
+    left, right = box(20, 32, colour=RED), box(42 + away, 54 + away, colour=colour)
+    video = [
+        *(frame(box(x, x + 20, colour=RED, shift=(3.0, 0.0))) for x in range(8, 26, 3)),
+        *[frame(left, right)] * behind,
+        *[frame(box(40 + away, 60 + away, colour=colour))] * 6,
+    ]
+    links = Links.from_frames([[1]] * 6 + [[1, 2]] * behind + [[2]] * 6)
+    joined = join_tracks(video, links)
+    assert (joined[0] == joined[len(video) - 1]) == same
 
 
 def test_after_a_pause_each_thing_goes_on_as_one_other():

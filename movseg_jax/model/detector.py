@@ -27,7 +27,7 @@ from movseg_jax.model.decoding import (
     pyramid_anchors,
     select_detections,
 )
-from movseg_jax.nn.fpn import LEVELS, Trunk
+from movseg_jax.nn.fpn import Trunk
 from movseg_jax.nn.fusion import Fusion, fuse_pyramids, get_fusion
 from movseg_jax.nn.heads import BoxHead, MaskHead, RPNHead
 from movseg_jax.nn.padding import Pyramid
@@ -101,7 +101,7 @@ class Detector(nn.Module):
             self.fusion = self.fuse or get_fusion(config.fusion, dtype, precision)
         self.rpn = _rpn(config, precision)
         self.box_head = _box_head(config, precision)
-        self.mask_head = MaskHead(config.classes, dtype, precision)
+        self.mask_head = MaskHead(config.classes, config.mask_fine, dtype, precision)
         if config.static_branch:
             self.static = ObjectnessHeads(config, precision)
 
@@ -215,7 +215,8 @@ class Detector(nn.Module):
         inputs: Inputs,
     ) -> Float[Array, "b n mask mask"]:
         """The mask of each RoI, a box in pixels of the input, for its class."""
-        return self._masks(self.mask_head, pyramid, rois, classes, inputs)
+        fine = self._fine(pyramid)
+        return self._masks(self.mask_head, pyramid, fine, rois, classes, inputs)
 
     def _detected_masks(self, pyramid, selected, inputs):
         """Returns `mask_logits` of each branch's detections, zeros for padding.
@@ -231,7 +232,11 @@ class Detector(nn.Module):
         # the head has to be a pure function.
         head, variables = self.mask_head.unbind()
         apply = functools.partial(head.apply, variables)
-        masks = lambda rois, classes: self._masks(apply, pyramid, rois, classes, inputs)
+        fine = self._fine(pyramid)
+
+        def masks(rois, classes):
+            return self._masks(apply, pyramid, fine, rois, classes, inputs)
+
         found = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *selected)
         order = jnp.argsort(~found.valid, axis=1)
         take = jax.vmap(lambda rows, index: rows[index])
@@ -244,23 +249,35 @@ class Detector(nn.Module):
         logits = jnp.where(found.valid[..., None, None], logits, 0)
         return jnp.split(logits, len(selected), axis=1)
 
-    def _masks(self, head, pyramid, rois, classes, inputs):
-        crops = self._crops(pyramid, rois, MASK_CROP, inputs)
-        batch, n = crops.shape[:2]
-        logits = head(crops.reshape(batch * n, *crops.shape[2:]))
+    def _fine(self, pyramid):
+        """The finest level as the mask head sees it, if it does."""
+        if not self.config.mask_fine:
+            return None
+        return {2: self.mask_head.fine_features(pyramid[2])}
+
+    def _masks(self, head, pyramid, fine, rois, classes, inputs):
+        def flat(crops):
+            return crops.reshape(-1, *crops.shape[2:])
+
+        parts = [flat(self._crops(pyramid, rois, MASK_CROP, inputs))]
+        if fine is not None:
+            # One point in each cell of a mask is enough.
+            parts.append(flat(self._crops(fine, rois, 2 * MASK_CROP, inputs, 1)))
+        logits = head(*parts)
         index = classes.reshape(-1, 1, 1, 1)
         logits = jnp.take_along_axis(logits, index, axis=-1)[..., 0]
-        return logits.reshape(batch, n, *logits.shape[1:])
+        return logits.reshape(*classes.shape, *logits.shape[1:])
 
-    def _crops(self, pyramid, boxes, output_size, inputs):
+    def _crops(self, pyramid, boxes, output_size, inputs, samples=2):
         arithmetic = self.config.arithmetic
-        levels = {level: pyramid[level] for level in LEVELS if level <= 5}
+        levels = {level: x for level, x in pyramid.items() if level <= 5}
 
         def one_image(levels, boxes, size):
             return _roi_align(
                 levels,
                 boxes,
                 output_size=output_size,
+                samples=samples,
                 half_pixel=arithmetic.half_pixel_crops,
                 inclusive=arithmetic.inclusive,
                 size=size if arithmetic.ignore_padding else None,

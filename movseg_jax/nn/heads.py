@@ -95,26 +95,80 @@ class BoxHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Predicts a mask in each RoI for each class, at twice the crops' resolution."""
+    """Predicts a mask in each RoI for each class, at twice the crops' resolution.
+
+    Large objects are cropped from coarse levels of the pyramid. With `fine`, a second
+    part of the head corrects their masks: it sees the finest level, too, at the masks'
+    own resolution (as in RefineMask; Zhang et al., 2021).
+
+    Attributes:
+        classes: The number of classes.
+        fine: The number of channels of the second part; 0 leaves it out.
+        dtype: The dtype of all layers but the last ones.
+        precision: The precision of the convolutions.
+    """
 
     classes: int = 1
+    fine: int = 0
     dtype: DTypeLike = jnp.float32
     precision: Precision = "default"
 
+    def setup(self):
+        """Builds the layer that `fine_features` needs."""
+        if self.fine:
+            self.fine_input = self._hidden(self.fine, (1, 1))
+
+    def fine_features(self, level: Float[Array, "b h w c"]) -> Float[Array, "b h w f"]:
+        """What the second part sees of the finest level, to be cropped."""
+        return self.fine_input(level)
+
     @nn.compact
     def __call__(
-        self, crops: Float[Array, "n size size c"]
+        self,
+        crops: Float[Array, "n size size c"],
+        fine: Float[Array, "n mask_size mask_size f"] | None = None,
     ) -> Float[Array, "n mask_size mask_size {self.classes}"]:
-        """Mask logits, one channel per class."""
+        """Mask logits, one channel per class.
+
+        Args:
+            crops: Features of each RoI.
+            fine: Crops of `fine_features`, if the head has the second part.
+        """
         x, channels = crops, crops.shape[-1]
-        options = {"kernel_init": _msra, "precision": self.precision}
         for i in range(4):
-            conv = Conv(channels, (3, 3), dtype=self.dtype, name=f"conv{i}", **options)
-            x = nn.relu(conv(x))
-        upconv = UpConv(channels, dtype=self.dtype, name="upconv", **options)
-        x = nn.relu(upconv(x))
-        make_logits = Conv(
-            self.classes, (1, 1), dtype=jnp.float32, name="logits", **options
+            x = nn.relu(self._hidden(channels, (3, 3), f"conv{i}")(x))
+        options = {"kernel_init": _msra, "precision": self.precision}
+        x = nn.relu(UpConv(channels, dtype=self.dtype, name="upconv", **options)(x))
+
+        def by_pixel(conv):
+            pixels = conv(x.reshape(*x.shape[:2], -1, channels))
+            return interleave(pixels.reshape(*x.shape[:4], -1))
+
+        logits = by_pixel(self._logits(_msra, "logits"))
+        if fine is None:
+            return logits
+        coarse = by_pixel(self._hidden(self.fine, (1, 1), "fine_coarse"))
+        y = jnp.concatenate([coarse, fine], axis=-1)
+        for i in range(2):
+            y = nn.relu(self._hidden(self.fine, (3, 3), f"fine_conv{i}")(y))
+        # Corrections start at 0, so that this part can be added to a trained head.
+        return logits + self._logits(nn.initializers.zeros, "fine_logits")(y)
+
+    def _hidden(self, channels, kernel, name=None):
+        return Conv(
+            channels,
+            kernel,
+            kernel_init=_msra,
+            dtype=self.dtype,
+            precision=self.precision,
+            name=name,
         )
-        logits = make_logits(x.reshape(*x.shape[:2], -1, channels))
-        return interleave(logits.reshape(*x.shape[:4], self.classes))
+
+    def _logits(self, initializer, name):
+        return Conv(
+            self.classes,
+            kernel_init=initializer,
+            dtype=jnp.float32,
+            precision=self.precision,
+            name=name,
+        )

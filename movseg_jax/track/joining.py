@@ -39,6 +39,9 @@ PAUSE = 60
 SAME_PLACE = 0.1
 SAME_PART = 0.5
 SAME_COLOURS = 0.6
+# What passes behind a pole is seen on both sides of it for a moment, as two tracks: the
+# old one ends at most so many frames after the new one has started.
+HANDOVER = 5
 ENDS = 5  # Frames at the end of a track whose colours are compared.
 HELD = 64  # Frames held in memory, as they may come from disk.
 
@@ -174,7 +177,7 @@ def _join_pauses(tracks: _Tracks) -> None:
     pairs = []
     for before, times in tracks.times.items():
         for after, others in tracks.times.items():
-            if 0 < others[0] - times[-1] <= PAUSE:
+            if -HANDOVER < others[0] - times[-1] <= PAUSE:
                 similarity = _continuation(tracks, before, after)
                 if similarity > SAME_COLOURS:
                     pairs.append((similarity, before, after))
@@ -192,8 +195,15 @@ def _join_pauses(tracks: _Tracks) -> None:
 
 
 def _continuation(tracks: _Tracks, before: int, after: int) -> float:
-    """The similarity of two tracks' colours; 0 if they are at different places."""
-    last, first = int(tracks.times[before][-1]), int(tracks.times[after][0])
+    """The similarity of two tracks' colours; 0 if they are at different places.
+
+    Frames with both tracks do not count: there, each may be a part of the thing.
+    """
+    alone = np.setdiff1d(tracks.times[before], tracks.times[after])
+    others = np.setdiff1d(tracks.times[after], tracks.times[before])
+    if not len(alone) or not len(others) or alone[-1] > others[0]:
+        return 0.0
+    last, first = int(alone[-1]), int(others[0])
     a = [tracks.mask(before, last), tracks.mask(before, last, first - last)]
     b = [tracks.mask(after, first)]
     near = (
@@ -205,8 +215,8 @@ def _continuation(tracks: _Tracks, before: int, after: int) -> float:
         return 0.0
     similarities = [
         colour_similarity(d.colour, e.colour)
-        for t in tracks.times[before][-ENDS:].tolist()
-        for u in tracks.times[after][:ENDS].tolist()
+        for t in alone[-ENDS:].tolist()
+        for u in others[:ENDS].tolist()
         for d in tracks.detections(before, t)[:1]
         for e in tracks.detections(after, u)[:1]
     ]

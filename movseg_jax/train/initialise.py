@@ -113,7 +113,7 @@ def find(
         part = read(sources.weights)
         take(part, "", "")
         for stream in config.streams:
-            if stream in part.params:
+            if stream in part.params and not getattr(sources, stream):
                 _check_stream(part, stream, config, stream)
     if sources.heads == "motion" and not sources.motion:
         raise InputError(
