@@ -292,6 +292,7 @@ def test_what_comes_back_after_a_pause_is_the_same_track(pause, place, colour, s
         (3, 0, RED, True),
         (HANDOVER, 0, RED, True),
         (HANDOVER + 1, 0, RED, False),  # Two things that are there for longer.
+        (0, 0, RED, True),
         (3, 0, BLUE, False),
         (3, 60, RED, False),  # The second one is elsewhere.
     ],
@@ -304,9 +305,15 @@ def test_what_passes_behind_a_pole_is_one_thing(behind, away, colour, same):
         *[frame(left, right)] * behind,
         *[frame(box(40 + away, 60 + away, colour=colour))] * 6,
     ]
-    links = Links.from_frames([[1]] * 6 + [[1, 2]] * behind + [[2]] * 6)
-    joined = join_tracks(video, links)
+    ids = [[1]] * 6 + [[1, 2]] * behind + [[2]] * 6
+    joined = join_tracks(video, Links.from_frames(ids))
     assert (joined[0] == joined[len(video) - 1]) == same
+    # What does not move may keep a track where its thing has been, or will be.
+    pole = box(34, 40, colour=RED)
+    video = [each._replace(static=(pole,)) for each in video]
+    ids = [[1, 2]] * 6 + [[1, 2, 1]] * behind + [[2, 1]] * 6
+    joined = join_tracks(video, Links.from_frames(ids))
+    assert (joined[0][0] == joined[len(video) - 1][0]) == same
 
 
 def test_after_a_pause_each_thing_goes_on_as_one_other():

@@ -5,7 +5,8 @@ that the legs are a track of their own for some frames. Such a part comes out of
 mask of its whole, touches it all the time and goes back into it; an object that is
 thrown, let go or set down does not. An object that is hidden or out of the picture for
 some seconds becomes a new track when it comes back: it is joined if it comes back at
-the same place with the same colours. Dave et al. (2019) do neither.
+the same place with the same colours. So is one that passes behind a pole and is, for a
+moment, a track on each side of it. Dave et al. (2019) do none of this.
 """
 
 import functools
@@ -39,8 +40,9 @@ PAUSE = 60
 SAME_PLACE = 0.1
 SAME_PART = 0.5
 SAME_COLOURS = 0.6
-# What passes behind a pole is seen on both sides of it for a moment, as two tracks: the
-# old one ends at most so many frames after the new one has started.
+# What passes behind a pole is seen on both sides of it for a moment, as two tracks. The
+# old one is last seen at most so many frames before or after the new one is first seen,
+# or the same is true of when they are seen moving.
 HANDOVER = 5
 ENDS = 5  # Frames at the end of a track whose colours are compared.
 HELD = 64  # Frames held in memory, as they may come from disk.
@@ -69,7 +71,7 @@ class _Tracks:
 
     def __init__(self, frames: Sequence[FrameDetections], links: Links):
         self._frame = functools.lru_cache(HELD)(frames.__getitem__)
-        self._links = links
+        self._frames, self._links = frames, links
         self._new_id = np.arange(links.ids.max(initial=0) + 1, dtype=np.int32)
         times = np.repeat(np.arange(len(links)), np.diff(links.starts))
         # By id, the frames in which a track is seen, ascending.
@@ -78,6 +80,16 @@ class _Tracks:
             for id in np.unique(links.ids).tolist()
             if id
         }
+
+    @functools.cached_property
+    def moving_times(self) -> dict[int, Int64[np.ndarray, " n"]]:
+        """By id, the frames in which a track is seen moving; reads all frames."""
+        counts = np.diff(self._links.starts)
+        times = np.repeat(np.arange(len(counts)), counts)
+        number = np.arange(len(times)) - self._links.starts[times]
+        moving = np.array([len(frame.moving) for frame in self._frames])
+        ids = np.where(number < moving[times], self._new_id[self._links.ids], 0)
+        return {id: np.unique(times[ids == id]) for id in self.times}
 
     def detections(self, id: int, time: int) -> list[Detection]:
         """A track's detections in a frame, the highest score first."""
@@ -170,17 +182,21 @@ def _touch(a: Rle, b: Rle) -> bool:
 
 
 def _join_pauses(tracks: _Tracks) -> None:
-    """Joins tracks across pauses, the most similar ones first.
+    """Joins tracks across pauses and behind poles, the most similar ones first.
 
     A track has at most one predecessor and one successor.
     """
     pairs = []
     for before, times in tracks.times.items():
         for after, others in tracks.times.items():
-            if -HANDOVER < others[0] - times[-1] <= PAUSE:
-                similarity = _continuation(tracks, before, after)
-                if similarity > SAME_COLOURS:
-                    pairs.append((similarity, before, after))
+            if 0 < others[0] - times[-1] <= PAUSE:
+                similarity = _continuation(tracks, before, after, times, others)
+            elif before != after and times[0] <= others[-1] and others[0] <= times[-1]:
+                similarity = _handover(tracks, before, after)
+            else:
+                continue
+            if similarity > SAME_COLOURS:
+                pairs.append((similarity, before, after))
     renamed: dict[int, int] = {}
     continued, continuing = set(), set()
     for _, before, after in sorted(pairs, key=lambda p: (-p[0], p[1:])):
@@ -194,16 +210,29 @@ def _join_pauses(tracks: _Tracks) -> None:
         tracks.join(after, before)
 
 
-def _continuation(tracks: _Tracks, before: int, after: int) -> float:
+def _handover(tracks: _Tracks, before: int, after: int) -> float:
+    """The similarity of two tracks' colours; 0 if the second takes nothing over.
+
+    Only frames with one of them count: where both are, each may be a part of the thing.
+    What does not move may be where the thing has been, so it need not count.
+    """
+    found = [0.0]
+    for seen in (tracks.times, tracks.moving_times):
+        times, others = seen[before], seen[after]
+        alone, other = np.setdiff1d(times, others), np.setdiff1d(others, times)
+        if not len(alone) or not len(other) or alone[-1] > other[0]:
+            continue
+        if -HANDOVER < others[0] - times[-1] <= HANDOVER:
+            found.append(_continuation(tracks, before, after, alone, other))
+    return max(found)
+
+
+def _continuation(tracks: _Tracks, before: int, after: int, times, others) -> float:
     """The similarity of two tracks' colours; 0 if they are at different places.
 
-    Frames with both tracks do not count: there, each may be a part of the thing.
+    `times` are frames of the first track, and `others` later ones of the second.
     """
-    alone = np.setdiff1d(tracks.times[before], tracks.times[after])
-    others = np.setdiff1d(tracks.times[after], tracks.times[before])
-    if not len(alone) or not len(others) or alone[-1] > others[0]:
-        return 0.0
-    last, first = int(alone[-1]), int(others[0])
+    last, first = int(times[-1]), int(others[0])
     a = [tracks.mask(before, last), tracks.mask(before, last, first - last)]
     b = [tracks.mask(after, first)]
     near = (
@@ -215,7 +244,7 @@ def _continuation(tracks: _Tracks, before: int, after: int) -> float:
         return 0.0
     similarities = [
         colour_similarity(d.colour, e.colour)
-        for t in alone[-ENDS:].tolist()
+        for t in times[-ENDS:].tolist()
         for u in others[:ENDS].tolist()
         for d in tracks.detections(before, t)[:1]
         for e in tracks.detections(after, u)[:1]
