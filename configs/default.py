@@ -157,7 +157,7 @@ def motion_estimated() -> Config:
 
 
 def joint() -> Config:
-    """Both streams, on animated photographs, rendered clips and videos.
+    """The joint stage: both streams, on animated photographs, rendered clips, videos.
 
         movseg train configs/default.py:joint --workdir runs/default/joint \\
             --data-dir data/estimated

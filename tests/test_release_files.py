@@ -23,7 +23,7 @@ from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.model.weights import load_weights
-from movseg_jax.segment.run_folder import FORMAT, RunFolder
+from movseg_jax.segment.run_folder import FORMAT, RunFolder, stored_model
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.train.log import read_log
 from tests.fakes import square_detector as squares
@@ -88,8 +88,10 @@ def test_a_run_s_settings_are_stored_as_they_were():
     stored = SegmentConfig(refine_masks=False).stored()
     assert json.loads(json.dumps(stored)) == about["settings"]
     assert SegmentConfig().stored() == {**stored, "refine_masks": True}
-    model = json.loads(json.dumps(dataclasses.asdict(squares.make_detector().config)))
-    assert model == about["model"]
+    detector = squares.make_detector()
+    assert json.loads(json.dumps(stored_model(detector.config))) == about["model"]
+    fine = dataclasses.replace(detector.config, mask_fine=8)
+    assert stored_model(fine) == {**stored_model(detector.config), "mask_fine": 8}
 
 
 def test_the_config_of_a_training_run_is_read():

@@ -222,7 +222,7 @@ class _Part:
     def add(
         self, found: FrameOutputs, video: str, ids: Sequence[int], model: ModelConfig
     ) -> None:
-        (frame, _, flow), outputs, row = found
+        (frame, _, flow, _), outputs, row = found
         size = frame.image.shape[:2]
         number = ids[frame.index]
         self.images.append(

@@ -119,7 +119,7 @@ class MaskHead(nn.Module):
             self.fine_input = self._hidden(self.fine, (1, 1))
 
     def fine_features(self, level: Float[Array, "b h w c"]) -> Float[Array, "b h w f"]:
-        """What the second part sees of the finest level, to be cropped."""
+        """Returns what the second part sees of the finest level, to be cropped."""
         return self.fine_input(level)
 
     @nn.compact

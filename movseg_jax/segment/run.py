@@ -45,6 +45,7 @@ from movseg_jax.segment.run_folder import (
     REPORT,
     RUN,
     RunFolder,
+    stored_model,
 )
 from movseg_jax.segment.section import Section, find_section
 from movseg_jax.segment.settings import SegmentConfig
@@ -171,8 +172,7 @@ def describe_settings(
     """
     about = {
         "weights": {"name": detector.name, "sha256": detector.digest},
-        "model": dataclasses.asdict(detector.config),
-        "precision": detector.precision,
+        "model": stored_model(detector.config),
         "settings": config.stored(),
         "versions": {
             RUN: FORMAT,
@@ -182,6 +182,8 @@ def describe_settings(
         },
         "device": jax.devices()[0].device_kind,
     }
+    if detector.precision not in (None, detector.config.arithmetic.precision):
+        about["precision"] = detector.precision
     if isinstance(flow, SizedEstimator):
         about["flow_network"] = flow.name  # It has the hash of the network's weights.
     return json.loads(json.dumps(about))  # Tuples are lists, as in the file.

@@ -83,7 +83,10 @@ class _Tracks:
 
     @functools.cached_property
     def moving_times(self) -> dict[int, Int64[np.ndarray, " n"]]:
-        """By id, the frames in which a track is seen moving; reads all frames."""
+        """The frames in which each track is seen moving, by its id.
+
+        This reads all frames.
+        """
         counts = np.diff(self._links.starts)
         times = np.repeat(np.arange(len(counts)), counts)
         number = np.arange(len(times)) - self._links.starts[times]
