@@ -62,7 +62,7 @@ def join_tracks(frames: Sequence[FrameDetections], links: Links) -> Links:
     check_lengths(frames, links=links)
     tracks = _Tracks(frames, links)
     _join_parts(tracks)
-    _join_pauses(tracks)
+    _join_successors(tracks)
     return tracks.links()
 
 
@@ -184,7 +184,7 @@ def _touch(a: Rle, b: Rle) -> bool:
     return bool(masks.iou([moved], [b])[0, 0] > 0)
 
 
-def _join_pauses(tracks: _Tracks) -> None:
+def _join_successors(tracks: _Tracks) -> None:
     """Joins tracks across pauses and behind poles, the most similar ones first.
 
     A track has at most one predecessor and one successor.
@@ -230,7 +230,13 @@ def _handover(tracks: _Tracks, before: int, after: int) -> float:
     return max(found)
 
 
-def _continuation(tracks: _Tracks, before: int, after: int, times, others) -> float:
+def _continuation(
+    tracks: _Tracks,
+    before: int,
+    after: int,
+    times: Int64[np.ndarray, " n"],
+    others: Int64[np.ndarray, " m"],
+) -> float:
     """The similarity of two tracks' colours; 0 if they are at different places.
 
     `times` are frames of the first track, and `others` later ones of the second.
