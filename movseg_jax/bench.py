@@ -333,7 +333,7 @@ def _draw(describe, frames: Sequence[_Prepared]) -> Callable[[_Prepared], np.nda
 def _detector_parts(detector: TrainedDetector) -> Iterator[tuple[str, Any, Any]]:
     """Yields each part of the detector as its name, a function and its arguments."""
     config, params = detector.config, {"params": detector.params}
-    model = Detector(config)
+    model = Detector(config, precision=detector.precision)
 
     def apply(method: Callable) -> Callable:
         return lambda *arguments: model.apply(*arguments, method=method)
