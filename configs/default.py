@@ -284,7 +284,7 @@ def joint_vectors() -> Config:
         movseg train configs/default.py:joint_vectors \\
             --workdir runs/default/joint_vectors --data-dir data/estimated
 
-    Cost: 3,200 steps, about 65 minutes on two CPU cores. Result: TBD.
+    Cost: 3,200 steps, about 65 minutes on two CPU cores. Result: 0.885.
     """
     return with_fields(
         joint_backbone(),

@@ -14,7 +14,7 @@ from movseg_jax.errors import InputError
 
 # Every product of matrices and every convolution states its precision, so that none
 # depends on JAX's settings. "default" is bfloat16 on TPUs and TF32 on NVIDIA's GPUs,
-# also for float32. "bfloat16" is that on every device, see `nn.products`.
+# also for float32. "bfloat16" rounds on every device, see `nn.products`.
 Precision = Literal["default", "bfloat16", "highest"]
 Features = Literal["appearance", "motion", "fused"]
 FlowEncoding = Literal["direct", "paper", "relative", "residual", "vectors"]

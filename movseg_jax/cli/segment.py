@@ -66,7 +66,7 @@ class Segment:
         static: Use the static branch of the weights, if they have one.
         max_side: Longer side of the frames that the model sees, in pixels. Less is
             faster.
-        precision: Precision of products: "highest" is exact float32 on all devices.
+        precision: Precision of products. "highest" computes in float32 on all devices.
         timing: Print how long each part took, if it is one video.
         allow_truncated: Exit with status 0 although the video is damaged. The results
             cover the frames that can be read.

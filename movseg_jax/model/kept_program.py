@@ -50,9 +50,8 @@ def detect_function(
         kind = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if kind not in programs:
             shapes = [jax.ShapeDtypeStruct(*each) for each in kind[1]]
-            path = (
-                Path(folder) / "traced" / _key(f"{config} {precision} {tree} {shapes}")
-            )
+            key = _key(f"{config} {precision} {tree} {shapes}")
+            path = Path(folder) / "traced" / key
             found = _read(path) or _trace(config, precision, tree, shapes, path)
             programs[kind] = jax.jit(found)
         moving, static = programs[kind](leaves)

@@ -149,9 +149,8 @@ def load_detector(
             The default is the model's own.
         fusion: The name of the model's fusion, "package.module:attribute", if it is
             code of yours; see `load_weights`.
-        precision: The precision of products of float32 numbers: "highest" computes
-            them exactly on all devices. The default is the fastest that differs little:
-            see `fastest_precision`.
+        precision: The precision of products of float32 numbers: "highest" does not
+            round them on any device. The default is that of `fastest_precision`.
 
     Raises:
         InputError: There are no such weights, they are damaged or incomplete, or lack

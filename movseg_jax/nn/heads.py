@@ -137,8 +137,14 @@ class MaskHead(nn.Module):
         x, channels = crops, crops.shape[-1]
         for i in range(4):
             x = nn.relu(self._hidden(channels, (3, 3), f"conv{i}")(x))
-        options = {"kernel_init": _msra, "precision": self.precision}
-        x = nn.relu(UpConv(channels, dtype=self.dtype, name="upconv", **options)(x))
+        upconv = UpConv(
+            channels,
+            kernel_init=_msra,
+            dtype=self.dtype,
+            precision=self.precision,
+            name="upconv",
+        )
+        x = nn.relu(upconv(x))
 
         def by_pixel(conv):
             pixels = conv(x.reshape(*x.shape[:2], -1, channels))

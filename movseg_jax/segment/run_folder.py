@@ -188,8 +188,8 @@ def read_run(file: Path) -> dict[str, Any] | None:
 def stored_model(config: ModelConfig) -> dict[str, Any]:
     """Returns the fields of a model's config as `run.json` has them.
 
-    Without what release 0.1.0 did not have and the model does not use, so that a run of
-    that release resumes.
+    A field that release 0.1.0 did not have is left out if the model does not use it, so
+    that a run of that release resumes.
     """
     fields = dataclasses.asdict(config)
     if not config.mask_fine:

@@ -41,6 +41,5 @@ def multiplies_bfloat16(info: Path = CPU_INFO) -> bool:
         text = info.read_text(errors="replace")
     except OSError:
         return False
-    flags = {flag for line in text.splitlines() if line.startswith("flags")
-             for flag in line.split()}  # fmt: skip
-    return not flags.isdisjoint(("avx512_bf16", "amx_bf16"))
+    lines = [line for line in text.splitlines() if line.startswith("flags")]
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(" ".join(lines).split())

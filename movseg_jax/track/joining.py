@@ -40,9 +40,9 @@ PAUSE = 60
 SAME_PLACE = 0.1
 SAME_PART = 0.5
 SAME_COLOURS = 0.6
-# What passes behind a pole is seen on both sides of it for a moment, as two tracks. The
-# old one is last seen at most so many frames before or after the new one is first seen,
-# or the same is true of when they are seen moving.
+# A thing that passes behind a pole is seen on both sides of it for a moment, as two
+# tracks. The old one is last seen (or last seen moving) at most so many frames before
+# or after the new one is first seen (or first seen moving).
 HANDOVER = 5
 ENDS = 5  # Frames at the end of a track whose colours are compared.
 HELD = 64  # Frames held in memory, as they may come from disk.
@@ -73,10 +73,11 @@ class _Tracks:
         self._frame = functools.lru_cache(HELD)(frames.__getitem__)
         self._frames, self._links = frames, links
         self._new_id = np.arange(links.ids.max(initial=0) + 1, dtype=np.int32)
-        times = np.repeat(np.arange(len(links)), np.diff(links.starts))
+        # The frame of each detection.
+        self._time = np.repeat(np.arange(len(links)), np.diff(links.starts))
         # By id, the frames in which a track is seen, ascending.
         self.times: dict[int, Int64[np.ndarray, " n"]] = {
-            id: np.unique(times[links.ids == id])
+            id: np.unique(self._time[links.ids == id])
             for id in np.unique(links.ids).tolist()
             if id
         }
@@ -87,12 +88,11 @@ class _Tracks:
 
         This reads all frames.
         """
-        counts = np.diff(self._links.starts)
-        times = np.repeat(np.arange(len(counts)), counts)
-        number = np.arange(len(times)) - self._links.starts[times]
+        time = self._time
+        number = np.arange(len(time)) - self._links.starts[time]
         moving = np.array([len(frame.moving) for frame in self._frames])
-        ids = np.where(number < moving[times], self._new_id[self._links.ids], 0)
-        return {id: np.unique(times[ids == id]) for id in self.times}
+        ids = np.where(number < moving[time], self._new_id[self._links.ids], 0)
+        return {id: np.unique(time[ids == id]) for id in self.times}
 
     def detections(self, id: int, time: int) -> list[Detection]:
         """A track's detections in a frame, the highest score first."""
@@ -216,17 +216,21 @@ def _join_successors(tracks: _Tracks) -> None:
 def _handover(tracks: _Tracks, before: int, after: int) -> float:
     """The similarity of two tracks' colours; 0 if the second takes nothing over.
 
-    Only frames with one of them count: where both are, each may be a part of the thing.
-    What does not move may be where the thing has been, so it need not count.
+    Frames with both do not count, as each may be a part of the thing there. A resting
+    detection may show the place where the thing has been, so the tracks are also
+    compared by the frames in which they move.
     """
     found = [0.0]
     for seen in (tracks.times, tracks.moving_times):
         times, others = seen[before], seen[after]
-        alone, other = np.setdiff1d(times, others), np.setdiff1d(others, times)
-        if not len(alone) or not len(other) or alone[-1] > other[0]:
+        first_alone = np.setdiff1d(times, others)
+        second_alone = np.setdiff1d(others, times)
+        if not len(first_alone) or not len(second_alone):
             continue
-        if -HANDOVER < others[0] - times[-1] <= HANDOVER:
-            found.append(_continuation(tracks, before, after, alone, other))
+        follows = first_alone[-1] < second_alone[0]
+        if follows and -HANDOVER < others[0] - times[-1] <= HANDOVER:
+            similarity = _continuation(tracks, before, after, first_alone, second_alone)
+            found.append(similarity)
     return max(found)
 
 
