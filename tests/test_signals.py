@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from movseg_jax.system import process, signals
+from movseg_jax.system import process, signals, workers
 from movseg_jax.system.progress import progress_bar
 from movseg_jax.system.signals import STOPPED, Interrupts
 from tests.fakes import layouts
 from tests.fakes.square_detector import scene, write_images
+from tests.memory import count_arenas
 from tests.oracles import hashed_weights, unpack_shapes
 
 ROOT = Path(__file__).parents[1]
@@ -393,3 +394,36 @@ def test_memory_that_is_kept_can_be_given_back():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     kept, given_back = map(int, done.stdout.split())
     assert kept < 20e6 and given_back > 180e6
+
+
+THREADS_OF_A_COMMAND = """
+import sys
+from pathlib import Path
+from movseg_jax.cli.app import main
+from tests.memory import count_arenas
+folder = Path(sys.argv[1])
+sys.argv = ["movseg", "--version"]
+main()
+print(count_arenas(folder))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+@pytest.mark.parametrize("worker", [False, True])
+def test_threads_share_the_memory_that_is_kept(
+    tmp_path, monkeypatch, platform, worker
+):
+    """Also the threads that watch for signals or the parent, which start early."""
+    monkeypatch.setenv("JAX_PLATFORMS", platform)
+    if worker:
+        process_worker = workers.ProcessWorker(process.prepare_jax)
+        count = process_worker.submit(count_arenas, tmp_path).result()
+        process_worker.end()
+    else:
+        command = [sys.executable, "-c", THREADS_OF_A_COMMAND, tmp_path]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        count = int(done.stdout.split()[-1])
+    assert (count == 1) is (platform == "cpu")

@@ -2,8 +2,8 @@
 
 Each command is a dataclass of its arguments, in a module of its own in this folder.
 A command imports the heavy modules that it needs only when it runs, so that
-`movseg --help` is instant. The modules that `main` itself needs are imported inside it:
-a Control-C that comes while they are imported must be handled, too.
+`movseg --help` is instant. The modules that `main` itself needs are imported inside it,
+but for small ones: a Control-C that comes while they are imported must be handled, too.
 """
 
 import re
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Union
 
 from movseg_jax.errors import InputError, InputNote
+from movseg_jax.system.process import prepare_memory
 from movseg_jax.system.signals import Interrupts
 
 # Commands that resume when they are started again.
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None takes those of the process.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:  # The process is ours.
+        prepare_memory()  # Before the first thread, which watches for signals.
     interrupts = Interrupts(resumable=not RESUMABLE.isdisjoint(arguments[:1]))
     status = 0
     try:

@@ -5,7 +5,6 @@ They concern the whole process, so importing the package does not make them.
 
 import ctypes
 import glob
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -24,21 +23,31 @@ OPENCV_THREADS = "OPENCV_FOR_THREADS_NUM"  # An environment variable of OpenCV.
 
 def installed_version(package: str = "movseg-jax") -> str | None:
     """Returns the version of an installed package; None if it is not installed."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
+def prepare_memory() -> None:
+    """Calls `keep_memory` if JAX will compute on the CPU.
+
+    With another device the host decodes in many threads, which would wait for one
+    another if they shared one arena.
+    """
+    if computes_on_cpu():
+        keep_memory()
+
+
 def prepare_jax() -> None:
     """Makes JAX fast, without changing what the user has set.
 
     Compiled programs are cached in the user's cache folder. Nobody else may write to
-    it, since JAX runs what it finds there. On a CPU the process also keeps its memory,
-    see `keep_memory`.
+    it, since JAX runs what it finds there. It also calls `prepare_memory`.
     """
-    if computes_on_cpu():
-        keep_memory()
+    prepare_memory()
     cache = compilation_cache()
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -104,22 +113,26 @@ def computes_on_cpu() -> bool:
         asked = sys.modules["jax"].config.jax_platforms or ""
     if asked:
         return asked.split(",")[0] == "cpu"
+    if not accelerator_files():
+        return True
+    import importlib.metadata  # Takes longer than all else here.
+
     # Plugins are packages below `jax_plugins`, or are registered as entry points.
     supported = (
         importlib.util.find_spec("jax_plugins") is not None
         or importlib.util.find_spec("libtpu") is not None
         or bool(importlib.metadata.entry_points(group="jax_plugins"))
     )
-    return not (supported and accelerator_files())
+    return not supported
 
 
 def keep_memory() -> None:
     """Lets this process keep the memory that it frees, if the C library can.
 
     Otherwise every call of a compiled function gets its temporary memory anew, page by
-    page, which takes as long as some layers on a CPU (docs/performance.md). With
-    another device the host decodes in many threads, which would wait for one another if
-    they shared one arena; so this is for CPUs only.
+    page, which takes as long as some layers on a CPU (docs/performance.md). Call it
+    before the process starts its first thread: from then on, glibc does not change the
+    number of arenas any more.
     """
     mallopt = getattr(_c_library(), "mallopt", None)
     if mallopt:

@@ -161,8 +161,8 @@ class ProcessWorker(Worker):
 
 
 def _begin_with(begin, arguments) -> None:
+    begin(*arguments)  # First: it may change what threads share (`keep_memory`).
     serve_parent()
-    begin(*arguments)
 
 
 def take_cores(number: int, count: int) -> None:
