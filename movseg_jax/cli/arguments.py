@@ -34,7 +34,11 @@ def optional(default: str, metavar: str | None = None) -> object:
 
 
 def load_model(
-    weights: Path | None, *, fusion: str | None = None, **options: Any
+    weights: Path | None,
+    *,
+    fusion: str | None = None,
+    only_detects: bool = True,
+    **options: Any,
 ) -> "TrainedDetector":
     """Loads a detector from a file of weights or from a training run.
 
@@ -43,19 +47,26 @@ def load_model(
     Args:
         weights: The file or folder; None is the model in the package.
         fusion: The fusion as it was named on the command line: see `make_importable`.
+        only_detects: Whether the command only detects, so that parameters may be
+            rounded as `round_kernels` does.
         options: Further arguments of `load_detector`.
 
     Raises:
         InputError: The weights cannot be read.
     """
-    from movseg_jax.model.loading import is_unfinished_run, load_detector
+    from movseg_jax.model.loading import (
+        is_unfinished_run,
+        load_detector,
+        round_kernels,
+    )
 
     make_importable(fusion)
     if weights is None or not is_unfinished_run(weights):
-        return load_detector(weights, fusion=fusion, **options)
-    from movseg_jax.train.initialise import load_trained
-
-    return load_trained(weights, fusion=fusion, **options)
+        load = load_detector
+    else:
+        from movseg_jax.train.initialise import load_trained as load
+    detector = load(weights, fusion=fusion, **options)
+    return round_kernels(detector) if only_detects else detector
 
 
 def make_importable(fusion: str | None) -> None:

@@ -57,6 +57,7 @@ class Export:
             use=self.model,
             max_side=self.max_side,
             fusion=self.fusion,
+            only_detects=False,
         )
         card = export_detector(
             detector,
