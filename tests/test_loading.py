@@ -40,6 +40,7 @@ def test_devices_that_share_a_batch_find_what_one_device_finds(detector):
         alone = np.concatenate([getattr(pair.moving, name) for pair in pairs])
         assert_array_equal(found, alone, err_msg=name)
 
+
 ROUNDED = dataclasses.replace(MODEL, static_branch=True, mask_fine=8)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import av
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -187,6 +188,32 @@ def test_outlines_follow_the_image_if_they_are_refined():
         ]
     for better, before in zip(overlaps[True], overlaps[False], strict=True):
         assert better > before + 0.01
+
+
+@pytest.mark.parametrize(("platform", "queued"), [("cpu", 1), ("gpu", 2)])
+def test_only_an_accelerator_has_a_batch_in_its_queue(
+    shots, monkeypatch, platform, queued
+):
+    """A CPU's programs have their temporary memory when they are queued."""
+    waiting, most = set(), []
+    detect, device_get = make_detector(), jax.device_get
+
+    class Queue(type(detect)):
+        def __call__(self, inputs, min_score=0.0):
+            outputs = super().__call__(inputs, min_score)
+            waiting.add(id(outputs))
+            most.append(len(waiting))
+            return outputs
+
+    def fetch(outputs):
+        waiting.discard(id(outputs))
+        return device_get(outputs)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "device_get", fetch)
+    found = [*detect_frames(read_frames(shots), Queue(*detect))]
+    assert len(most) == len(found) > 3
+    assert max(most) == queued
 
 
 def test_only_the_static_branch_is_asked_where_there_is_no_flow(tmp_path):

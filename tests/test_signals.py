@@ -411,9 +411,7 @@ print(count_arenas(folder))
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
 @pytest.mark.parametrize("platform", ["cpu", "cuda"])
 @pytest.mark.parametrize("worker", [False, True])
-def test_threads_share_the_memory_that_is_kept(
-    tmp_path, monkeypatch, platform, worker
-):
+def test_threads_share_the_memory_that_is_kept(tmp_path, monkeypatch, platform, worker):
     """Also the threads that watch for signals or the parent, which start early."""
     monkeypatch.setenv("JAX_PLATFORMS", platform)
     if worker:

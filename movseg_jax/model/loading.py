@@ -25,6 +25,9 @@ from movseg_jax.system.devices import multiplies_bfloat16, start_devices
 from movseg_jax.types import Inputs, Outputs
 
 _EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec("device")
+# Kernels of fully connected layers, 1x1 convolutions and transposed ones: all that are
+# rounded as they are. `nn.products` rounds them.
+SHAPES_OF_FACTORS = ((), (1, 1), (2, 2))
 
 Use = Literal["joint", "appearance", "motion"]
 
@@ -213,8 +216,8 @@ def round_kernels(detector: TrainedDetector) -> TrainedDetector:
 
     def rounded(path, parameter):
         names = [key.key for key in path]
-        is_factor = parameter.shape[:-2] in ((), (1, 1), (2, 2))
-        if names[-1] != "kernel" or not is_factor or own_fusion and "fusion" in names:
+        is_factor = names[-1] == "kernel" and parameter.shape[:-2] in SHAPES_OF_FACTORS
+        if not is_factor or (own_fusion and names[0] == "fusion"):
             return parameter
         # By NumPy: JAX would compile a program for each shape.
         return np.asarray(parameter).astype(ml_dtypes.bfloat16)

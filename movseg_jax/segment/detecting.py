@@ -167,7 +167,9 @@ def run_detector(
     """Runs the detector on frames of one size, batch by batch.
 
     JAX returns before the outputs are computed, so the device works on a batch while
-    the caller looks at the one before.
+    the caller looks at the one before. An accelerator has the next batch in its queue
+    meanwhile. A CPU has not: its programs get their temporary memory when they are
+    queued, so that two would take twice the memory.
 
     Args:
         frames: The frames; they are closed with the result.
@@ -183,9 +185,14 @@ def run_detector(
         raise InputError(f"`batch_size` is {batch_size}, expected 1 or more.")
     timing = {} if timing is None else timing
 
-    def finish(batch: list[FlowFrame], outputs) -> Iterator[FrameOutputs]:
+    has_queue = jax.default_backend() != "cpu"
+
+    def fetch(outputs: Outputs) -> Outputs:
         with stopwatch(timing, "detector"):
-            outputs = jax.device_get(outputs)  # Waits for the device.
+            return jax.device_get(outputs)  # Waits for the device.
+
+    def finish(batch: list[FlowFrame], outputs: Outputs) -> Iterator[FrameOutputs]:
+        outputs = fetch(outputs)
         for row, frame in enumerate(batch):
             yield FrameOutputs(frame, outputs, row)
 
@@ -195,6 +202,8 @@ def run_detector(
     batches = ahead(_batches(frames, detector.config, batch_size), 1)
     with contextlib.closing(batches):
         for batch, inputs in batches:
+            if running is not None and not has_queue:
+                running = running[0], fetch(running[1])
             # The first call compiles.
             with stopwatch(timing, "detector" if running else "compile"):
                 outputs = detector(inputs, min_score)

@@ -23,11 +23,11 @@ OPENCV_THREADS = "OPENCV_FOR_THREADS_NUM"  # An environment variable of OpenCV.
 
 def installed_version(package: str = "movseg-jax") -> str | None:
     """Returns the version of an installed package; None if it is not installed."""
-    import importlib.metadata
+    from importlib import metadata
 
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return None
 
 
@@ -115,13 +115,13 @@ def computes_on_cpu() -> bool:
         return asked.split(",")[0] == "cpu"
     if not accelerator_files():
         return True
-    import importlib.metadata  # Takes longer than all else here.
+    from importlib.metadata import entry_points  # Takes longer than all else here.
 
     # Plugins are packages below `jax_plugins`, or are registered as entry points.
     supported = (
         importlib.util.find_spec("jax_plugins") is not None
         or importlib.util.find_spec("libtpu") is not None
-        or bool(importlib.metadata.entry_points(group="jax_plugins"))
+        or bool(entry_points(group="jax_plugins"))
     )
     return not supported
 
