@@ -24,10 +24,11 @@ from movseg_jax import demo, images, masks
 from movseg_jax.config import ModelConfig, Precision, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.flow.estimators import get_estimator
+from movseg_jax.flow.global_motion import camera_motion
 from movseg_jax.model.detector import STREAM_INPUTS, Detector
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.results import FrameDetections, Sighting, TrackedFrame
 from movseg_jax.segment.flow_source import FLOW_SIDE, SizedEstimator
 from movseg_jax.segment.outputs import KEPT_SCORE, to_detections
 from movseg_jax.segment.run import segment_to_folder
@@ -244,6 +245,7 @@ class _Prepared(NamedTuple):
     image: np.ndarray
     next_image: np.ndarray
     flow: np.ndarray
+    camera: np.ndarray
     inputs: Any
     outputs: Any
 
@@ -256,9 +258,10 @@ def _prepare(shown: Sequence[np.ndarray], detector: TrainedDetector) -> list[_Pr
     for i in np.linspace(0, len(shown) - 2, min(CHOSEN, len(shown) - 1)).astype(int):
         image, next_image = shown[i], shown[i + 1]
         flow = estimate(image, next_image)
-        inputs = stack([make_inputs(image, flow, config)])
+        camera = camera_motion(flow)
+        inputs = stack([make_inputs(image, flow, config, camera=camera)])
         outputs = jax.device_get(detector(inputs, KEPT_SCORE))
-        frames.append(_Prepared(image, next_image, flow, inputs, outputs))
+        frames.append(_Prepared(image, next_image, flow, camera, inputs, outputs))
     return frames
 
 
@@ -287,10 +290,11 @@ def _parts(
 
     first = frames[0]
     yield measure("flow (DIS)", lambda f: estimate(f.image, f.next_image))
+    yield measure("motion of the camera", lambda f: camera_motion(f.flow))
     seen = [x for x in (first.inputs.image, first.inputs.motion) if x is not None]
     yield measure(
         "inputs: encode, resize, normalise",
-        lambda f: make_inputs(f.image, f.flow, config),
+        lambda f: make_inputs(f.image, f.flow, config, camera=f.camera),
         bytes_only(first.image, first.flow, *seen),
     )
     for name, call, features in _detector_parts(detector):
@@ -303,25 +307,28 @@ def _parts(
         prepared = {id(f): jax.device_put(features(f.inputs)) for f in frames}
         yield measure(name, lambda f, c=compiled, p=prepared: c(*p[id(f)]), least)
     yield measure("detector, complete", lambda f: detector(f.inputs, KEPT_SCORE))
-    describe = functools.partial(
-        to_detections,
-        row=0,
-        model=config,
-        min_score=KEPT_SCORE,
-        cut=False,
-        refine_masks=True,
-    )
-    yield measure(
-        "masks, motion and colours of detections",
-        lambda f: describe(f.outputs, image=f.image, flow=f.flow),
-    )
+
+    def describe(frame: _Prepared) -> FrameDetections:
+        return to_detections(
+            frame.outputs,
+            0,
+            frame.image,
+            frame.flow,
+            camera=frame.camera,
+            model=config,
+            min_score=KEPT_SCORE,
+            cut=False,
+            refine_masks=True,
+        )
+
+    yield measure("masks, motion and colours of detections", describe)
     yield measure("draw the overlay", _draw(describe, frames))
 
 
 def _draw(describe, frames: Sequence[_Prepared]) -> Callable[[_Prepared], np.ndarray]:
     tracked = {}
     for frame in frames:
-        found = describe(frame.outputs, image=frame.image, flow=frame.flow).moving
+        found = describe(frame).moving
         sightings = [
             Sighting(i, d.mask, 1.0, True, 1.0) for i, d in enumerate(found, 1)
         ]
