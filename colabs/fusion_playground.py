@@ -20,13 +20,17 @@
 # paper, and use the result on a clip.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone.
+# Installs the package where it is missing, and leaves the installed JAX alone. `PACKAGE`
+# may be all that pip installs, such as a wheel or the folder of a copy of the
+# repository that you have uploaded: "/content/movseg_jax".
 import importlib.util
 import subprocess
 import sys
 
+PACKAGE = "movseg-jax"
+
 if importlib.util.find_spec("movseg_jax") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "movseg-jax"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", PACKAGE], check=True)
 
 
 def movseg(*arguments: str) -> None:

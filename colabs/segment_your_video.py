@@ -16,16 +16,20 @@
 #
 # This notebook finds, segments and tracks everything that moves in a video, without a
 # prompt. It takes a file of yours, a web address, or a short rendered clip. A GPU is
-# not needed: two CPU cores process about three frames of 480x854 per second.
+# not needed: two CPU cores process four to eight frames of 480x854 per second.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone.
+# Installs the package where it is missing, and leaves the installed JAX alone. `PACKAGE`
+# may be all that pip installs, such as a wheel or the folder of a copy of the
+# repository that you have uploaded: "/content/movseg_jax".
 import importlib.util
 import subprocess
 import sys
 
+PACKAGE = "movseg-jax"
+
 if importlib.util.find_spec("movseg_jax") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "movseg-jax"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", PACKAGE], check=True)
 
 # %% [markdown]
 # ## Choose a video

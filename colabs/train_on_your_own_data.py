@@ -18,13 +18,17 @@
 # nothing of your own at hand, it renders three short clips, so that every cell runs.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone.
+# Installs the package where it is missing, and leaves the installed JAX alone. `PACKAGE`
+# may be all that pip installs, such as a wheel or the folder of a copy of the
+# repository that you have uploaded: "/content/movseg_jax".
 import importlib.util
 import subprocess
 import sys
 
+PACKAGE = "movseg-jax"
+
 if importlib.util.find_spec("movseg_jax") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "movseg-jax"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", PACKAGE], check=True)
 
 
 def movseg(*arguments: str) -> None:
@@ -55,7 +59,7 @@ if not MY_FOLDER:
 # once and writes everything as array records.
 
 # %%
-movseg("data", "check", "folder", "--manual-dir", MY_FOLDER)
+movseg("data", "check", "folder", "--manual-dir", MY_FOLDER, "--split", "all")
 prepare = ["data", "prepare", "folder", "--manual-dir", MY_FOLDER, "--data-dir", "data"]
 movseg(*prepare, "--flow", "dis", "--overwrite")
 

@@ -92,7 +92,7 @@ def appearance() -> Config:
         ),
         train=TrainConfig(
             steps=4200,
-            # Thirteen thousand photographs are too few to improve on ImageNet's
+            # Twelve thousand photographs are too few to improve on ImageNet's
             # features: fine-tuned, they find less in videos that were not trained on.
             frozen=("*/resnet/*",),
             start=StartConfig(appearance="weights/resnet50v2.safetensors"),

@@ -3,8 +3,9 @@
     python scripts/set_repository.py https://github.com/OWNER/NAME
 
 It becomes `Repository` of `[project.urls]` in pyproject.toml, from which the package's
-metadata and the docs take it; the README gets a Colab badge for each notebook, and
-CITATION.cff names it. Run again with another address, it replaces the old one.
+metadata and the docs take it; the README gets a Colab badge for each notebook, which
+installs the package from there, and CITATION.cff names it. Run again with another
+address, it replaces the old one.
 """
 
 import argparse
@@ -28,6 +29,14 @@ def main() -> None:
     cited = f'repository-code: "{repository}"'
     _replace("CITATION.cff", "(# )?repository-code: .*", cited)
     badges = []
+    for source in sorted((ROOT / "colabs").glob("*.py")):
+        # The notebook is JSON, in which quotes have a backslash.
+        for name, quote in ((source.name, '"'), (f"{source.stem}.ipynb", r'\"')):
+            _replace(
+                f"colabs/{name}",
+                rf"PACKAGE = {re.escape(quote)}.*?{re.escape(quote)}",
+                f"PACKAGE = {quote}git+{repository}{quote}",
+            )
     for notebook in sorted((ROOT / "colabs").glob("*.ipynb")):
         picture = (
             f"![{notebook.stem.replace('_', ' ')}]({COLAB}/assets/colab-badge.svg)"

@@ -254,8 +254,8 @@ def test_a_data_set_is_checked_prepared_and_read(tmp_path):
     assert result.returncode == 0, result.stderr
     source = open_source("folder", "all", tmp_path / "data")
     assert len(source) == 4 and list(source.has_flow) == [True] * 3 + [False]
-    checked = movseg("data", "check", "folder", *folders[:2], "--split", "all")
-    assert checked.returncode == 0 and "nothing is wrong" in checked.stdout
+    checked = movseg("data", "check", "folder", *folders[:2])  # Without a split.
+    assert checked.returncode == 0 and "folder, all: nothing" in checked.stdout
     (masks / "00002.png").write_bytes(b"no image")
     checked = movseg("data", "check", "folder", *folders[:2], "--split", "all")
     assert checked.returncode == 2 and "00002.png" in checked.stderr

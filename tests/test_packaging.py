@@ -65,6 +65,18 @@ def test_each_notebook_has_a_badge_and_another_address_replaces_the_first(copy):
     assert all(f"({page}/{notebook.name})" in text for notebook in notebooks)
 
 
+def test_notebooks_install_the_package_from_the_address(copy):
+    jupytext = pytest.importorskip("jupytext")
+    for address in (ADDRESS, "https://github.com/other/repository"):
+        assert set_address(copy, address).returncode == 0
+    files = sorted((copy / "colabs").iterdir())
+    assert len(files) == 6
+    for file in files:
+        codes = [cell["source"] for cell in jupytext.read(file)["cells"]]
+        (first,) = [code for code in codes if "PACKAGE = " in code]
+        assert 'PACKAGE = "git+https://github.com/other/repository"\n' in first
+
+
 @pytest.mark.parametrize("address", ["http://github.com/a/b", "https://github.com/a"])
 def test_another_kind_of_address_is_refused_and_changes_nothing(copy, address):
     before = (copy / "README.md").read_text()

@@ -112,24 +112,26 @@ class Check:
 
     name: tyro.conf.Positional[str]
     manual_dir: Path
-    split: str = "train"
+    split: Annotated[str | None, optional("the first in `data list`", "STR")] = None
     thorough: bool = False
     options: Annotated[tuple[str, ...], optional("none")] = ()
 
     def run(self) -> str:
         """Runs the command and returns the text to print."""
         from movseg_jax.data.checking import check
+        from movseg_jax.data.sources import layout_class
 
+        split = self.split or next(iter(layout_class(self.name).splits))
         problems = check(
             self.name,
-            self.split,
+            split,
             self.manual_dir,
             thorough=self.thorough,
             **read_options(self.name, self.options),
         )
         if problems:
             raise InputError("\n".join(problems))
-        return f"{self.manual_dir}: {self.name}, {self.split}: nothing is wrong."
+        return f"{self.manual_dir}: {self.name}, {split}: nothing is wrong."
 
 
 @dataclasses.dataclass(frozen=True)
