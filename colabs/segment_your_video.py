@@ -19,8 +19,8 @@
 # not needed: two CPU cores process four to eight frames of 480x854 per second.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone. `PACKAGE`
-# may be all that pip installs, such as a wheel or the folder of a copy of the
+# Installs the package where it is missing, and leaves the installed JAX alone.
+# `PACKAGE` may be all that pip installs, such as a wheel or the folder of a copy of the
 # repository that you have uploaded: "/content/movseg_jax".
 import importlib.util
 import subprocess

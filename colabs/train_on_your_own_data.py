@@ -18,8 +18,8 @@
 # nothing of your own at hand, it renders three short clips, so that every cell runs.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone. `PACKAGE`
-# may be all that pip installs, such as a wheel or the folder of a copy of the
+# Installs the package where it is missing, and leaves the installed JAX alone.
+# `PACKAGE` may be all that pip installs, such as a wheel or the folder of a copy of the
 # repository that you have uploaded: "/content/movseg_jax".
 import importlib.util
 import subprocess

@@ -31,7 +31,7 @@ def main() -> None:
     badges = []
     for source in sorted((ROOT / "colabs").glob("*.py")):
         # The notebook is JSON, in which quotes have a backslash.
-        for name, quote in ((source.name, '"'), (f"{source.stem}.ipynb", r'\"')):
+        for name, quote in ((source.name, '"'), (f"{source.stem}.ipynb", r"\"")):
             _replace(
                 f"colabs/{name}",
                 rf"PACKAGE = {re.escape(quote)}.*?{re.escape(quote)}",

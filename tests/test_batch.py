@@ -13,7 +13,7 @@ from movseg_jax.cli import app
 from movseg_jax.errors import InputError
 from movseg_jax.segment import batch_worker
 from movseg_jax.segment.batch import segment_batch
-from movseg_jax.segment.batch_folder import ROWS, STATES, BatchFolder
+from movseg_jax.segment.batch_folder import ROWS, STATES, BatchFolder, Row
 from movseg_jax.segment.batch_worker import BatchJob
 from movseg_jax.segment.engines import Engine
 from movseg_jax.segment.run_folder import RUN, WORK
@@ -258,3 +258,41 @@ def test_rows_that_are_damaged_are_left_out(tmp_path):
     [row] = folder.rows()
     # Only states that are in the videos' own folders count.
     assert (row.video, row.folder, row.state) == ("/x/a.mp4", "a", "waiting")
+
+
+def test_a_batch_without_videos_is_done_at_once(tmp_path):
+    job = BatchJob(tmp_path / "root", load_squares, SegmentConfig())
+    outcome = segment_batch(job, [], engine=HERE)
+    assert outcome.rows == [] and not outcome.stopped
+
+
+@pytest.mark.parametrize(
+    ("there", "overwrite", "replaced"),
+    [
+        ("as asked for", False, False),
+        ("as asked for", True, False),
+        ("of another device", False, True),  # It cannot resume: it begins anew.
+        ("of other settings", False, False),  # Segmenting it says so.
+        ("of other settings", True, True),
+        ("finished with other settings", False, False),
+        ("nothing", False, False),
+    ],
+)
+def test_what_another_kind_of_device_left_half_done_is_replaced(
+    tmp_path, there, overwrite, replaced
+):
+    about = {"video": "a", "device": "cpu", "model": {"channels": 8}}
+    known = {
+        "of another device": about | {"device": "gpu"},
+        "of other settings": about | {"model": {"channels": 9}},
+    }.get(there, about)
+    folder, row = BatchFolder(tmp_path), Row("/x/a.mp4", "a")
+    work = tmp_path / "a" / WORK
+    work.mkdir(parents=True)
+    if there != "nothing":
+        (work / RUN).write_text(json.dumps({"about": known}))
+    if there.startswith("finished"):
+        other = about | {"device": "gpu"}
+        (work / RUN).write_text(json.dumps({"about": other}))
+        (tmp_path / "a" / RUN).write_text(json.dumps({"about": {"video": "b"}}))
+    assert folder.replaces(row, about, overwrite) is replaced

@@ -18,8 +18,10 @@ from movseg_jax.errors import InputError
 from movseg_jax.flow.global_motion import homography_flow
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector, load_detector
+from movseg_jax.model.parameters import fresh
 from movseg_jax.model.stablehlo import export_detector
 from movseg_jax.model.weights import load_weights
+from tests.fakes import narrow_model
 
 FRAME = (40, 70)
 RUN = """
@@ -131,3 +133,22 @@ def test_the_page_prepares_frames_as_the_package_does():
         # The page does not refine RANSAC's homography.
         atol = 0.05 if name == "motion" else 1e-5
         np.testing.assert_allclose(array, expected, rtol=1e-5, atol=atol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("precision", "exact"), [("highest", True), ("bfloat16", False), (None, False)]
+)
+def test_the_precision_of_a_file_is_not_that_of_the_machine(
+    precision, exact, tmp_path, quick_compilation
+):
+    model = narrow_model.MODEL
+    params = fresh(model, 0)
+    detector = TrainedDetector(model, params, "random", "", "", precision)
+    path = tmp_path / "detector.stablehlo"
+    export_detector(detector, path, frame_size=(64, 64))
+    text = jax.export.deserialize(path.read_bytes()).mlir_module()
+    products = [x for x in text.splitlines() if "stablehlo.dot_general" in x]
+    assert products and not any("bf16" in product for product in products)
+    rounded = [product for product in products if "HIGHEST" not in product]
+    assert bool(rounded) is not exact

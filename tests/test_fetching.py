@@ -140,3 +140,27 @@ def test_the_command_takes_addresses_and_standard_input(
     assert "stdin_movseg: finished, 1 tracks in 3" in capsys.readouterr().out
     assert app.main(["segment", f"{server}/none.mp4", "--quiet"]) == 2
     assert "404" in capsys.readouterr().err
+
+
+def test_a_connection_that_is_lost_is_no_fault_of_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    class Answer(io.BytesIO):
+        @property
+        def headers(self):
+            return {"Content-Length": "9"}
+
+        def read(self, size):
+            if not self.tell():
+                return super().read(4)
+            raise TimeoutError("timed out")
+
+    class Opener:
+        def open(self, request, timeout):
+            return Answer(b"123456789")
+
+    monkeypatch.setattr(fetching, "_opener", Opener)
+    with pytest.raises(InputError) as error:
+        fetched("https://a/b.mp4")
+    assert str(error.value) == "https://a/b.mp4: cannot be downloaded: timed out."
+    assert leftovers(tmp_path) == []

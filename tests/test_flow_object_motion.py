@@ -151,3 +151,16 @@ def test_a_shift_is_the_median_flow_of_an_object():
     shifts = object_motion.object_shifts(flow, [*map(crop, (large, small, nothing))])
     assert shifts[:2] == [(7, -2), (1, 5)]
     assert all(map(math.isnan, shifts[2]))
+
+
+def test_the_speed_of_what_lies_between_the_grid_s_points_is_known():
+    size = (960, 1704)  # Every fourth pixel is on the grid.
+    flow = np.zeros((*size, 2), np.float32)
+    thin, small = np.zeros(size, bool), np.zeros(size, bool)
+    thin[100:700, 401:404] = True
+    small[401:404, 801:804] = True
+    flow[thin], flow[small] = (3, 4), (0, -2)
+    camera = np.array([[1.0, 0, 2], [0, 1, 1], [0, 0, 1]])
+    flow += (2, 1)
+    speeds = object_speeds(flow, [thin, small, np.zeros(size, bool)], camera=camera)
+    assert_allclose(speeds, [5, 2, math.nan], atol=1e-5)

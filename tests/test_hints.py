@@ -48,3 +48,15 @@ def test_a_video_without_detections_names_the_lowest_threshold():
 @pytest.mark.parametrize("motion", [float("nan"), 0.0])
 def test_motion_that_is_not_known_or_zero_is_no_motion(motion):
     assert "`min_motion`" in explain(video(0.95, motion))
+
+
+def test_the_rules_are_those_of_leaving_out_tracks():
+    """Without a threshold of motion, unknown motion counts, and one frame may do."""
+    unknown = explain(
+        video(0.95, float("nan"), frames=3) + [FrameDetections(())] * 9, min_motion=0.0
+    )
+    assert "in 3 frames" in unknown and "`min_frames`" in unknown
+    low = explain(video(0.8, float("nan"), frames=1), min_motion=0.0)
+    assert "best score of a detection is 0.80" in low
+    alone = explain(video(0.95, float("nan"), frames=1))
+    assert alone.startswith("One frame alone")

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -792,3 +793,47 @@ def test_a_detector_that_dies_lets_go_of_the_camera(tmp_path, monkeypatch):
         segment("0", tmp_path / "out", make_detector(after(3, die)))
     assert camera[0].released
     assert [path.name for path in (tmp_path / "out").iterdir() if path.suffix] == []
+
+
+# Frames of one's own -----------------------------------------------------------------
+
+
+def test_of_frames_that_are_given_the_first_may_be_chosen(shots):
+    frames = [*read_frames(shots)]
+    few = segment_video(frames, make_detector(), max_frames=2)
+    assert len(few) == 2
+    endless = segment_video(itertools.cycle(frames), make_detector(), max_frames=3)
+    assert len(endless) == 3
+    for section in ({"start": "0"}, {"end": "1"}):
+        with pytest.raises(InputError, match="`start` and `end`"):
+            segment_video(frames, make_detector(), **section)
+
+
+@pytest.mark.parametrize("find_cuts", [True, False])
+@pytest.mark.parametrize("other", [(96, 128), (48, 80)])
+def test_frames_of_several_sizes_are_refused(find_cuts, other):
+    pictures = [*scene(2), background(other), background(other, 1)]
+    frames = [Frame(i, str(i), image, None) for i, image in enumerate(pictures)]
+    message = f"Frames 0 and 2 have different sizes, 64x48 and {other[1]}x{other[0]}"
+    with pytest.raises(InputError, match=message):
+        segment_video(frames, make_detector(), find_cuts=find_cuts)
+
+
+def test_a_video_is_closed_also_after_an_interruption(shots, monkeypatch):
+    """Although the traceback, which a notebook keeps, holds all variables."""
+    closed = []
+
+    def read(*arguments, **settings):
+        try:
+            yield from read_frames(*arguments, **settings)
+        finally:
+            closed.append(True)
+
+    def interrupt(done, total, phase):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("movseg_jax.segment.api.read_frames", read)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        segment_video(shots, make_detector(), progress=interrupt)
+    assert closed and kept.tb

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from movseg_jax.config import Config, StartConfig
+from movseg_jax.config import Config, OptimizerConfig, StartConfig
 from movseg_jax.config_files import config_functions, load_config, with_fields
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.sources import open_layout
@@ -16,6 +16,7 @@ from movseg_jax.model.parameters import parameter_shapes
 from movseg_jax.model.weights import Weights, read_config
 from movseg_jax.train.freezing import paths, trains
 from movseg_jax.train.initialise import find
+from movseg_jax.train.optimizers import make_schedule
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DOCSTRINGS = {
@@ -273,6 +274,14 @@ def test_coco_s_schedule_is_detectron_s():
     assert optimizer.drops == (60_000, 80_000)
     assert dataclasses.astuple(optimizer)[:4] == ("sgd", 0.02, 500, 1 / 3)
     assert (optimizer.momentum, optimizer.weight_decay) == (0.9, 1e-4)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_warm_up_ends_at_the_rate_after_its_steps(steps):
+    config = OptimizerConfig(learning_rate=0.5, warmup_steps=steps, warmup_factor=0.2)
+    rates = [float(make_schedule(config, 100)(step)) for step in range(steps + 2)]
+    assert rates[steps:] == [0.5, 0.5]
+    assert rates[:1] == ([0.5] if steps == 0 else [pytest.approx(0.1)])
 
 
 def test_ablations_cover_the_tables():

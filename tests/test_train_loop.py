@@ -236,9 +236,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
     config = dataclasses.replace(
         config, train=dataclasses.replace(config.train, optimizer=optimizer)
     )
-    message = r"(?s)loss of step \d+ is not finite: .*memory\[\d+\]"
+    message = r"(?s)loss or gradient of step \d+ is not finite: .*memory\[\d+\]"
     with pytest.raises(InputError, match=message):
         train(config, tmp_path, [make_source()], quiet=True)
+
+
+@pytest.mark.slow
+def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
+    """The losses of a step are those before its update."""
+    config = make_config(save_every=1)
+    optimizer = dataclasses.replace(
+        config.train.optimizer, learning_rate=3e38, bias_rate=1e6, warmup_steps=0
+    )
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, optimizer=optimizer)
+    )
+    with pytest.raises(InputError, match="parameters after step 1 are not finite"):
+        train(config, tmp_path, [make_source()], quiet=True)
+    assert not [*(tmp_path / "checkpoints").glob("[0-9]*")]
 
 
 def test_another_config_is_refused_and_the_difference_shown(tmp_path):

@@ -74,7 +74,12 @@ def object_speeds(
         on_grid = other.every(stride)
         moving[on_grid.window] |= on_grid.pixels
     windows = [_window(mask.every(stride), moving, residual) for mask in objects]
-    speeds = [_speed(window) for window in windows]
+    speeds = [_speed(window.flow[window.mask]) for window in windows]
+    for i, mask in enumerate(objects):
+        if math.isnan(speeds[i]) and mask.pixels.any():
+            # The object lies between the grid's points.
+            there = homography_flow(camera, flow.shape[:2])[mask.window]
+            speeds[i] = _speed((flow[mask.window] - there)[mask.pixels])
     if tolerance:
         for i in _carried(windows, tolerance):
             speeds[i] = math.nan
@@ -128,8 +133,7 @@ def _window(mask: Crop, others, residual) -> _Window:
     return _Window(wide.pixels, others[wide.window], residual[wide.window])
 
 
-def _speed(window: _Window) -> float:
-    vectors = window.flow[window.mask]
+def _speed(vectors: Float32[np.ndarray, "n 2"]) -> float:
     return float(np.median(np.hypot(*vectors.T))) if len(vectors) else math.nan
 
 

@@ -114,13 +114,16 @@ def _export(
     known = {"size": size, "frame_size": frame_size, "scale": scale}
     # Copies on several devices would make a program for as many.
     params = jax.tree.map(jnp.asarray, jax.device_get(detector.params))
+    # "bfloat16" is what is fastest on this machine; the file is for others, too.
+    exact = detector.precision == "highest"
+    model = Detector(config, precision="highest" if exact else None)
 
     def detect(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         missing = [(0, p - n) for p, n in zip(padded, size, strict=True)]
         arrays = {k: jnp.pad(v, [(0, 0), *missing, (0, 0)]) for k, v in arrays.items()}
         rows = {k: jnp.tile(jnp.float32(v), (batch_size, 1)) for k, v in known.items()}
         inputs = Inputs(arrays.get("image"), arrays.get("motion"), **rows)
-        outputs: Any = Detector(config).apply({"params": params}, inputs)
+        outputs: Any = model.apply({"params": params}, inputs)
         found = {"moving": outputs.moving, "static": outputs.static}
         return {k: v._asdict() for k, v in found.items() if v is not None}
 

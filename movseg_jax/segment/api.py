@@ -1,6 +1,8 @@
 """Segmenting a complete video in memory: for scripts and notebooks."""
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ def segment_video(
     small frames; `movseg segment` keeps the masks on disk.
 
     Args:
-        video: A video that `read_frames` reads, or its frames.
+        video: A video that `read_frames` reads, or its frames, all of them or the first
+            `max_frames`.
         detector: A detector from `load_detector`. Default: the model that comes with
             the package.
         config: The settings; the defaults if None. `save`, `why` and `fps` concern
@@ -45,7 +48,8 @@ def segment_video(
             `min_frames=3`.
 
     Raises:
-        InputError: The video has no frames or is damaged, or a setting is not valid.
+        InputError: The video has no frames or is damaged, or a setting is not valid,
+            such as `start` or `end` of frames that are given themselves.
     """
     config = dataclasses.replace(config or SegmentConfig(), **changes)
     if detector is None:
@@ -61,7 +65,7 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
     detections, names, times, size = [], [], [], (0, 0)
     previews = Previews()
     show(0, total, "detect")
-    for frame, _, found in detect_frames(
+    found_frames = detect_frames(
         frames,
         detector,
         flow=chosen_flow(config, detector.config) if flow is None else flow,
@@ -69,13 +73,17 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
         min_score=config.track.continue_score,
         find_cuts=config.find_cuts,
         refine_masks=config.refine_masks,
-    ):
-        previews.add(len(detections), frame.image)
-        detections.append(found)
-        names.append(frame.name)
-        times.append(frame.time)
-        size = frame.image.shape[:2]
-        show(len(detections), total, "detect")
+    )
+    # In this order: the threads of detecting read the frames. Closing them closes a
+    # camera, also after Control-C in a notebook, which keeps the variables here.
+    with contextlib.closing(frames), contextlib.closing(found_frames):
+        for frame, _, found in found_frames:
+            previews.add(len(detections), frame.image)
+            detections.append(found)
+            names.append(frame.name)
+            times.append(frame.time)
+            size = frame.image.shape[:2]
+            show(len(detections), total, "detect")
     if not detections:
         raise InputError("The video has no frames.")
     with phase("track", detections, show, passes=3) as read:
@@ -91,14 +99,30 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
     return Tracks(tracks, again, first=first, white=config.white, previews=previews)
 
 
+def _given(frames: Iterable[Frame], config: SegmentConfig):
+    """What `_open` returns of frames that are given themselves."""
+    if config.start is not None or config.end is not None:
+        raise InputError(
+            "`start` and `end` are for videos that are read; of frames, give those of "
+            "the section."
+        )
+    again = frames if isinstance(frames, Sequence) else None
+    total = None
+    if again is not None:
+        count = len(again) if config.max_frames is None else config.max_frames
+        total = min(len(again), count)
+    # A generator of our own, which can be closed; that of the caller stays open.
+    chosen = (frame for frame in itertools.islice(frames, config.max_frames))
+    return chosen, 0, total, again
+
+
 def _open(video, config: SegmentConfig):
     """The frames, the index of the first one, their number if it is known, the video.
 
     The video is None if it is a camera or an iterator, which can be read only once.
     """
     if not isinstance(video, str | Path | int):
-        is_held = isinstance(video, Sequence)
-        return video, 0, len(video) if is_held else None, video if is_held else None
+        return _given(video, config)
     first, count = 0, config.max_frames
     if config.start is not None or config.end is not None:
         # Imported here, as sections are rarely asked for.

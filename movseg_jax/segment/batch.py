@@ -114,6 +114,8 @@ class _Driver:
 
     def run(self, videos: Sequence[str], limit: int | None) -> None:
         """Segments the videos."""
+        if not videos:
+            return
         self._jobs = min(self.engine.jobs, len(videos))
         while not self._about:
             if self.stop.requested:
@@ -218,7 +220,9 @@ class _Driver:
         if changes := differences(self._about, about, exact=True):
             raise InputError(
                 f"The machines do not segment alike ({changes}); they need the same "
-                "weights, and the same versions of the packages."
+                "weights, the same versions of the packages and, if some processors "
+                "have instructions for bfloat16 and some have not, one precision for "
+                "all, such as `--precision default`."
             )
 
     def _look_at_ended(self, future: Future, number: int, row: Row) -> None:

@@ -247,11 +247,21 @@ class BatchFolder:
         except OSError:
             return -math.inf
 
-    def resumes(self, row: Row, about: Mapping[str, Any]) -> bool:
-        """Returns whether a video is finished or half done, just as asked for."""
+    def replaces(self, row: Row, about: Mapping[str, Any], overwrite: bool) -> bool:
+        """Returns whether segmenting a video replaces what is in its folder.
+
+        What is finished or half done just as asked for is not replaced, even to
+        overwrite. What another kind of device left half done is replaced in any case:
+        its results may differ in the last digit, and one video should be of one kind.
+        """
         folder = self.results(row)
-        known = (read_marker(place / RUN) or {} for place in (folder, folder / WORK))
-        return any(run.get("about") == about for run in known)
+        places = (folder / RUN, folder / WORK / RUN)
+        finished, half_done = ((read_marker(p) or {}).get("about") for p in places)
+        if about in (finished, half_done):
+            return False
+        if overwrite or finished is not None:
+            return overwrite
+        return isinstance(half_done, dict) and _same(half_done, common(about))
 
     def rows(self) -> list[Row]:
         """Returns the states of all videos that are or were asked for.

@@ -89,8 +89,7 @@ class _Worker:
             self.folder.results(row),
             self.detector,
             batch.config,
-            # What is half done as asked for is not replaced, but finished.
-            overwrite=batch.overwrite and not self.folder.resumes(row, about),
+            overwrite=self.folder.replaces(row, about, batch.overwrite),
             allow_truncated=batch.allow_truncated,
             flow=self.flow,
         )

@@ -219,13 +219,28 @@ def _shots(
 ) -> Iterator[ShotFrame]:
     """The frames from index `start`, and whether each is a cut."""
     with contextlib.closing(frames):
+        checked = _of_one_size(frames)
         if find_cuts:
-            marked = mark_cuts(frames)
+            marked = mark_cuts(checked)
         else:
-            marked = (ShotFrame(frame, False) for frame in frames)
+            marked = (ShotFrame(frame, False) for frame in checked)
         for shot in marked:
             if shot.frame.index >= start:
                 yield shot
+
+
+def _of_one_size(frames: Iterable[Frame]) -> Iterator[Frame]:
+    first = None
+    for frame in frames:
+        first = frame if first is None else first
+        if frame.image.shape != first.image.shape:
+            heights_and_widths = (f.image.shape for f in (first, frame))
+            sizes = " and ".join(f"{w}x{h}" for h, w, _ in heights_and_widths)
+            raise InputError(
+                f"Frames {first.name} and {frame.name} have different sizes, {sizes}; "
+                "a video has one."
+            )
+        yield frame
 
 
 def _with_flow(

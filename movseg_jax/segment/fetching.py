@@ -78,7 +78,7 @@ def _fetch(video: str, copy: Path) -> None:
             size = int(stated) if stated.isdecimal() else None
             _check_size(video, size or 0)
             with whole_file(copy) as temporary:
-                read = _copy(answer.read, temporary, video)
+                read = _copy(_reading(answer.read, video), temporary, video)
                 if size is not None and read != size:
                     raise InputError(
                         f"{video}: its download ended after {read} of {size} bytes; "
@@ -93,8 +93,24 @@ def _fetch(video: str, copy: Path) -> None:
             f"{video}: cannot be downloaded: {error.code} {error.reason}."
         ) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise InputError(f"{video}: cannot be downloaded: {reason}.") from None
+        raise _not_downloaded(video, error) from None
+
+
+def _reading(read: Callable[[int], bytes], video: str) -> Callable[[int], bytes]:
+    """Reads from the network; its errors are not those of the file written to."""
+
+    def checked(size: int) -> bytes:
+        try:
+            return read(size)
+        except (OSError, http.client.HTTPException) as error:
+            raise _not_downloaded(video, error) from None
+
+    return checked
+
+
+def _not_downloaded(video: str, error: Exception) -> InputError:
+    reason = getattr(error, "reason", error)
+    return InputError(f"{video}: cannot be downloaded: {reason}.")
 
 
 class _OnlySafe(urllib.request.HTTPRedirectHandler):

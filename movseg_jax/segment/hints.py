@@ -32,13 +32,14 @@ def why_no_tracks(
         speeds = [
             candidate.detection.motion
             for candidate in ranked(frame, config)
-            if candidate.rank[0] and not math.isnan(candidate.detection.motion)
+            if candidate.rank[0]  # It may start a track.
         ]
         scores = [detection.score for detection in frame.moving]
         best = max(itertools.chain(scores, [best]))
-        fastest = max(itertools.chain(speeds, [fastest]))
-        moving_frames += any(speed > min_motion for speed in speeds)
-    if count == 1:
+        known = [speed for speed in speeds if not math.isnan(speed)]
+        fastest = max(itertools.chain(known, [fastest]))
+        moving_frames += any(min_motion == 0 or s > min_motion for s in speeds)
+    if count == 1 and min_motion > 0:
         return "One frame alone shows no motion, so no track can be seen to move."
     if not best:
         return (

@@ -41,6 +41,14 @@ from movseg_jax.train.optimizers import make_optimizer, make_schedule
 from movseg_jax.train.step import Step, TrainState
 from movseg_jax.train.workdir import CONFIG, Workdir, open_workdir
 
+# The config of a run with checkpoints cannot be changed, and the same run would fail at
+# the same step.
+REMEDY = (
+    "Start another run, in another folder, with a lower "
+    "train.optimizer.learning_rate, a longer warm-up or a clip_norm; it may start "
+    "from this run's last checkpoint, with its folder as train.start.weights."
+)
+
 
 class Outcome(NamedTuple):
     """The end of a run.
@@ -288,6 +296,10 @@ class _Run:
             due = number % settings.save_every == 0
             if due or evaluated or last or stopping:
                 self._check(number, metrics)
+                if not _all_finite(state.params):
+                    raise InputError(
+                        f"The parameters after step {number} are not finite. {REMEDY}"
+                    )
                 with self.log.pause():
                     # The log first: a checkpoint must not be ahead of its rows.
                     self.log.sync()
@@ -307,18 +319,17 @@ class _Run:
         return asks and parallel.agree(stop.requested)
 
     def _check(self, number, metrics):
-        """Raises an error if the loss of step `number` is not finite."""
+        """Raises an error if a loss or the gradient of step `number` is not finite."""
         metrics = jax.device_get(metrics)
-        if math.isfinite(metrics["loss"]):
+        if math.isfinite(metrics["loss"]) and math.isfinite(metrics["gradient_norm"]):
             return
         losses = ", ".join(
             f"{name} {float(value):g}" for name, value in metrics.items()
         )
         names = ", ".join(self.loader.names(number - 1))
         raise InputError(
-            f"The loss of step {number} is not finite: {losses}. Its examples: "
-            f"{names}. Lower train.optimizer.learning_rate, lengthen its warm-up "
-            "or set its clip_norm; the run resumes from its last checkpoint."
+            f"The loss or gradient of step {number} is not finite: {losses}. Its "
+            f"examples: {names}. {REMEDY}"
         )
 
     def _evaluate(self, number, state):
@@ -330,6 +341,12 @@ class _Run:
             self.log.write_evaluation(number, metrics)
             self.log.write_pictures(number, pictures)
         return metrics.get("mask_ap50")
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    leaves = jax.tree.leaves(tree)
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 
 @contextlib.contextmanager

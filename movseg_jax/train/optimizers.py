@@ -16,7 +16,7 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
     def rate(step):
         step = jnp.asarray(step, jnp.float32)
-        ramp = jnp.minimum(step / max(warmup, 1), 1.0)
+        ramp = jnp.minimum(step / warmup, 1.0) if warmup else 1.0
         factor = config.warmup_factor + (1 - config.warmup_factor) * ramp
         if config.schedule == "cosine":
             progress = jnp.clip((step - warmup) / max(steps - warmup, 1), 0.0, 1.0)
