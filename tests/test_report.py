@@ -16,8 +16,14 @@ import pytest
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
-from movseg_jax.report.page import MAX_FRAMES, UNFOLDED, chosen_frames, write_report
+from movseg_jax.report.page import (
+    MAX_FRAMES,
+    UNFOLDED,
+    chosen_frames,
+    report_writer,
+)
 from movseg_jax.results import Sighting, TrackedFrame
+from movseg_jax.video.overlay import paired
 from tests.browser import CHROMIUM, chromium
 
 SIZE = (60, 80)
@@ -39,6 +45,12 @@ def make_tracks(count, name="{:05d}"):
         still = Sighting(3, box(40, 20, 16), 0.8, False, math.nan)
         tracks.append(TrackedFrame(name.format(i), SIZE, None, (right, still)))
     return tracks
+
+
+def write_report(path, tracks, frames, flows, **options):
+    with report_writer(path, tracks, flows, **options) as add:
+        for image, frame in paired(frames, tracks, source=str(path)):
+            add(image, frame)
 
 
 def report(path, tracks, **options):

@@ -356,7 +356,7 @@ def test_a_signal_stops_a_run_after_a_frame(shots, undisturbed, tmp_path):
     assert results(tmp_path) == results(undisturbed[1])
 
 
-@pytest.mark.parametrize("part", ["link_moving", "write_tracks", "write_overlay"])
+@pytest.mark.parametrize("part", ["link_moving", "write_tracks", "overlay_writer"])
 def test_a_signal_also_stops_linking_and_writing(
     shots, undisturbed, tmp_path, monkeypatch, part
 ):

@@ -154,9 +154,9 @@ def test_progress_goes_through_all_phases(video, tmp_path):
     ms.segment.segment_to_folder(
         str(video), str(tmp_path / "out"), make_detector(), progress=told
     )
-    written = ["write tracks", "write masks", "write overlay", "write report"]
+    written = ["write tracks", "write masks", "write overlay and report"]
     assert told.phases() == ["detect", "track", "check", *written]
-    for phase in ("track", "write overlay", "write report"):
+    for phase in ("track", "write overlay and report"):
         counts = {done for name, done, _ in told.calls if name == phase}
         assert len(counts) > COUNT / 2, phase
 

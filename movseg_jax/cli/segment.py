@@ -393,6 +393,6 @@ def _timing_table(seconds: dict[str, float], frames: int) -> str:
     """
     total = seconds["total"]
     return "\n".join(
-        f"{part:>16} {s:9.2f} s {1000 * s / frames:9.1f} ms/frame {s / total:7.1%}"
+        f"{part:>24} {s:9.2f} s {1000 * s / frames:9.1f} ms/frame {s / total:7.1%}"
         for part, s in seconds.items()
     )

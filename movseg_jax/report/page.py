@@ -7,11 +7,13 @@ reader looks at the frame.
 """
 
 import base64
+import contextlib
+import itertools
 import json
 import math
 import string
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,7 @@ from movseg_jax.report.movie import GAP, Movie
 from movseg_jax.report.summary import TrackSummary, summarise
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.system.atomic import whole_file
-from movseg_jax.video.overlay import paired, resize_tracks
-from movseg_jax.video.reading import Frame
+from movseg_jax.video.overlay import resize_tracks
 
 MAX_FRAMES = 600  # Largest number of frames that are shown.
 MAX_TRACKS = 200  # Largest number of tracks that are listed and charted.
@@ -41,10 +42,10 @@ def _step(count: int) -> int:
     return max(1, math.ceil(count / MAX_FRAMES))
 
 
-def write_report(
+@contextlib.contextmanager
+def report_writer(
     out: str | Path,
     tracks: Sequence[TrackedFrame],
-    frames: Iterable[np.ndarray | Frame],
     flows: Mapping[int, np.ndarray],
     *,
     title: str,
@@ -52,15 +53,15 @@ def write_report(
     fps: float,
     timing: Mapping[str, float] | None = None,
     licence: str = "",
-) -> None:
-    """Writes the report; it holds one frame at a time.
+) -> Iterator[Callable[[np.ndarray, TrackedFrame], None]]:
+    """Gives a function that adds a frame, with its tracks, to a report.
 
-    Equal arguments give equal files.
+    Frames are added in their order, all of them. The file is there after the block.
+    Equal arguments and frames give equal files.
 
     Args:
         out: Path of the file, "NAME.html".
-        tracks: Tracks of every frame; they are read twice.
-        frames: All frames of the video, RGB.
+        tracks: Tracks of every frame; they are read once.
         flows: RGB pictures of flow by number of the frame. Those of `chosen_frames` are
             shown, if there are any.
         title: Title of the page, such as the video's name.
@@ -70,8 +71,7 @@ def write_report(
         licence: Licence of the weights, if it is known.
 
     Raises:
-        InputError: There are no frames, or their number or size differs from that of
-            the tracks; or the file cannot be written.
+        InputError: There are no frames, or the file cannot be written.
     """
     if not len(tracks):
         raise InputError(f"{out}: a report needs at least one frame.")
@@ -88,13 +88,22 @@ def write_report(
         about = _about(movie, chosen, len(tracks))
         page = _page(tracks, chosen, title, settings, fps, timing or {}, licence, about)
         before, after = page.split("<!-- frames -->\n")
+        wanted, numbers = frozenset(chosen), itertools.count()
         with temporary.open("wb") as file:
             file.write(before.encode())
+
+            def add(image: np.ndarray, frame: TrackedFrame) -> None:
+                number = next(numbers)
+                if number not in wanted:
+                    return
+                flow = flows.get(number)
+                movie.add(image, flow)
+                time = number / fps if frame.time is None else frame.time
+                small = resize_tracks(frame, movie.size)
+                file.write(_frame_block(number, small, time, flow is not None).encode())
+
             with movie:
-                for block in _frame_blocks(
-                    out, tracks, frames, flows, chosen, fps, movie
-                ):
-                    file.write(block.encode())
+                yield add
             file.write(b'<script type="text/plain" id="movie">')
             file.write(base64.b64encode(file_of_movie.read_bytes()))
             file.write(b"</script>\n")
@@ -220,24 +229,18 @@ def _flatten(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
 # The frames ------------------------------------------------------------------------
 
 
-def _frame_blocks(out, tracks, frames, flows, chosen, fps, movie) -> Iterator[str]:
-    """A block of JSON for each frame that is shown; its picture goes to the movie."""
-    wanted = frozenset(chosen)
-    for i, (image, frame) in enumerate(paired(frames, tracks, source=str(out))):
-        if i in wanted:
-            flow, small = flows.get(i), resize_tracks(frame, movie.size)
-            movie.add(image, flow)
-            time = i / fps if frame.time is None else frame.time
-            content = {
-                "name": html.clean(frame.name),
-                "time": round(time, 3),
-                "flow": flow is not None,
-                "tracks": [_sighting_content(sighting) for sighting in small.sightings],
-            }
-            yield (
-                f'<script type="application/json" id="frame-{i}">'
-                f"{_json(content)}</script>\n"
-            )
+def _frame_block(number: int, frame: TrackedFrame, time: float, has_flow: bool) -> str:
+    """A block of JSON for a frame that is shown."""
+    content = {
+        "name": html.clean(frame.name),
+        "time": round(time, 3),
+        "flow": has_flow,
+        "tracks": [_sighting_content(sighting) for sighting in frame.sightings],
+    }
+    return (
+        f'<script type="application/json" id="frame-{number}">'
+        f"{_json(content)}</script>\n"
+    )
 
 
 def _sighting_content(sighting: Sighting) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from movseg_jax.flow.colour_wheel import flow_picture
 from movseg_jax.formats.conversion import write_tracks
 from movseg_jax.formats.survey import check_name, survey
 from movseg_jax.model.loading import TrainedDetector
-from movseg_jax.report.page import chosen_frames, write_report
+from movseg_jax.report.page import chosen_frames, report_writer
 from movseg_jax.results import TrackedFrame
 from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.flow_source import (
@@ -58,7 +58,7 @@ from movseg_jax.system.stopping import StopRequest
 from movseg_jax.track.links import TrackedFrames
 from movseg_jax.track.moving import link_moving
 from movseg_jax.video.cuts import LOOKBACK
-from movseg_jax.video.overlay import write_overlay
+from movseg_jax.video.overlay import overlay_writer, paired
 from movseg_jax.video.reading import (
     VideoInfo,
     fingerprint,
@@ -374,20 +374,23 @@ class _Job:
                     provenance=self.about,
                     surveyed=surveyed,
                 )
-        with self._phase("write overlay", tracks) as read:
-            overlay = self.folder.path / OVERLAY
-            write_overlay(frames(), read, overlay, fps, why=self.config.why)
-        with self._phase("write report", tracks, passes=2) as read:
-            write_report(
+        # Both in one pass, as decoding takes about as long as drawing.
+        with self._phase("write overlay and report", tracks, passes=2) as read:
+            report = report_writer(
                 self.folder.path / REPORT,
                 read,
-                frames(),
                 _FlowPictures(self.folder.work / "flow"),
                 title=_title(self.source),
                 settings=self.about,
                 fps=rate,
                 licence=self.detector.licence,
             )
+            overlay = self.folder.path / OVERLAY
+            drawn = overlay_writer(tracks, overlay, fps, why=self.config.why)
+            with drawn as draw, report as show:
+                for image, tracked in paired(frames(), read, source=self.source):
+                    draw(image, tracked)
+                    show(image, tracked)
         return len(surveyed.ids)
 
     def finish(self, **outcome: Any) -> None:

@@ -18,6 +18,7 @@ PHASES = {
     "detect": "Looking for what moves",
     "track": "Linking detections to tracks",
     "write overlay": "Drawing the tracks",
+    "write overlay and report": "Drawing the tracks",
 }
 TITLE = "What moves in this video?"
 

@@ -4,8 +4,9 @@ A track keeps its colour, that of its id. What was seen to move is filled, and s
 what may move or not; what stands still is hatched. No label covers another one.
 """
 
+import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -157,14 +158,43 @@ def write_overlay(
         InputError: There are no frames, not as many frames as tracks, or of other
             sizes; or the file cannot be written.
     """
+    with overlay_writer(tracks, out, fps, why=why) as add:
+        for image, tracked in paired(frames, tracks, source=str(out)):
+            add(image, tracked)
+
+
+@contextlib.contextmanager
+def overlay_writer(
+    tracks: Sequence[TrackedFrame],
+    out: str | Path,
+    fps: int | float | Fraction | None,
+    *,
+    why: bool = False,
+) -> Iterator[Callable[[np.ndarray, TrackedFrame], None]]:
+    """Gives a function that adds a frame, with its tracks, to an overlay.
+
+    Frames are added in their order, all of them. The file is there after the block.
+
+    Args:
+        tracks: The tracks of each frame; only the first ones are read.
+        out: The file, "NAME.mp4".
+        fps: Frames per second; None to show each frame at its tracks' `time`.
+        why: Whether labels tell the motion, see `draw_tracks`.
+
+    Raises:
+        InputError: There are no frames, or the file cannot be written.
+    """
     if not len(tracks):
         raise InputError(f"{out}: a video needs at least one frame.")
     with VideoWriter(out, tracks[0].size, fps) as writer:
         began = tracks[0].time or 0.0  # Of a section it is later than 0.
-        for image, tracked in paired(frames, tracks, source=str(out)):
+
+        def add(image: np.ndarray, tracked: TrackedFrame) -> None:
             time = tracked.time if fps is None else None
             time = None if time is None else time - began
             writer.write(draw_tracks(image, tracked, why=why), time)
+
+        yield add
 
 
 def paired(
