@@ -310,16 +310,9 @@ def _parts(
 
     def describe(frame: _Prepared) -> FrameDetections:
         return to_detections(
-            frame.outputs,
-            0,
-            frame.image,
-            frame.flow,
-            camera=frame.camera,
-            model=config,
-            min_score=KEPT_SCORE,
-            cut=False,
-            refine_masks=True,
-        )
+            frame.outputs, 0, frame.image, frame.flow, camera=frame.camera,
+            model=config, min_score=KEPT_SCORE, cut=False, refine_masks=True,
+        )  # fmt: skip
 
     yield measure("masks, motion and colours of detections", describe)
     yield measure("draw the overlay", _draw(describe, frames))

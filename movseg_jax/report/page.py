@@ -88,22 +88,10 @@ def report_writer(
         about = _about(movie, chosen, len(tracks))
         page = _page(tracks, chosen, title, settings, fps, timing or {}, licence, about)
         before, after = page.split("<!-- frames -->\n")
-        wanted, numbers = frozenset(chosen), itertools.count()
         with temporary.open("wb") as file:
             file.write(before.encode())
-
-            def add(image: np.ndarray, frame: TrackedFrame) -> None:
-                number = next(numbers)
-                if number not in wanted:
-                    return
-                flow = flows.get(number)
-                movie.add(image, flow)
-                time = number / fps if frame.time is None else frame.time
-                small = resize_tracks(frame, movie.size)
-                file.write(_frame_block(number, small, time, flow is not None).encode())
-
             with movie:
-                yield add
+                yield _adds_frames(file, movie, flows, chosen, fps)
             file.write(b'<script type="text/plain" id="movie">')
             file.write(base64.b64encode(file_of_movie.read_bytes()))
             file.write(b"</script>\n")
@@ -227,6 +215,23 @@ def _flatten(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 # The frames ------------------------------------------------------------------------
+
+
+def _adds_frames(file, movie: Movie, flows, chosen: Sequence[int], fps: float):
+    """Returns the function of `report_writer`; it writes what the report shows."""
+    wanted, numbers = frozenset(chosen), itertools.count()
+
+    def add(image: np.ndarray, frame: TrackedFrame) -> None:
+        number = next(numbers)
+        if number not in wanted:
+            return
+        flow = flows.get(number)
+        movie.add(image, flow)
+        time = number / fps if frame.time is None else frame.time
+        small = resize_tracks(frame, movie.size)
+        file.write(_frame_block(number, small, time, flow is not None).encode())
+
+    return add
 
 
 def _frame_block(number: int, frame: TrackedFrame, time: float, has_flow: bool) -> str:

@@ -100,7 +100,7 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
 
 
 def _given(frames: Iterable[Frame], config: SegmentConfig):
-    """What `_open` returns of frames that are given themselves."""
+    """Opens frames that are given themselves, see `_open`."""
     if config.start is not None or config.end is not None:
         raise InputError(
             "`start` and `end` are for videos that are read; of frames, give those of "

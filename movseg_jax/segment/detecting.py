@@ -184,7 +184,6 @@ def run_detector(
     if batch_size < 1:
         raise InputError(f"`batch_size` is {batch_size}, expected 1 or more.")
     timing = {} if timing is None else timing
-
     has_queue = jax.default_backend() != "cpu"
 
     def fetch(outputs: Outputs) -> Outputs:
