@@ -51,7 +51,6 @@ def report_writer(
     title: str,
     settings: Mapping[str, Any],
     fps: float,
-    timing: Mapping[str, float] | None = None,
     licence: str = "",
 ) -> Iterator[Callable[[np.ndarray, TrackedFrame], None]]:
     """Gives a function that adds a frame, with its tracks, to a report.
@@ -67,7 +66,6 @@ def report_writer(
         title: Title of the page, such as the video's name.
         settings: Settings of the run, nested at will.
         fps: Frames per second, used where `TrackedFrame.time` is not known.
-        timing: Seconds by part, if they are to be shown.
         licence: Licence of the weights, if it is known.
 
     Raises:
@@ -86,7 +84,7 @@ def report_writer(
             with_flow=not flows.keys().isdisjoint(chosen),
         )
         about = _about(movie, chosen, len(tracks))
-        page = _page(tracks, chosen, title, settings, fps, timing or {}, licence, about)
+        page = _page(tracks, chosen, title, settings, fps, licence, about)
         before, after = page.split("<!-- frames -->\n")
         with temporary.open("wb") as file:
             file.write(before.encode())
@@ -113,7 +111,7 @@ def _about(movie: Movie, chosen: Sequence[int], count: int) -> dict[str, Any]:
     }
 
 
-def _page(tracks, chosen, title, settings, fps, timing, licence, about) -> str:
+def _page(tracks, chosen, title, settings, fps, licence, about) -> str:
     """The page, with a comment in place of the blocks of frames."""
     found, cuts = summarise(tracks, chosen)
     listed = sorted(found, key=lambda track: (-track.frames, track.id))[:MAX_TRACKS]
@@ -138,8 +136,6 @@ def _page(tracks, chosen, title, settings, fps, timing, licence, about) -> str:
         steps=shown - 1,
         flowing="" if about["flow"] else "hidden",
         settings=_table(_flatten(settings)),
-        timing=_table([(key, f"{value:.2f} s") for key, value in timing.items()]),
-        timed="" if timing else "hidden",
         licence=html.escape(licence),
         licensed="" if licence else "hidden",
         video=_json(about),
