@@ -477,3 +477,36 @@ def test_there_is_one_compilation_for_each_size_of_frames(weights, caplog):
             counts.append(len(compiled))
     # The second size is enlarged to the first.
     assert counts == [1, 0]
+
+
+# Memory ----------------------------------------------------------------------------
+
+PEAK = """
+import sys
+from movseg_jax.cli.app import main
+from tests.memory import peak_megabytes
+sys.argv = ["movseg", *sys.argv[1:]]
+main()
+print(peak_megabytes())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measured with glibc only")
+def test_memory_of_the_package_s_model_is_what_the_docs_say(tmp_path):
+    """docs/performance.md: at most 720 MB once programs are compiled, 1 GB before."""
+    texture = background((480, 854))
+    pictures = (np.roll(texture, 3 * i, axis=1) for i in range(8))
+    shots = write_images(tmp_path / "shots", pictures)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    # Tests simulate several devices, and set JAX's own cache.
+    own = {k: v for k, v in environment.items() if not k.startswith(("XLA_", "JAX_C"))}
+    command = [sys.executable, "-c", PEAK, "segment", str(shots), "--quiet", "--out"]
+    peaks = []
+    for name in ("first", "second"):
+        done = subprocess.run(
+            [*command, str(tmp_path / name)],
+            cwd=ROOT, env=own, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        peaks.append(float(done.stdout.split()[-1]))
+    assert peaks[0] < 1200 and peaks[1] < 780, peaks
