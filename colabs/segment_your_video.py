@@ -20,7 +20,7 @@
 
 # %%
 # Installs the package where it is missing, and leaves the installed JAX alone.
-# `PACKAGE` may be all that pip installs, such as a wheel or the folder of a copy of the
+# `PACKAGE` is anything pip installs, such as a wheel or the folder of a copy of the
 # repository that you have uploaded: "/content/movseg_jax".
 import importlib.util
 import subprocess

@@ -197,7 +197,7 @@ def test_only_an_accelerator_has_a_batch_in_its_queue(
 ):
     """A CPU's programs have their temporary memory when they are queued."""
     waiting, most = set(), []
-    detect, device_get = make_detector(), jax.device_get
+    detect = make_detector()
 
     class Queue(type(detect)):
         def __call__(self, inputs, min_score=0.0):
@@ -206,12 +206,13 @@ def test_only_an_accelerator_has_a_batch_in_its_queue(
             most.append(len(waiting))
             return outputs
 
-    def fetch(outputs):
+    def waits(outputs):
         waiting.discard(id(outputs))
-        return device_get(outputs)
+        return outputs
 
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    monkeypatch.setattr(jax, "device_get", fetch)
+    for name in ("block_until_ready", "device_get"):
+        monkeypatch.setattr(jax, name, waits)
     found = [*detect_frames(read_frames(shots), Queue(*detect))]
     assert len(most) == len(found) > 3
     assert max(most) == queued
@@ -798,7 +799,7 @@ def test_a_detector_that_dies_lets_go_of_the_camera(tmp_path, monkeypatch):
 # Frames of one's own -----------------------------------------------------------------
 
 
-def test_of_frames_that_are_given_the_first_may_be_chosen(shots):
+def test_the_first_of_the_given_frames_may_be_chosen(shots):
     frames = [*read_frames(shots)]
     few = segment_video(frames, make_detector(), max_frames=2)
     assert len(few) == 2

@@ -1,6 +1,5 @@
 """Whole runs: stopped, killed, gone on with, refused."""
 
-import dataclasses
 import os
 import signal
 import subprocess
@@ -46,6 +45,7 @@ def make_config(**train):
         "log_every": 1,
         "save_every": 3,
         "frozen": ("*/stem_*",),
+        "optimizer": OptimizerConfig(learning_rate=0.01, warmup_steps=2, clip_norm=1.0),
     }
     return Config(
         model=ModelConfig(
@@ -64,9 +64,6 @@ def make_config(**train):
         train=TrainConfig(
             targets=TargetConfig(
                 anchors=32, rois=32, pre_nms=50, proposals=50, anchor_border=1e4
-            ),
-            optimizer=OptimizerConfig(
-                learning_rate=0.01, warmup_steps=2, clip_norm=1.0
             ),
             **defaults | train,
         ),
@@ -229,13 +226,8 @@ def test_what_is_frozen_is_as_it_was_at_the_start(config, reference):
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
-    config = make_config(steps=20)
-    optimizer = dataclasses.replace(
-        config.train.optimizer, learning_rate=1e20, clip_norm=0.0, warmup_steps=0
-    )
-    config = dataclasses.replace(
-        config, train=dataclasses.replace(config.train, optimizer=optimizer)
-    )
+    optimizer = OptimizerConfig(learning_rate=1e20, clip_norm=0.0, warmup_steps=0)
+    config = make_config(steps=20, optimizer=optimizer)
     message = r"(?s)loss or gradient of step \d+ is not finite: .*memory\[\d+\]"
     with pytest.raises(InputError, match=message):
         train(config, tmp_path, [make_source()], quiet=True)
@@ -244,13 +236,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(tmp_path):
 @pytest.mark.slow
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
     """The losses of a step are those before its update."""
-    config = make_config(save_every=1)
-    optimizer = dataclasses.replace(
-        config.train.optimizer, learning_rate=3e38, bias_rate=1e6, warmup_steps=0
+    optimizer = OptimizerConfig(
+        learning_rate=3e38, bias_rate=1e6, clip_norm=1.0, warmup_steps=0
     )
-    config = dataclasses.replace(
-        config, train=dataclasses.replace(config.train, optimizer=optimizer)
-    )
+    config = make_config(save_every=1, optimizer=optimizer)
     with pytest.raises(InputError, match="parameters after step 1 are not finite"):
         train(config, tmp_path, [make_source()], quiet=True)
     assert not [*(tmp_path / "checkpoints").glob("[0-9]*")]

@@ -2,8 +2,8 @@
 
 Each command is a dataclass of its arguments, in a module of its own in this folder.
 A command imports the heavy modules that it needs only when it runs, so that
-`movseg --help` is instant. The modules that `main` itself needs are imported inside it,
-but for small ones: a Control-C that comes while they are imported must be handled, too.
+`movseg --help` is instant. `main` imports larger modules that it needs itself after it
+has begun to handle Control-C, which may come while they are imported.
 """
 
 import re

@@ -25,8 +25,8 @@ from movseg_jax.system.devices import multiplies_bfloat16, start_devices
 from movseg_jax.types import Inputs, Outputs
 
 _EVERYWHERE, _SPLIT = PartitionSpec(), PartitionSpec("device")
-# Kernels of fully connected layers, 1x1 convolutions and transposed ones: all that are
-# rounded as they are. `nn.products` rounds them.
+# The kernels of fully connected layers, 1x1 convolutions and transposed convolutions,
+# which `nn.products` rounds without transforming them first.
 SHAPES_OF_FACTORS = ((), (1, 1), (2, 2))
 
 Use = Literal["joint", "appearance", "motion"]

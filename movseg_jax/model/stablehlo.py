@@ -115,8 +115,8 @@ def _export(
     # Copies on several devices would make a program for as many.
     params = jax.tree.map(jnp.asarray, jax.device_get(detector.params))
     # "bfloat16" is what is fastest on this machine; the file is for others, too.
-    exact = detector.precision == "highest"
-    model = Detector(config, precision="highest" if exact else None)
+    precision = "highest" if detector.precision == "highest" else None
+    model = Detector(config, precision=precision)
 
     def detect(arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         missing = [(0, p - n) for p, n in zip(padded, size, strict=True)]

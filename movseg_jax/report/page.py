@@ -214,7 +214,7 @@ def _flatten(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _adds_frames(file, movie: Movie, flows, chosen: Sequence[int], fps: float):
-    """Returns the function of `report_writer`; it writes what the report shows."""
+    """Returns the function that `report_writer` gives."""
     wanted, numbers = frozenset(chosen), itertools.count()
 
     def add(image: np.ndarray, frame: TrackedFrame) -> None:

@@ -103,14 +103,13 @@ def _given(frames: Iterable[Frame], config: SegmentConfig):
     """Opens frames that are given themselves, see `_open`."""
     if config.start is not None or config.end is not None:
         raise InputError(
-            "`start` and `end` are for videos that are read; of frames, give those of "
-            "the section."
+            "`start` and `end` choose a section of a video that is read from a file; "
+            "hand in only the frames of the section instead."
         )
     again = frames if isinstance(frames, Sequence) else None
     total = None
     if again is not None:
-        count = len(again) if config.max_frames is None else config.max_frames
-        total = min(len(again), count)
+        total = min(len(again), config.max_frames or len(again))
     # A generator of our own, which can be closed; that of the caller stays open.
     chosen = (frame for frame in itertools.islice(frames, config.max_frames))
     return chosen, 0, total, again

@@ -259,9 +259,9 @@ class BatchFolder:
         finished, half_done = ((read_marker(p) or {}).get("about") for p in places)
         if about in (finished, half_done):
             return False
-        if overwrite or finished is not None:
-            return overwrite
-        return isinstance(half_done, dict) and _same(half_done, common(about))
+        if finished is None and isinstance(half_done, dict) and _same(half_done, about):
+            return True
+        return overwrite
 
     def rows(self) -> list[Row]:
         """Returns the states of all videos that are or were asked for.
@@ -304,7 +304,7 @@ def common(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same(known: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    return not differences(common(known), about, exact=True)
+    return not differences(common(known), common(about), exact=True)
 
 
 def states(rows: Iterable[Row]) -> dict[str, int]:

@@ -186,12 +186,9 @@ def run_detector(
     timing = {} if timing is None else timing
     has_queue = jax.default_backend() != "cpu"
 
-    def fetch(outputs: Outputs) -> Outputs:
-        with stopwatch(timing, "detector"):
-            return jax.device_get(outputs)  # Waits for the device.
-
     def finish(batch: list[FlowFrame], outputs: Outputs) -> Iterator[FrameOutputs]:
-        outputs = fetch(outputs)
+        with stopwatch(timing, "detector"):
+            outputs = jax.device_get(outputs)  # Waits for the device.
         for row, frame in enumerate(batch):
             yield FrameOutputs(frame, outputs, row)
 
@@ -202,7 +199,8 @@ def run_detector(
     with contextlib.closing(batches):
         for batch, inputs in batches:
             if running is not None and not has_queue:
-                running = running[0], fetch(running[1])
+                with stopwatch(timing, "detector"):
+                    jax.block_until_ready(running[1])
             # The first call compiles.
             with stopwatch(timing, "detector" if running else "compile"):
                 outputs = detector(inputs, min_score)

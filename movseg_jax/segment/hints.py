@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from movseg_jax.config import TrackConfig
 from movseg_jax.results import FrameDetections
 from movseg_jax.track.links import ranked
+from movseg_jax.track.moving import is_fast
 
 
 def why_no_tracks(
@@ -38,7 +39,7 @@ def why_no_tracks(
         best = max(itertools.chain(scores, [best]))
         known = [speed for speed in speeds if not math.isnan(speed)]
         fastest = max(itertools.chain(known, [fastest]))
-        moving_frames += any(min_motion == 0 or s > min_motion for s in speeds)
+        moving_frames += any(is_fast(speed, min_motion) for speed in speeds)
     if count == 1 and min_motion > 0:
         return "One frame alone shows no motion, so no track can be seen to move."
     if not best:

@@ -43,6 +43,11 @@ def link_moving(
     return join_tracks(frames, links)
 
 
+def is_fast(motion: float, min_motion: float) -> bool:
+    """Whether a detection's motion counts; see `drop_resting`."""
+    return min_motion == 0 or motion > min_motion
+
+
 def drop_resting(
     frames: Sequence[FrameDetections],
     links: Links,
@@ -88,8 +93,7 @@ def drop_resting(
             shot_starts.append(time)
         counted = set()
         for number, detection, (may_start, _) in ranked(frame, config):
-            fast = min_motion == 0 or detection.motion > min_motion
-            if may_start and fast:
+            if may_start and is_fast(detection.motion, min_motion):
                 counted.add(ids[number])
         counts[list(counted)] += 1
         shot_of_track[list(ids)] = len(shot_starts) - 1
