@@ -45,8 +45,8 @@ def compared_frames(truths, founds, voids=None):
     return frames
 
 
-def numbers_of(*sequences, max_tracks=20):
-    measure = Davis17Unsupervised(max_tracks)
+def numbers_of(*sequences, max_tracks=20, late_objects=True):
+    measure = Davis17Unsupervised(max_tracks, late_objects)
     states = [measure.add(compared_frames(*sequence)) for sequence in sequences]
     return measure.compute(measure.merge(states))
 
@@ -287,6 +287,24 @@ def test_a_frames_score_is_the_mean_over_objects():
     found[1][found[1] == 2] = 0
     score = Davis17Unsupervised().add(compared_frames(truth, found))
     assert score.frames == {"00000": 1.0, "00001": 0.5}
+
+
+def test_objects_that_come_later_count_only_if_asked_for():
+    """As in the challenge's code, ids are objects up to the first frame's largest."""
+    truth = np.zeros((3, 20, 30), np.int32)
+    truth[:, 2:8, 2:8] = 3
+    truth[1:, 12:18, 2:8] = 2  # Below the first frame's largest id: it counts.
+    truth[1:, 2:8, 20:28] = 4
+    found = np.where(truth == 4, 0, truth)
+    assert numbers_of((truth, found), late_objects=False)["J&F-mean"] == 1
+    missed = (1 + 0 + 0) / 3
+    assert numbers_of((truth, found))["J-mean"] == pytest.approx((2 + missed) / 3)
+    # Where an object that does not count is found, that is wrong nowhere else.
+    assert numbers_of((truth, truth), late_objects=False)["J&F-mean"] == 1
+    nothing_at_first = truth.copy()
+    nothing_at_first[0] = 0
+    numbers = numbers_of((nothing_at_first, found), late_objects=False)
+    assert np.isnan(numbers["J-mean"])
 
 
 def test_more_tracks_than_the_challenge_allows_are_refused():

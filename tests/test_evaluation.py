@@ -32,7 +32,7 @@ from movseg_jax.evaluation.metrics_page import make_page
 from movseg_jax.evaluation.predictions import Survey
 from movseg_jax.evaluation.protocols import Protocol, Settings
 from movseg_jax.evaluation.reporting import to_text
-from movseg_jax.evaluation.results import summarise, to_json, worst_frames
+from movseg_jax.evaluation.results import notes, summarise, to_json, worst_frames
 from movseg_jax.evaluation.truth import TruthFrame, TruthSequence
 from movseg_jax.formats.conversion import FORMATS, write_tracks
 from movseg_jax.formats.pictures import sightings_of
@@ -440,8 +440,8 @@ def test_a_folder_too_high_or_too_low_is_told(case):
 def test_missing_and_extra_frames_are_named_of_all_sequences(case):
     root, pred = case()
     (pred / DAVIS[0] / "00003.png").unlink()
-    (pred / DAVIS[1] / "00000.png").rename(pred / DAVIS[1] / "00004.png")
-    message = refuse(root, pred, "00003", "00000", "00004", *DAVIS)
+    (pred / DAVIS[1] / "00000.png").rename(pred / DAVIS[1] / "00005.png")
+    message = refuse(root, pred, "00003", "00000", "00005", *DAVIS)
     assert len(message.splitlines()) == 3
     refuse(root, pred, "are missing", allow_extra=True)
 
@@ -566,7 +566,7 @@ def test_void_in_a_prediction_is_no_track(to, case, tmp_path):
     """255 beside other numbers; the results are those without it."""
     root, pred = case()
     expected = run("davis17-unsupervised", root, pred).values
-    marked, notes = tmp_path / "marked", []
+    marked, expected_notes = tmp_path / "marked", []
     for name in DAVIS:
         files = sorted((pred / name).iterdir())
         ids = np.stack([images.read_ids(file) for file in files])
@@ -578,11 +578,13 @@ def test_void_in_a_prediction_is_no_track(to, case, tmp_path):
             for file, frame in zip(files, ids, strict=True):
                 layouts.write(marked / name / file.name, images.encode_ids(frame))
         where = marked / (f"{name}.npz" if to == "npz" else name)
-        notes.append(f"{where}: 255 is read as void, beside other objects' numbers: "
-                     "where it is, there is no track.")  # fmt: skip
+        expected_notes.append(
+            f"{where}: 255 is read as void, beside other objects' numbers: where it is, "
+            "there is no track."
+        )
     with notes_kept() as said:
         found = run("davis17-unsupervised", root, marked).values
-    assert found == expected and said == notes
+    assert found == expected and said == expected_notes
 
 
 def test_files_without_names_are_not_matched_by_name(case):
@@ -597,6 +599,21 @@ def test_files_without_names_are_not_matched_by_name(case):
         (pred / f"{name}.json").write_text(json.dumps(rows))
     refuse(root, pred, "3 frames, the video 4", "no names", protocol="davis16")
     refuse(root, pred, "leave out --match name", protocol="davis16", match="name")
+
+
+def test_the_unsupervised_challenge_has_its_own_truth(case, tmp_path):
+    root, pred = case()
+    results = run("davis17-unsupervised", root, pred)
+    assert "semi-supervised" in " ".join(notes(results))
+    copy = tmp_path / "data"
+    shutil.copytree(root, copy)
+    (copy / "Annotations").rename(copy / "Annotations_unsupervised")
+    other = run("davis17-unsupervised", copy, pred)
+    assert "semi-supervised" not in " ".join(notes(other))
+    assert other.measured.truth.options["task"] == "unsupervised"
+    assert value(other, "davis17: J&F-mean") == value(results, "davis17: J&F-mean")
+    # Other protocols of this data set still need the other truth.
+    refuse(copy, pred, "Annotations", protocol="davis17-moving", sequences=DAVIS)
 
 
 def test_damaged_files_are_named_and_measured_by_nobody(case):
@@ -828,6 +845,9 @@ def match(video, annotated, found, named=True, **options):
         (["x1", "x2"], ["x2"], numbers(2), True, BY_POSITION, (1,)),
         (["x1", "x2"], ["x2"], numbers(1), True, BY_ANNOTATED, (0,)),
         (numbers(3, 5), numbers(3, 5), numbers(3), True, BY_POSITION, (0, 1, 2)),
+        # Numbered from 1, as FFmpeg does, or from anywhere.
+        (["x1", "x2"], ["x2"], ["7", "8"], True, BY_POSITION, (1,)),
+        (numbers(6), numbers(2, 5), ["00008", "00009"], True, BY_ANNOTATED, (0, 1)),
         # Formats without names.
         (numbers(6), numbers(2, 5), numbers(6), False, BY_POSITION, (0, 5)),
         (numbers(6), numbers(2, 5), numbers(2), False, BY_ANNOTATED, (0, 1)),
@@ -837,6 +857,22 @@ def test_frames_are_matched(video, annotated, found, named, rule, rows):
     matched = match(video, annotated, found, named)
     assert matched.problems == ()
     assert (matched.rule, matched.rows) == (rule, rows)
+
+
+def test_numbers_that_may_be_shifted_are_refused_until_it_is_said():
+    video, found = numbers(4), numbers(5)[1:]
+    (problem,) = match(video, video, found).problems
+    assert "without 00000 and with 00004 extra (--match name)" in problem
+    assert match(video, video, found, by="position").rows == (0, 1, 2, 3)
+
+
+def test_any_names_are_matched_by_position_if_asked_for():
+    video, found = numbers(3), ["mask_a", "mask_b", "mask_c"]
+    assert match(video, video, found).problems
+    matched = match(video, video, found, by="position")
+    assert matched.rows == (0, 1, 2) and not matched.problems
+    (problem,) = match(video, video, found[:2], by="position").problems
+    assert "2 frames, the video 3" in problem and "no names" not in problem
 
 
 def test_numbers_that_might_be_names_are_refused_until_it_is_said():

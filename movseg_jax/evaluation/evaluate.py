@@ -165,6 +165,9 @@ def _read_truth(request: Request, protocol: Protocol) -> Truth:
         # Only names of frames are read from this folder, and few users unpack it.
         folder = "train_all_frames" if name == "ytvos_moving" else f"{split}_all_frames"
         options.setdefault("all_frames", (request.root / folder).is_dir())
+    if request.protocol == "davis17-unsupervised":
+        if (request.root / "Annotations_unsupervised").is_dir():
+            options.setdefault("task", "unsupervised")
     return read_dataset(
         name,
         split,

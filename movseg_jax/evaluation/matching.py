@@ -44,9 +44,9 @@ def match_frames(
 ) -> Matched:
     """Matches the frames of a prediction with those of the truth.
 
-    They are matched by their names. If the names of a prediction are just numbers from
-    0 and not the truth's names, they are matched by position, provided that it has as
-    many frames as the video or as are annotated.
+    They are matched by their names. If the names of a prediction are just consecutive
+    numbers, from 0 or none of which is a name of the video's, they are matched by
+    position, provided that it has as many frames as the video or as are annotated.
 
     Args:
         truth: Truth of the sequence.
@@ -54,6 +54,7 @@ def match_frames(
         measured: Numbers of the truth's frames that the protocol measures; the others
             may be missing.
         by: Way of matching; "auto" decides as above, and refuses if both ways fit.
+            "position" takes any names in their order.
         allow_extra: Whether to leave out frames that the video does not have.
     """
     if not survey.names:
@@ -111,7 +112,7 @@ def _choose_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str | Non
     """The rule of the pairing; None if none is certain."""
     count, names = len(survey.names), set(survey.names)
     position = None
-    if _are_numbers(survey):
+    if by == "position" or not survey.named or _are_numbers(survey):
         if count == len(truth.video):
             position = BY_POSITION
         elif count == len(truth.frames):
@@ -127,7 +128,11 @@ def _choose_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str | Non
     nothing_extra = names <= set(truth.video)
     if nothing_missing and nothing_extra:
         return BY_NAME
-    return None if nothing_missing or nothing_extra else position
+    # Numbers from 1 on may be those of FFmpeg, or of a video whose first frame is left
+    # out.
+    may_be_shifted = int(survey.names[0]) != 0 and not names.isdisjoint(truth.video)
+    is_certain = not (nothing_missing or nothing_extra or may_be_shifted)
+    return position if is_certain else None
 
 
 def _no_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str:
@@ -141,15 +146,16 @@ def _no_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str:
             "--match name."
         )
     if by == "position" or not survey.named:
+        reason = "" if survey.named else ", as its frames have no names to match by"
         return (
             f"{truth.name}: {counts}. Expected as many frames as the video has or as "
-            "are annotated, because the frames of the prediction have no names to "
-            "match by."
+            f"are annotated{reason}."
         )
     missing = sorted(set(truth.names) - set(survey.names))
     extra = sorted(set(survey.names) - set(truth.video))
-    as_names = (
-        f"without {listed(missing)}" if missing else f"with {listed(extra)} extra"
+    as_names = " and ".join(
+        ([f"without {listed(missing)}"] if missing else [])
+        + ([f"with {listed(extra)} extra"] if extra else [])
     )
     return (
         f"{truth.name}: {counts}. Are its frames numbered from the first (--match "
@@ -168,11 +174,11 @@ def _other_rule(truth: TruthSequence, survey: Survey) -> str:
 
 
 def _are_numbers(survey: Survey) -> bool:
-    """Whether the names are just the frames' numbers from 0."""
-    return all(
-        name.isdecimal() and name.isascii() and len(name) < 12 and int(name) == i
-        for i, name in enumerate(survey.names)
-    )
+    """Whether the names are just consecutive numbers, which may start anywhere."""
+    if not all(n.isdecimal() and n.isascii() and len(n) < 12 for n in survey.names):
+        return False
+    first = int(survey.names[0])
+    return all(int(name) == first + i for i, name in enumerate(survey.names))
 
 
 def _refuse(problem: str) -> Matched:

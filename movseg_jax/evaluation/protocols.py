@@ -227,7 +227,7 @@ PROTOCOLS: dict[str, Protocol] = {
             dataclasses.replace(
                 METRIC_SETS["davis17"],
                 title="As of DAVIS 2017, unsupervised, with any number of tracks",
-                make=lambda settings: Davis17Unsupervised(_NO_LIMIT),
+                make=lambda settings: Davis17Unsupervised(_NO_LIMIT, late_objects=True),
             ),
             METRIC_SETS["tracking"],
             METRIC_SETS["3d"],

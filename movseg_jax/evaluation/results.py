@@ -230,6 +230,14 @@ def notes(results: Results) -> list[str]:
             if measured.protocol.foreground
             else f"Objects: {_objects(measured)}. Boxes are the detector's own."
         )
+    if (
+        measured.name == "davis17-unsupervised"
+        and measured.truth.options["task"] is None
+    ):
+        found.append(
+            "The truth is that of the semi-supervised challenge, as there is no folder "
+            "Annotations_unsupervised."
+        )
     groups = sum(map(len, measured.truth.options.get("joined", {}).values()))
     if groups:
         found.append(

@@ -7,6 +7,7 @@ belong to neither tracks nor objects.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -60,20 +61,24 @@ class Davis17Unsupervised(TrackMetric):
 
     The numbers are "J&F-mean", "J-mean", "J-recall", "J-decay" and the same of F. Each
     is the mean over the objects of all sequences. A frame's score is the mean of J and
-    F over the objects of the sequence. Every id of the truth is an object, and every id
-    that is visible in any frame is a track; ids may have gaps. Where neither the object
+    F over the objects of the sequence. Ids of the truth are objects, and every id that
+    is visible in any frame is a track; ids may have gaps. Where neither the object
     nor its track is visible, J and F are 1. Among equally good assignments the
     challenge's code decides by ids; here the objects' first pixels decide.
 
     Attributes:
         max_tracks: Limit of the tracks in a sequence. More are an error, as in the
             challenge, because the method must choose which ones count.
+        late_objects: Whether every id of the truth is an object. The challenge's code
+            only knows ids up to the largest one in the first frame; others are neither
+            objects nor void there.
 
     Raises:
         InputError: The limit is below 1; or, by `add`, there are more tracks.
     """
 
     max_tracks: int = 20
+    late_objects: bool = False
 
     def __post_init__(self):
         """Checks the limit."""
@@ -109,6 +114,7 @@ class Davis17Unsupervised(TrackMetric):
         """All frames, and the tracks in the order of their first pixels."""
         pairs: list[FramePairs] = []
         visible: dict[int, None] = {}
+        last: float | None = math.inf if self.late_objects else None
         for frame in frames:
             visible.update(dict.fromkeys(ids_by_first_pixel(frame.found)))
             if len(visible) > self.max_tracks:
@@ -117,7 +123,10 @@ class Davis17Unsupervised(TrackMetric):
                     f"the DAVIS 2017 unsupervised protocol allows {self.max_tracks} a "
                     "sequence (`max_tracks`): keep the best ones only."
                 )
-            pairs.append(_compare(frame))
+            truth, found = frame.without_void()
+            last = int(truth.max(initial=0)) if last is None else last
+            objects = np.where(truth <= last, truth, 0)
+            pairs.append(_compare(frame.name, objects, found))
         return pairs, [*visible]
 
     def compute(self, state: State) -> dict[str, float]:
@@ -166,9 +175,10 @@ def _score_alone(outlined: bool) -> tuple[float, float]:
     return 0.0, float(not outlined)
 
 
-def _compare(frame: ComparedFrame) -> FramePairs:
-    """J and F of every visible track with every visible object, without void pixels."""
-    truth, found = frame.without_void()
+def _compare(
+    name: str, truth: Int32[np.ndarray, "h w"], found: Int32[np.ndarray, "h w"]
+) -> FramePairs:
+    """J and F of every visible track with every visible object."""
     tracks, objects = (
         {i: region_of(ids == i) for i in ids_by_first_pixel(ids)}
         for ids in (found, truth)
@@ -178,7 +188,7 @@ def _compare(frame: ComparedFrame) -> FramePairs:
         ids, counts = np.unique(found[truth == o], return_counts=True)
         for track, count in zip(ids.tolist(), counts.tolist(), strict=True):
             overlaps[track, o] = count
-    return compare_regions(frame.name, tracks, objects, overlaps)
+    return compare_regions(name, tracks, objects, overlaps)
 
 
 def compare_regions(

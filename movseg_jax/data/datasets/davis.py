@@ -2,17 +2,19 @@
 
     JPEGImages/480p/<sequence>/00000.jpg      also 270p, Full-Resolution
     Annotations/480p/<sequence>/00000.png     2016: 0 and 255; 2017: object numbers
+    Annotations_unsupervised/480p/...         2017, unsupervised: object numbers
     ImageSets/480p/train.txt                  2016: one line per frame
     ImageSets/2016/train.txt, ImageSets/2017/train.txt
 
 Perazzi et al., "A benchmark dataset and evaluation methodology for video object
-segmentation", CVPR 2016; Pont-Tuset et al., "The 2017 DAVIS challenge", 2017.
+segmentation", CVPR 2016; Pont-Tuset et al., "The 2017 DAVIS challenge", 2017; Caelles
+et al., "The 2019 DAVIS challenge on VOS: unsupervised multi-object segmentation", 2019.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from movseg_jax.data.annotations import Convention
 from movseg_jax.data.datasets.base import Layout
@@ -67,7 +69,8 @@ class Davis2016(Layout):
         """Lists the annotated frames of a sequence."""
         separate = self.instances is not False
         root = self.instances if isinstance(self.instances, Path) else self.root
-        return _frames(self, sequence, root, "auto" if separate else "one")
+        convention = "auto" if separate else "one"
+        return _frames(self, sequence, root / "Annotations", convention)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +83,13 @@ class Davis2017(Layout):
             "moving_train" and "moving_val" (Dave et al., 2019, appendix 7.2).
         flow: A folder of flow, <sequence>/<frame>.flo (.png, .npz, .pfm).
         resolution: "480p" or "Full-Resolution".
+        task: "unsupervised" reads the truth of the unsupervised challenge, in
+            Annotations_unsupervised, instead of that in Annotations.
     """
 
     flow: Path | None = None
     resolution: str = "480p"
+    task: Literal["unsupervised"] | None = None
 
     splits: ClassVar[dict[str, int]] = {
         "train": 60,
@@ -102,19 +108,20 @@ class Davis2017(Layout):
 
     def frames(self, sequence: str) -> list[Frame]:
         """Lists the annotated frames of a sequence."""
-        return _frames(self, sequence, self.root, "instances")
+        name = "Annotations" if self.task is None else f"Annotations_{self.task}"
+        return _frames(self, sequence, self.root / name, "instances")
 
 
 def _frames(
     layout: Davis2016 | Davis2017,
     sequence: str,
-    annotations_root: Path,
+    annotations: Path,
     convention: Convention,
 ) -> list[Frame]:
-    """Lists the frames of a sequence; the annotations may have another root."""
+    """Lists the frames of a sequence, whose annotations are in any folder."""
     folder = f"{layout.resolution}/{sequence}"
     images = list_video(expect(layout.root, f"JPEGImages/{folder}"))
-    annotated = expect(annotations_root, f"Annotations/{folder}")
-    annotations = id_images(list_images(annotated), convention)
+    annotated = expect(annotations.parent, f"{annotations.name}/{folder}")
+    masks = id_images(list_images(annotated), convention)
     flow = list_flow(layout.flow, sequence)
-    return video_frames(sequence, images, annotations, flow)
+    return video_frames(sequence, images, masks, flow)
