@@ -41,7 +41,6 @@ def appearance() -> Config:
         COMMON
         | {
             "model.motion": None,
-            "model.static_branch": False,
             "data.sources": (SourceConfig("rendered", "train", ignore_resting=False),),
             "data.validation": SourceConfig("rendered", "val", ignore_resting=False),
             "data.augment": COLOURS,
@@ -68,7 +67,6 @@ def motion() -> Config:
         COMMON
         | {
             "model.mask_features": "motion",
-            "model.static_branch": False,
             "model.appearance": None,
             "data.augment": AugmentConfig(scale=(0.8, 1.25)),
             "train.steps": 2000,
@@ -113,6 +111,7 @@ def joint() -> Config:
             "model.mask_features": "fused",
             "data.augment": COLOURS,
             "train.steps": 1000,
+            "model.static_branch": True,
             "train.frozen": ("appearance/*", "motion/*", "static/*"),
             "train.start": StartConfig(
                 appearance="runs/rendered/appearance",

@@ -32,7 +32,6 @@ def tiny() -> Config:
             channels=64,
             box_head_width=256,
             mask_features="appearance",
-            static_branch=True,
             short_side=128,
             long_side=224,
             anchor_size=4.0,

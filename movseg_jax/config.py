@@ -8,8 +8,9 @@ here imports JAX.
 import dataclasses
 import math
 import typing
-from typing import Any, Literal
+from typing import Literal
 
+from movseg_jax.config_checks import check_fields
 from movseg_jax.errors import InputError
 
 # Every product of matrices and every convolution states its precision, so that none
@@ -88,24 +89,6 @@ CONVENTIONS: dict[str, Convention] = {
 }  # fmt: skip
 
 
-def _check_fields(config: Any, may_be_zero: tuple[str, ...] = ()) -> None:
-    """Refuses values that are not a choice, not finite, or counts below 1."""
-    for name, kind in typing.get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        where = type(config).__name__
-        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
-        if choices and value not in choices:
-            expected = ", ".join(map(repr, choices))
-            raise InputError(
-                f"{where}.{name} is {value!r}, expected one of {expected}."
-            )
-        least = 0 if name in may_be_zero else 1
-        if kind is int and value < least:
-            raise InputError(f"{where}.{name} is {value}, expected at least {least}.")
-        if kind is float and not math.isfinite(value):
-            raise InputError(f"{where}.{name} is {value}, expected a finite number.")
-
-
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
     """The ResNet of one stream."""
@@ -119,11 +102,7 @@ class TrunkConfig:
     norm: Literal["affine", "group"] = "affine"
 
     def __post_init__(self):
-        _check_fields(self)
-        if not 2 <= self.last_level <= 5:
-            raise InputError(
-                f"TrunkConfig.last_level is {self.last_level}, expected 2 to 5."
-            )
+        check_fields(self, last_level=(2.0, 5.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +140,7 @@ class ModelConfig:
     min_score: float = 0.05  # Lowest score of a detection.
 
     def __post_init__(self):
-        _check_fields(self, may_be_zero=("mask_fine",))
+        check_fields(self, may_be_zero=("mask_fine",))
         if self.appearance is None and self.motion is None:
             raise InputError("A model needs `appearance`, `motion` or both.")
         if self.convention not in CONVENTIONS:
@@ -203,10 +182,10 @@ class SourceConfig:
     # do not see flow.
     skip_last: bool = False
     # Options of the data set's reader, by name, such as `(("resolution", "270p"),)`.
-    options: tuple[tuple[str, str | bool], ...] = ()
+    options: tuple[tuple[str, str | bool | int], ...] = ()
 
     def __post_init__(self):
-        _check_fields(self)
+        check_fields(self)
         if self.weight <= 0:
             raise InputError(
                 f"SourceConfig.weight of {self.name!r} is {self.weight}, expected more "
@@ -232,14 +211,8 @@ class AugmentConfig:
     hue: float = 0.0  # Largest turn of the hue, as a share of the circle; at most 0.5.
 
     def __post_init__(self):
-        _check_fields(self)
-        largest = {"flip": 1.0, "paste": 1.0, "hue": 0.5}
-        for name in ("flip", "paste", "brightness", "contrast", "saturation", "hue"):
-            value, most = getattr(self, name), largest.get(name, 1.0)
-            if not 0 <= value <= most:
-                raise InputError(
-                    f"AugmentConfig.{name} is {value}, expected 0 to {most}."
-                )
+        shares = ("flip", "paste", "brightness", "contrast", "saturation")
+        check_fields(self, hue=(0.0, 0.5), **dict.fromkeys(shares, (0.0, 1.0)))
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < math.inf:
             raise InputError(
                 f"AugmentConfig.scale is {self.scale}, expected (smallest, largest), "
@@ -261,14 +234,14 @@ class DataConfig:
     buckets: tuple[tuple[int, int], ...] = ()
     max_objects: int = 100  # Largest number of objects in an image.
     workers: int = 2  # Number of reading processes per host; 0 reads in a thread.
-    # Half the number of batches that each worker holds ready.
+    # Number of batches that each worker reads ahead; as many more wait to be used.
     prefetch: int = 1
     # "skip" replaces an example that cannot be read by another one of its bucket.
     on_damaged: Literal["raise", "skip"] = "raise"
     max_damaged: int = 10  # Largest number of different examples that are skipped.
 
     def __post_init__(self):
-        _check_fields(self, may_be_zero=("workers", "max_damaged"))
+        check_fields(self, may_be_zero=("workers", "max_damaged"))
         for bucket in self.buckets:
             if len(bucket) != 2 or any(n < 32 or n % 32 for n in bucket):
                 raise InputError(
@@ -296,7 +269,19 @@ class TargetConfig:
     max_ignored: float = 0.5  # Largest share of a negative's area in ignored regions.
 
     def __post_init__(self):
-        _check_fields(self)
+        ious = ("anchor_positive_iou", "anchor_negative_iou", "roi_positive_iou")
+        positive = ("anchor_positive_fraction", "roi_positive_fraction")
+        check_fields(
+            self,
+            anchor_border=(0.0, math.inf),
+            **dict.fromkeys((*ious, "max_ignored"), (0.0, 1.0)),
+            **dict.fromkeys(positive, (0.001, 1.0)),
+        )
+        if self.anchor_negative_iou > self.anchor_positive_iou:
+            raise InputError(
+                f"TargetConfig.anchor_negative_iou is {self.anchor_negative_iou}, "
+                f"expected at most anchor_positive_iou, {self.anchor_positive_iou}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,7 +304,13 @@ class OptimizerConfig:
     clip_norm: float = 0.0  # Largest norm of the complete gradient; 0 does not clip.
 
     def __post_init__(self):
-        _check_fields(self, may_be_zero=("warmup_steps",))
+        at_least_0 = ("learning_rate", "drop_factor", "weight_decay", "bias_rate")
+        check_fields(
+            self,
+            ("warmup_steps",),
+            **dict.fromkeys((*at_least_0, "clip_norm"), (0.0, math.inf)),
+            **dict.fromkeys(("warmup_factor", "momentum", "beta2"), (0.0, 1.0)),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,6 +324,9 @@ class StartConfig:
     motion: str = ""  # Weights of the motion stream.
     # The stream that the heads come from; "fresh" initialises them.
     heads: Literal["appearance", "motion", "fresh"] = "appearance"
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,11 +345,12 @@ class TrainConfig:
     parallel: Literal["auto", "pmap", "shard_map"] = "auto"
     log_every: int = 20  # Steps between two rows of the log.
     save_every: int = 1000  # Steps between two checkpoints.
-    keep: int = 2  # Number of latest checkpoints to keep, beside the best one.
+    keep: int = 2  # Number of latest checkpoints to keep.
     evaluate_every: int = 0  # Steps between two evaluations; 0 never evaluates.
 
     def __post_init__(self):
-        _check_fields(self, may_be_zero=("evaluate_every",))
+        # An average with a decay of 1 would never move.
+        check_fields(self, ("evaluate_every",), ema_decay=(0.0, 0.999999))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -389,12 +384,9 @@ class TrackConfig:
     join: bool = True
 
     def __post_init__(self):
-        _check_fields(self)
-        for name in ("continue_score", "start_score", "min_iou", "static_overlap",
-                     "duplicate_iou", "part_share"):  # fmt: skip
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"TrackConfig.{name} is {value}, expected 0 to 1.")
+        shares = ("continue_score", "start_score", "min_iou", "static_overlap",
+                  "duplicate_iou", "part_share")  # fmt: skip
+        check_fields(self, **dict.fromkeys(shares, (0.0, 1.0)))
         if self.start_score < self.continue_score:
             raise InputError(
                 f"TrackConfig.start_score is {self.start_score}, expected at least "
@@ -448,3 +440,6 @@ class Config:
     train: TrainConfig = TrainConfig()
     # Seed of the parameters, of the order of the data and of its augmentations.
     seed: int = 0
+
+    def __post_init__(self):
+        check_fields(self, may_be_zero=("seed",))

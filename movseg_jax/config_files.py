@@ -1,12 +1,15 @@
 """Reads config files: Python files with functions that return a `Config`."""
 
 import collections
+import contextlib
 import dataclasses
+import difflib
 import inspect
 import re
 import runpy
+import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,22 @@ def with_fields(config: T, fields: dict[str, Any]) -> T:
         config: The config to start from, such as a `Config` or a part of one.
         fields: Values by the fields' names as on the command line, such as
             `{"train.steps": 100}`.
+
+    Raises:
+        InputError: There is no such field, it is in a part that is None, or it has a
+            value that it cannot have.
     """
     changes: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = collections.defaultdict(dict)
+    if not dataclasses.is_dataclass(config):
+        raise InputError(f"{', '.join(fields)}: a field of {config!r}, which has none.")
+    known = [field.name for field in dataclasses.fields(config)]
     for path, value in fields.items():
-        name, _, rest = path.partition(".")
+        name, _, rest = path.replace("-", "_").partition(".")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise InputError(f"{type(config).__name__} has no field {name!r}{hint}")
         if rest:
             inner[name][rest] = value
         else:
@@ -53,8 +67,8 @@ def load_config(path: str | Path) -> Config:
             neither folder nor suffix: "tiny", "paper:joint_davis".
 
     Raises:
-        InputError: There is no such file or function, the name is missing, or the
-            function does not return a `Config`.
+        InputError: There is no such file or function, the name is missing, the file or
+            the function cannot be run, or it does not return a `Config`.
     """
     file, colon, name = str(path).rpartition(":")
     if not colon or not name.isidentifier():
@@ -75,7 +89,8 @@ def load_config(path: str | Path) -> Config:
         raise InputError(
             f"{file}: has no config {name!r}; expected one of {', '.join(functions)}."
         )
-    config = functions[name]()
+    with _running(file):
+        config = functions[name]()
     if not isinstance(config, Config):
         raise InputError(f"{file}: {name}() returns no `Config`, but {config!r:.80}.")
     return config
@@ -111,14 +126,38 @@ def describe_configs() -> str:
 
 
 def config_functions(file: str | Path) -> dict[str, Callable[[], Any]]:
-    """Returns the public functions without arguments that a file defines, by name."""
+    """Returns the public functions without arguments that a file defines, by name.
+
+    Raises:
+        InputError: The file cannot be run.
+    """
     found = {}
-    for name, value in runpy.run_path(str(file), run_name=_MODULE).items():
+    with _running(file):
+        content = runpy.run_path(str(file), run_name=_MODULE)
+    for name, value in content.items():
         # What the file imports is not one of its configs.
         own = inspect.isfunction(value) and value.__module__ == _MODULE
         if own and name[0] != "_" and not inspect.signature(value).parameters:
             found[name] = value
     return found
+
+
+@contextlib.contextmanager
+def _running(file: str | Path) -> Iterator[None]:
+    """Lets a config file import what is beside it, and says which file has an error."""
+    folder = str(Path(file).resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # It is somebody's own code.
+        raise InputError(
+            f"{file}: cannot be run: {type(error).__name__}: {error}."
+        ) from error
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
 
 
 def _default_name(file: str, names: list[str]) -> str:

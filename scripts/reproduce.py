@@ -40,7 +40,8 @@ from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.signals import STOPPED
-from movseg_jax.train.loop import open_sources, train
+from movseg_jax.train.loop import train
+from movseg_jax.train.run_sources import open_sources
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 RESNET = "weights/resnet50.safetensors"  # The name that the configs start from.

@@ -16,7 +16,10 @@ from movseg_jax.config import (
     Config,
     DataConfig,
     ModelConfig,
+    OptimizerConfig,
     SourceConfig,
+    TargetConfig,
+    TrainConfig,
     TrunkConfig,
 )
 from movseg_jax.config_files import (
@@ -111,10 +114,13 @@ def test_json_of_data_is_lossless(fields, sources, augment, seed):
     "change, message",
     [
         ({"augment": {"scale": [1.0, 2.0, 3.0]}}, "scale: expected"),
-        ({"augment": {"flip": 2}}, "AugmentConfig.flip is 2.0, expected 0 to 1.0"),
+        ({"augment": {"flip": 2}}, "AugmentConfig.flip is 2.0, expected 0 to 1"),
         ({"sources": [{"weight": 1.0}]}, "SourceConfig needs a 'name'"),
         ({"sources": {"name": "a"}}, "sources: expected tuple"),
-        ({"sources": [{"name": "a", "options": [["b", 3]]}]}, "options: expected str"),
+        (
+            {"sources": [{"name": "a", "options": [["b", 3.5]]}]},
+            "options: expected str",
+        ),
         ({"buckets": [[32]]}, "buckets: expected tuple"),
         ({"buckets": [[32, 33]]}, "multiples of 32 pixels"),
         ({"on_damaged": "ignore"}, "expected one of 'raise', 'skip'"),
@@ -172,6 +178,14 @@ def test_text_that_is_no_config_is_an_input_error(text):
         (lambda: AugmentConfig(scale=(2.0, 1.0)), r"\(smallest, largest\)"),
         (lambda: AugmentConfig(scale=(1.0, float("inf"))), r"\(smallest, largest\)"),
         (lambda: AugmentConfig(paste=float("nan")), "expected a finite number"),
+        (lambda: TrainConfig(ema_decay=1.0), "ema_decay is 1.0, expected 0 to"),
+        (lambda: TrainConfig(ema_decay=-0.5), "ema_decay is -0.5, expected 0 to"),
+        (lambda: OptimizerConfig(learning_rate=-1.0), "expected at least 0"),
+        (lambda: OptimizerConfig(momentum=1.5), "momentum is 1.5, expected 0 to 1"),
+        (lambda: TargetConfig(roi_positive_fraction=0.0), "expected 0.001 to 1"),
+        (lambda: TargetConfig(roi_positive_fraction=1.5), "expected 0.001 to 1"),
+        (lambda: TargetConfig(anchor_negative_iou=0.8), "at most anchor_positive_iou"),
+        (lambda: Config(seed=-1), "Config.seed is -1, expected at least 0"),
     ],
 )
 def test_a_wrong_value_is_an_input_error_in_python_too(make, message):
@@ -239,6 +253,46 @@ def test_fields_change_at_any_depth_and_at_once():
     )
     assert config.model.streams == ("motion",) and config.train.steps == 7
     assert with_fields(config, {}) == config
+    assert with_fields(config, {"data.batch-size": 8}).data.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"train.step": 3}, "TrainConfig has no field 'step'; did you mean 'steps'"),
+        ({"data.validation.split": "val"}, "split: a field of None, which has none"),
+        ({"seed.more": 1}, "more: a field of 0, which has none"),
+    ],
+)
+def test_fields_that_are_not_there_are_an_input_error(fields, message):
+    with pytest.raises(InputError, match=message):
+        with_fields(Config(), fields)
+
+
+def test_a_config_file_imports_what_is_beside_it(tmp_path):
+    (tmp_path / "beside_this_config.py").write_text("SEED = 5\n")
+    file = tmp_path / "all.py"
+    text = "from beside_this_config import SEED\ndef all(): return Config(seed=SEED)\n"
+    file.write_text(HEAD + text)
+    before = [*sys.path]
+    assert load_config(file) == Config(seed=5)
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("import not_there_at_all\n", "ModuleNotFoundError: No module named 'not_th"),
+        ("def all(: return 1\n", "SyntaxError"),
+        ("def all(): return 1 / 0\n", "ZeroDivisionError"),
+        ("def all(): return Config(seed=-1)\n", "Config.seed is -1"),
+    ],
+)
+def test_a_config_file_with_an_error_is_an_input_error(tmp_path, text, message):
+    file = tmp_path / "all.py"
+    file.write_text(HEAD + text)
+    with pytest.raises(InputError, match=message):
+        load_config(file)
 
 
 def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():

@@ -224,7 +224,7 @@ def test_a_source_of_arrays_is_written_as_png(davis, tmp_path):
 def test_metadata_tells_where_records_come_from_and_no_paths(written, davis):
     text = (written / "metadata.json").read_text()
     metadata = json.loads(text)
-    assert metadata["options"] == {"resolution": "480p"}
+    assert metadata["options"] == {"resolution": "480p", "task": None}
     assert metadata["flow"] == "folder"
     assert metadata["object_counts"] == [2] * 8
     assert metadata["sequences"] == [["bear", 4], ["dogs-jump", 4]]
@@ -258,7 +258,7 @@ def test_options_choose_among_prepared_data_sets(tmp_path):
         open_source("davis2017", "val", tmp_path)
 
 
-def test_several_prepared_flows_are_told_apart_by_their_folders(tmp_path):
+def test_several_prepared_flows_are_told_apart_by_folder_or_flow(tmp_path):
     layouts.davis2016(tmp_path / "in", [("val", ("cows",))])
     for flow in (None, "farneback"):
         folders = prepare("davis2016", tmp_path / "in", tmp_path, splits=["val"],
@@ -266,6 +266,9 @@ def test_several_prepared_flows_are_told_apart_by_their_folders(tmp_path):
     with pytest.raises(InputError, match=r"there are several(.|\n)*flow='farneback'"):
         open_source("davis2016", "val", tmp_path)
     assert any(open_source("davis2016", "val", folders[0]).has_flow)
+    assert any(open_source("davis2016", "val", tmp_path, flow="farneback").has_flow)
+    with pytest.raises(InputError, match=r"flow='dis'\), but there is none"):
+        open_source("davis2016", "val", tmp_path, flow="dis")
 
 
 def test_another_format_is_refused(written, tmp_path):

@@ -13,7 +13,7 @@ from movseg_jax.config import (
 )
 from movseg_jax.data.example import Example
 from movseg_jax.train import evaluating
-from movseg_jax.train.loop import open_sources
+from movseg_jax.train.run_sources import open_sources
 from movseg_jax.types import Detections, Outputs
 from tests.fakes import layouts
 

@@ -579,8 +579,8 @@ def test_void_in_a_prediction_is_no_track(to, case, tmp_path):
                 layouts.write(marked / name / file.name, images.encode_ids(frame))
         where = marked / (f"{name}.npz" if to == "npz" else name)
         expected_notes.append(
-            f"{where}: 255 is read as void, beside other objects' numbers: where it is, "
-            "there is no track."
+            f"{where}: 255 is read as void, beside other objects' numbers: where it "
+            "is, there is no track."
         )
     with notes_kept() as said:
         found = run("davis17-unsupervised", root, marked).values

@@ -65,6 +65,7 @@ def test_one_process_connects_with_nobody(cluster):
 )
 def test_several_processes_are_detected(cluster, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node1")
     parallel.start_hosts(None, None, None)
     coordinator = value if name == "JAX_COORDINATOR_ADDRESS" else None
     assert cluster.calls == [(coordinator, None, None)]
@@ -74,6 +75,13 @@ def test_several_processes_are_detected(cluster, monkeypatch, name, value):
 def test_one_task_is_none_of_several(cluster, monkeypatch, value):
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", value)
     monkeypatch.setenv("SLURM_NTASKS", "1")
+    parallel.start_hosts(None, None, None)
+    assert cluster.calls == []
+
+
+def test_a_process_that_srun_did_not_start_runs_alone(cluster, monkeypatch):
+    """As in a batch script of an allocation of several tasks."""
+    monkeypatch.setenv("SLURM_NTASKS", "4")
     parallel.start_hosts(None, None, None)
     assert cluster.calls == []
 

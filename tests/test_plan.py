@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from movseg_jax.config_files import config_functions, load_config
+from movseg_jax.config_files import config_functions, load_config, with_fields
 from movseg_jax.data.sampling import get_buckets
 from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
@@ -29,14 +29,20 @@ def numbers(pattern, text):
 
 @pytest.mark.slow
 def test_the_plan_counts_devices_parameters_and_memory():
-    config = make_config(frozen=("appearance/*",))
+    config = with_fields(
+        make_config(frozen=("appearance/*",)), {"model.static_branch": True}
+    )
     said = describe_plan(config)
     assert f"devices: {jax.device_count()} (cpu)" in said
     shapes = parameter_shapes(config.model)
     trained, frozen = numbers(r"(\S+) million .* (\S+) million are frozen", said)
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     assert trained + frozen == pytest.approx(count / 1e6, abs=2e-3)
-    here = sum(leaf.size for leaf in jax.tree.leaves(shapes["appearance"]))
+    here = sum(
+        leaf.size
+        for part in ("appearance", "static")  # No loss trains the static branch.
+        for leaf in jax.tree.leaves(shapes[part])
+    )
     assert frozen == pytest.approx(here / 1e6, abs=1e-3)
     complete, before, during = numbers(
         r"(\S+) GiB on .*: (\S+) for .*, (\S+) while", said
@@ -50,6 +56,12 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
     data = dataclasses.replace(config.data, batch_size=3)
     with pytest.raises(InputError, match="multiple of 4"):
         describe_plan(dataclasses.replace(config, data=data))
+
+
+def test_parts_of_a_batch_that_would_differ_in_size_are_refused():
+    config = make_config(microbatches=3)
+    with pytest.raises(InputError, match=r"microbatches is 3, .* each device has 1 ex"):
+        describe_plan(config)
 
 
 @every_stage

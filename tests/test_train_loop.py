@@ -1,5 +1,6 @@
 """Whole runs: stopped, killed, gone on with, refused."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -21,14 +22,17 @@ from movseg_jax.config import (
     TrainConfig,
     TrunkConfig,
 )
+from movseg_jax.config_json import from_json
 from movseg_jax.errors import InputError
 from movseg_jax.model.parameters import fresh
 from movseg_jax.model.weights import RUN_WEIGHTS, load_weights, save_weights
 from movseg_jax.train.checkpoints import Checkpoints
 from movseg_jax.train.initialise import read_weights
 from movseg_jax.train.log import TIMINGS, read_log
-from movseg_jax.train.loop import best_params, claimed, train
+from movseg_jax.train.loop import train
+from movseg_jax.train.run_weights import BEST_WEIGHTS, BestWeights, best_params
 from movseg_jax.train.step import TrainState
+from movseg_jax.train.workdir import claimed
 from tests.fakes.memory_bucket import Killed, MemoryBucket
 from tests.fakes.memory_source import MemorySource
 
@@ -86,6 +90,10 @@ class Signalling(MemorySource):
 
 def make_source():
     return MemorySource([(64, 96)] * 10)
+
+
+def make_validation():
+    return MemorySource([(64, 96)] * 4)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +160,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 from pathlib import Path
 from movseg_jax.config import StartConfig
 from movseg_jax.train.loop import train
+from movseg_jax.train.run_weights import BEST_WEIGHTS, BestWeights, best_params
 from tests.test_train_loop import make_config, make_source
 workdir, weights = sys.argv[1:]
 config = make_config(start=StartConfig(weights=weights))
@@ -248,14 +257,108 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path):
 def test_another_config_is_refused_and_the_difference_shown(tmp_path):
     (tmp_path / "checkpoints" / "3").mkdir(parents=True)
     for _ in range(2):
-        with claimed(tmp_path, make_config()):
-            pass
-    message = r'(?s)another config.*-.*"log_every": 1'
+        with claimed(tmp_path, make_config()) as changes:
+            assert changes == ()
+    message = r'(?s)another config.*-.*"ema_decay": 0.0'
     with (
         pytest.raises(InputError, match=message),
-        claimed(tmp_path, make_config(log_every=7)),
+        claimed(tmp_path, make_config(ema_decay=0.9, log_every=7)),
     ):
         pass
+
+
+def test_settings_that_change_no_step_may_change(tmp_path):
+    (tmp_path / "checkpoints" / "3").mkdir(parents=True)
+    with claimed(tmp_path, make_config()):
+        pass
+    changed = make_config(log_every=7, save_every=1)
+    data = dataclasses.replace(changed.data, workers=1)
+    changed = dataclasses.replace(changed, data=data)
+    expected = (
+        "data.workers is 1 from here on; it was 0.",
+        "train.log_every is 7 from here on; it was 1.",
+        "train.save_every is 1 from here on; it was 3.",
+    )
+    with claimed(tmp_path, changed) as changes:
+        assert changes == expected
+    assert from_json(Config, (tmp_path / "config.json").read_text()) == changed
+    with claimed(tmp_path, changed) as changes:
+        assert changes == ()
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, compilation_cache):
+    """A run that evaluates, and that nothing disturbs."""
+    workdir = tmp_path_factory.mktemp("evaluated")
+    config = make_config(evaluate_every=3, save_every=100)
+    assert train(
+        config, workdir, [make_source()], make_validation(), quiet=True
+    ).finished
+    return config, workdir
+
+
+@pytest.mark.slow
+def test_a_failing_evaluation_loses_no_step(evaluated, tmp_path):
+    config, reference = evaluated
+    broken = MemorySource([(64, 96)] * 4, damaged={2})
+    message = r"While evaluating on data\.validation: memory/2\.png: not a PNG"
+    for _ in range(2):  # The second time at once, from the checkpoint.
+        with pytest.raises(InputError, match=message):
+            train(config, tmp_path, [make_source()], broken, quiet=True)
+        with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+            assert checkpoints.latest_good() == 3
+    mended = make_validation()
+    assert train(config, tmp_path, [make_source()], mended, quiet=True).finished
+    assert rows(tmp_path) == rows(reference)
+    evaluations = [row["step"] for row in rows(tmp_path) if "kind" in row]
+    assert evaluations == [3, 6, STEPS]
+    for name in (RUN_WEIGHTS, BEST_WEIGHTS):
+        assert (tmp_path / name).read_bytes() == (reference / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", [2, 9])  # In the first evaluation and in the last.
+def test_an_evaluation_that_is_stopped_is_made_when_the_run_resumes(
+    evaluated, tmp_path, reads
+):
+    config, reference = evaluated
+    config = dataclasses.replace(
+        config, train=dataclasses.replace(config.train, evaluate_every=6)
+    )
+    stopping = Signalling([(64, 96)] * 4, reads=reads)
+    assert not train(config, tmp_path, [make_source()], stopping, quiet=True).finished
+    before = [row["step"] for row in rows(tmp_path) if "kind" in row]
+    validation = make_validation()
+    assert train(config, tmp_path, [make_source()], validation, quiet=True).finished
+    after = [row["step"] for row in rows(tmp_path) if "kind" in row]
+    assert before == after[: len(before)] and after == [6, STEPS]
+    weights = (tmp_path / RUN_WEIGHTS).read_bytes()
+    assert weights == (reference / RUN_WEIGHTS).read_bytes()
+
+
+def test_the_weights_of_the_best_evaluation_are_kept(tmp_path):
+    config = make_config()
+    best = BestWeights(tmp_path, 0)
+    params = fresh(config.model, 0)
+    for step, score in ((2, 0.5), (4, 0.25), (6, float("nan")), (8, 0.5), (9, 0.1)):
+        best.offer(step, params, {"mask_ap50": score, "j": float("nan")}, config, "")
+        best = BestWeights(tmp_path, step)  # As a run that resumes.
+    card = load_weights(tmp_path / BEST_WEIGHTS).card
+    assert card["trained"]["steps"] == 8  # The latest of two that are equally good.
+    assert card["evaluation"] == {"mask_ap50": 0.5}
+    BestWeights(tmp_path, 7)  # A run that resumes before it.
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_run_that_cannot_evaluate_says_so_before_its_first_step(tmp_path):
+    config = make_config(evaluate_every=2)
+    for validation, message in (
+        (None, r"evaluate_every is 2, but data\.validation names no data set"),
+        (MemorySource([]), "no examples"),
+    ):
+        with pytest.raises(InputError, match=message):
+            train(config, tmp_path, [make_source()], validation, quiet=True)
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow

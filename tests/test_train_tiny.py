@@ -12,7 +12,8 @@ from movseg_jax.config_files import load_config
 from movseg_jax.images import read_rgb
 from movseg_jax.scenes.clips import write_clips
 from movseg_jax.scenes.scene_config import SceneConfig
-from movseg_jax.train.loop import open_sources, train
+from movseg_jax.train.loop import train
+from movseg_jax.train.run_sources import open_sources
 
 TINY = Path(__file__).parents[1] / "configs" / "tiny.py"
 

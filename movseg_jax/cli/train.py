@@ -70,6 +70,11 @@ class Train:
         if self.print_config:
             return to_json(config)
         make_importable(config.model.fusion)
+        if self.dry_run and (self.coordinator or self.processes or self.process):
+            raise InputError(
+                "--dry-run plans for the devices of this machine; leave out "
+                "--coordinator, --processes and --process."
+            )
         if self.dry_run:
             from movseg_jax.system.devices import start_devices
             from movseg_jax.train.plan import describe_plan
@@ -83,7 +88,8 @@ class Train:
 
         # Processes must find each other before anything asks JAX for its devices.
         parallel.start_hosts(self.coordinator, self.processes, self.process)
-        from movseg_jax.train.loop import open_sources, train
+        from movseg_jax.train.loop import train
+        from movseg_jax.train.run_sources import open_sources
 
         with parallel.ending_together():
             sources, validation = open_sources(config, self.data_dir)

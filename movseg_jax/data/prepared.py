@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -209,6 +210,13 @@ def open_prepared(folder: Path) -> PreparedSource:
     return PreparedSource(folder, metadata)
 
 
+def has_prepared(name: str, split: str, root: Path) -> bool:
+    """Whether `prepare` wrote a data set's split to a folder, with any options."""
+    start = re.sub(r"[^\w.-]", "_", f"{name}-{split}")
+    folders = (f.parents[1].name for f in root.glob(f"{DATASET}/*/*/metadata.json"))
+    return any(folder == start or folder.startswith(f"{start}-") for folder in folders)
+
+
 def find_prepared(
     name: str,
     split: str,
@@ -216,6 +224,7 @@ def find_prepared(
     *,
     given: Mapping[str, Any],
     options: Mapping[str, Any],
+    flow: str | None = None,
 ) -> PreparedSource | None:
     """Finds a prepared data set in a folder; None if the folder has none at all.
 
@@ -225,6 +234,7 @@ def find_prepared(
         root: A prepared folder, or the folder that several were written to.
         given: The options that it must have been prepared with.
         options: All options with their defaults, which decide between several folders.
+        flow: The estimator or kind of flow, which then decides between several folders.
 
     Raises:
         InputError: No folder fits, or several do.
@@ -242,9 +252,12 @@ def find_prepared(
     }
     sources = [open_prepared(folder) for folder in folders]
     found = [source for source in sources if _fits(source.metadata, wanted)]
+    if len(found) > 1 and flow is not None:
+        found = [source for source in found if source.metadata.get("flow") == flow]
     if len(found) == 1:
         return found[0]
     what = "there are several" if found else "there is none"
+    wanted["flow"] = flow
     shown = "\n".join(f"  {s.folder}: {_shown(s.metadata)}" for s in found or sources)
     raise InputError(
         f"{root}: expected one prepared {_shown(wanted)}, but {what}. Hand in one of "

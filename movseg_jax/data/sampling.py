@@ -103,21 +103,31 @@ def check_sources(
             "and at least one."
         )
     for source in sources:
-        if not len(source):
-            raise InputError(f"{source.name}: the source has no examples.")
-        missing = np.flatnonzero(~np.array(source.has_flow, bool))
-        if model.motion is not None and len(missing):
-            raise InputError(
-                f"{source.name}: {len(missing)} of {len(source)} examples have no "
-                f"flow, the first is number {missing[0]}; a model with a motion stream "
-                "cannot train on them. Use data.selection.with_flow(source)."
-            )
-        if 1 < model.classes < len(source.classes):
-            raise InputError(
-                f"{source.name}: there are {len(source.classes)} classes, but the "
-                f"model has {model.classes} (ModelConfig.classes); expected as many, "
-                "or 1, to treat all as objects."
-            )
+        check_examples(source, model)
+
+
+def check_examples(source: Source, model: ModelConfig) -> None:
+    """Finds problems of a source for a model without reading its examples.
+
+    Raises:
+        InputError: It has no examples, lacks flow that the model needs, or has classes
+            that the model lacks.
+    """
+    if not len(source):
+        raise InputError(f"{source.name}: the source has no examples.")
+    missing = np.flatnonzero(~np.array(source.has_flow, bool))
+    if model.motion is not None and len(missing):
+        raise InputError(
+            f"{source.name}: {len(missing)} of {len(source)} examples have no "
+            f"flow, the first is number {missing[0]}; a model with a motion stream "
+            "cannot train on them. Use data.selection.with_flow(source)."
+        )
+    if 1 < model.classes < len(source.classes):
+        raise InputError(
+            f"{source.name}: there are {len(source.classes)} classes, but the "
+            f"model has {model.classes} (ModelConfig.classes); expected as many, "
+            "or 1, to treat all as objects."
+        )
 
 
 def training_order(

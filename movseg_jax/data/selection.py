@@ -55,9 +55,18 @@ def with_flow(source: Source) -> "Subset":
 
 
 def without_last(source: Source) -> "Subset":
-    """Returns the examples without the last frame of every sequence."""
-    rows = source.sequences.values()
-    return subset(source, [i for numbers in rows for i in numbers[:-1]])
+    """Returns the examples that have a next frame, so those that flow can be for.
+
+    The last example of a sequence has one if it is followed by frames that are not
+    annotated.
+    """
+    lasts = {numbers[-1] for numbers in source.sequences.values()}
+
+    def has_next(i):
+        return source.has_flow[i] or next_image(source, i) is not None
+
+    chosen = [i for i in range(len(source)) if i not in lasts or has_next(i)]
+    return subset(source, chosen)
 
 
 def choose_sequences(source: Source, names: Sequence[str]) -> "Subset":

@@ -80,10 +80,17 @@ def open_source(
     layout = open_layout(name, split, root, **options)
     defaults = plain_options(layout)
     given = {key: value for key, value in defaults.items() if key in options}
-    prepared = find_prepared(name, split, Path(root), given=given, options=defaults)
+    flow = options.get("flow")
+    prepared = find_prepared(
+        name,
+        split,
+        Path(root),
+        given=given,
+        options=defaults,
+        flow=flow if isinstance(flow, str) else None,
+    )
     if prepared is None:
         return layout_source(name, layout, allow_missing=allow_missing)
-    flow = options.get("flow")
     own = prepared.metadata.get("flow")
     if flow is not None and not (isinstance(flow, str) and flow == own):
         shown = f"flow={own!r}" if own else "no flow"

@@ -212,36 +212,13 @@ def notes(results: Results) -> list[str]:
     """The remarks that a reader of the numbers needs."""
     measured = results.measured
     found = [f"Frames left out: {LEFT_OUT[measured.protocol.left_out]}."]
-    if len(measured.tasks) < len(measured.truth.members):
-        found.append(
-            f"Only a part: {len(measured.tasks)} of {len(measured.truth.members)} "
-            "sequences."
-        )
-    expected = measured.truth.expected
-    if expected and expected != len(measured.truth.members):
-        found.append(
-            f"This split lists {len(measured.truth.members)} sequences, the official "
-            f"one has {expected}."
-        )
+    found += _about_truth(measured)
     if any(task.prediction.detections is not None for task in measured.tasks):
         found.append(
             f"Foreground: all masks of detections with a score above "
             f"{FOREGROUND_SCORE}."
             if measured.protocol.foreground
             else f"Objects: {_objects(measured)}. Boxes are the detector's own."
-        )
-    if (
-        measured.name == "davis17-unsupervised"
-        and measured.truth.options["task"] is None
-    ):
-        found.append(
-            "The truth is that of the semi-supervised challenge, as there is no folder "
-            "Annotations_unsupervised."
-        )
-    groups = sum(map(len, measured.truth.options.get("joined", {}).values()))
-    if groups:
-        found.append(
-            f"Objects that move as one are one object: {counted(groups, 'group')}."
         )
     if _flat(measured, "tracking"):
         found.append(
@@ -268,6 +245,36 @@ def notes(results: Results) -> list[str]:
         found.append(
             f"Not in the data set, left out: {counted(extra, 'frame')} and "
             f"{counted(len(measured.extra), 'sequence')}."
+        )
+    return found
+
+
+def _about_truth(measured: Measured) -> list[str]:
+    """The remarks about the sequences and their objects."""
+    found = []
+    if len(measured.tasks) < len(measured.truth.members):
+        found.append(
+            f"Only a part: {len(measured.tasks)} of {len(measured.truth.members)} "
+            "sequences."
+        )
+    expected = measured.truth.expected
+    if expected and expected != len(measured.truth.members):
+        found.append(
+            f"This split lists {len(measured.truth.members)} sequences, the official "
+            f"one has {expected}."
+        )
+    if (
+        measured.name == "davis17-unsupervised"
+        and measured.truth.options["task"] is None
+    ):
+        found.append(
+            "The truth is that of the semi-supervised challenge, as there is no folder "
+            "Annotations_unsupervised."
+        )
+    groups = sum(map(len, measured.truth.options.get("joined", {}).values()))
+    if groups:
+        found.append(
+            f"Objects that move as one are one object: {counted(groups, 'group')}."
         )
     return found
 

@@ -7,11 +7,11 @@ from .lab_settings import LabConfig as LabConfig
 from .log import read_log as read_log
 from .loop import Outcome as Outcome
 from .loop import Stage as Stage
-from .loop import best_params as best_params
 from .loop import make_stage as make_stage
-from .loop import open_sources as open_sources
 from .loop import train as train
 from .objective import detection_losses as detection_losses
 from .optimizers import make_optimizer as make_optimizer
 from .optimizers import make_schedule as make_schedule
+from .run_sources import open_sources as open_sources
+from .run_weights import best_params as best_params
 from .step import TrainState as TrainState

@@ -17,7 +17,8 @@ from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.process import installed_version, prepare_jax
 from movseg_jax.system.workers import ProcessWorker
 from movseg_jax.train.log import read_log
-from movseg_jax.train.loop import open_sources, train
+from movseg_jax.train.loop import train
+from movseg_jax.train.run_sources import open_sources
 
 FORMAT = 1  # Raised when older code would misread newer files.
 CERTIFICATE = "certificate.json"

@@ -7,15 +7,14 @@ it is deleted, it becomes ".<step>.removed". So a folder whose name is a number 
 complete once, or something else made it. The file system must have atomic renames and
 be shared by all processes of the run.
 
-Orbax's own manager also keeps the latest and the best steps, but it gives a step its
-name before hashes could be written beside it, and it could not read the folders of
-earlier runs. So only the arrays are Orbax's, and this module names and deletes steps.
+Orbax's own manager also keeps the latest steps, but it gives a step its name before
+hashes could be written beside it, and it could not read the folders of earlier runs. So
+only the arrays are Orbax's, and this module names and deletes steps.
 """
 
 import functools
 import itertools
 import json
-import math
 import re
 import shutil
 import warnings
@@ -49,7 +48,7 @@ class Checkpoints:
 
     Attributes:
         folder: The folder of the checkpoints, made with the first one.
-        keep: The number of latest steps to keep; the best one is kept as well.
+        keep: The number of latest steps to keep.
         saved: A function that the first process calls, in the background, when a
             checkpoint is on the disk and older ones are removed.
     """
@@ -70,9 +69,7 @@ class Checkpoints:
         self._attempt = 0
         self._is_clean = False
 
-    def save(
-        self, step: int, state: Tree, extra: dict[str, Any], score: float | None = None
-    ) -> None:
+    def save(self, step: int, state: Tree, extra: dict[str, Any]) -> None:
         """Copies the state to the host and writes it in the background.
 
         Waits for the checkpoint before, if that is still being written. A checkpoint of
@@ -82,8 +79,6 @@ class Checkpoints:
             step: The step's number, not negative.
             state: Arrays, equal on all devices; they may be donated right afterwards.
             extra: Other things that the run has to remember, which JSON can hold.
-            score: The step's score, the larger the better; the best step is kept. A
-                score that is not finite counts as none.
 
         Raises:
             InputError: It cannot be written, or the checkpoint before could not be.
@@ -95,8 +90,6 @@ class Checkpoints:
             extra = json.loads(json.dumps(extra))
         except (TypeError, ValueError) as error:
             raise InputError(f"extra: JSON cannot hold it: {error}.") from None
-        if score is not None:
-            score = float(score) if math.isfinite(score) else None
         copies = orbax_io.to_host(state)
         self._attempt += 1
         # Each attempt has its own folder: threads of a failed one may still write.
@@ -107,7 +100,7 @@ class Checkpoints:
             # Orbax starts with a collective. All processes must run collectives in the
             # same order, so it cannot start in the background.
             write = functools.partial(_returned, write())
-        about = Manifest(step, score, extra, files={})
+        about = Manifest(step, extra, files={})
         self._saving = self._pool.submit(
             self._finish, write, unfinished, about, replaces
         )
@@ -217,7 +210,7 @@ class Checkpoints:
             # A kill at any moment leaves a good checkpoint: the new one gets its name
             # when it is on the disk, and older ones are deleted afterwards. Only a step
             # that is saved again loses its name for a moment, as two cannot have it.
-            manifest.write(unfinished, about.step, about.score, about.extra)
+            manifest.write(unfinished, about.step, about.extra)
             old = self._take_down(about.step) if replaces else None
             unfinished.rename(self._path(about.step))
             sync(self.folder)
@@ -249,13 +242,10 @@ class Checkpoints:
         return sorted(found, key=lambda about: about.step)
 
     def _remove_old(self, latest: int) -> None:
-        """Deletes old steps; later ones, left by a run that was taken back, stay."""
+        """Deletes old steps. Later ones stay: of a run that resumed before them."""
         own = [about for about in self._own() if about.step <= latest]
-        scored = [about for about in own if about.score is not None]
-        best = max(scored, key=lambda about: (about.score, about.step), default=None)
         for about in own[: -self.keep]:
-            if about is not best:
-                shutil.rmtree(self._take_down(about.step), ignore_errors=True)
+            shutil.rmtree(self._take_down(about.step), ignore_errors=True)
 
     def _take_down(self, step: int) -> Path:
         """Renames a step, so that it never has its name without all of its files."""
@@ -296,25 +286,21 @@ class Checkpoints:
 
 
 def restore_params(
-    folder: Path,
-    step: int | None = None,
-    prefix: str | None = None,
-    average: bool = False,
+    folder: Path, step: int | None = None, *, average: bool = False
 ) -> dict[str, Any]:
     """The parameters in a checkpoint, without the model or the optimizer's state.
 
     Args:
         folder: The folder of a run's checkpoints.
         step: The step's number, by default the last good one's.
-        prefix: The path of the part to read, such as "appearance" or "motion/fpn".
         average: Whether to take the moving averages; frozen parameters have none and
             are taken as they are.
 
     Returns:
-        Nested dicts of NumPy arrays, from below the prefix.
+        Nested dicts of NumPy arrays.
 
     Raises:
-        InputError: There is no complete checkpoint, or nothing of that name in it.
+        InputError: There is no complete checkpoint, or it has no moving averages.
     """
     checkpoints = Checkpoints(folder)
     if step is None:
@@ -328,21 +314,14 @@ def restore_params(
         raise InputError(
             f"{path}: has no moving average: train with train.ema_decay > 0."
         )
-    below = f"params/{prefix}/" if prefix else "params/"
     chosen = {}
     for name in stored:
-        if name.startswith(below):
+        if name.startswith("params/"):
             of_average = name.replace("params", "average", 1)
             chosen[name] = of_average if average and of_average in stored else name
-    if not chosen:
-        inside = {n.split("/")[1] for n in stored if n.startswith("params/")}
-        raise InputError(
-            f"{path}: has no parameters below {prefix!r}, only below "
-            f"{', '.join(sorted(inside))}."
-        )
     loaded = orbax_io.load(path / _ARRAYS, {c: stored[c] for c in chosen.values()})
     return orbax_io.nested(
-        {n.removeprefix(below): loaded[c] for n, c in chosen.items()}
+        {n.removeprefix("params/"): loaded[c] for n, c in chosen.items()}
     )
 
 

@@ -7,6 +7,7 @@ object, so AP is computed for both.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from movseg_jax.config import Config
 from movseg_jax.data.example import Example, Source
 from movseg_jax.data.loader import evaluation_batches
 from movseg_jax.data.transforms import ignore_resting
+from movseg_jax.errors import InputError
 from movseg_jax.metrics.average_precision import AveragePrecision
 from movseg_jax.metrics.davis import region_similarity
 from movseg_jax.metrics.overlaps import ComparedImage, ImageDetections, ImageObjects
@@ -46,9 +48,24 @@ class Evaluation:
         self._detect = jax.jit(lambda params, inputs: _run(model, params, inputs))
 
     def __call__(
-        self, params: Any
-    ) -> tuple[dict[str, float], dict[str, UInt8[np.ndarray, "h w 3"]]]:
-        """The measures by name, and pictures of detections by name of the frame."""
+        self, params: Any, is_stopped: Callable[[], bool] = lambda: False
+    ) -> tuple[dict[str, float], dict[str, UInt8[np.ndarray, "h w 3"]]] | None:
+        """Returns the measures by name, and pictures of detections by frame's name.
+
+        Args:
+            params: The parameters to evaluate.
+            is_stopped: A function that is asked after each frame whether to stop; then
+                there is no result.
+
+        Raises:
+            InputError: A frame is damaged.
+        """
+        try:
+            return self._evaluate(params, is_stopped)
+        except InputError as error:
+            raise InputError(f"While evaluating on data.validation: {error}") from error
+
+    def _evaluate(self, params, is_stopped):
         one_class = 1 in (self._model.classes, len(self._source.classes))
         metric = AveragePrecision(
             (0.5,), class_names=self._source.classes, class_agnostic=one_class
@@ -59,6 +76,8 @@ class Evaluation:
         total = len(self._source)
         drawn = set(np.linspace(0, total - 1, PICTURES).astype(int).tolist())
         for batch in evaluation_batches(self._source, data, self._model):
+            if is_stopped():
+                return None
             found = jax.device_get(self._detect(params, batch.inputs))
             for row in np.flatnonzero(batch.valid):
                 number = int(batch.numbers[row])

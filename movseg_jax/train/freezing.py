@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import optax
 
+from movseg_jax.config import Config
 from movseg_jax.errors import InputError
 
 Tree = Any
@@ -28,6 +29,15 @@ def map_paths(function: Callable[[str], Any], tree: Tree) -> Tree:
     """The tree with `function(path)` in the place of every leaf."""
     structure = jax.tree.structure(tree)
     return jax.tree.unflatten(structure, [function(path) for path in paths(tree)])
+
+
+def frozen_globs(config: Config) -> tuple[str, ...]:
+    """The globs of what a config freezes.
+
+    No loss trains the static branch, which was trained in the appearance stage.
+    """
+    static = ("static/*",) if config.model.static_branch else ()
+    return (*config.train.frozen, *static)
 
 
 def trains(params: Tree, frozen: Sequence[str]) -> Tree:

@@ -24,7 +24,12 @@ from movseg_jax.model.loading import (
     load_detector,
 )
 from movseg_jax.model.parameters import fresh, parameter_shapes
-from movseg_jax.model.weights import Weights, load_weights, read_config
+from movseg_jax.model.weights import (
+    RUN_WEIGHTS,
+    Weights,
+    load_weights,
+    read_config,
+)
 from movseg_jax.train import manifest
 from movseg_jax.train.checkpoints import CHECKPOINTS, Checkpoints, restore_params
 
@@ -79,6 +84,12 @@ def start(config: ModelConfig, sources: StartConfig, seed: int) -> Start:
         report.append(f"{origin}: {what} ({sum(counts.values())} arrays)")
     if unused:
         report.append(f"not used: {', '.join(unused)}")
+    if any(part.startswith("static/") for part in parts.get("fresh", ())):
+        report.append(
+            "The static branch starts from no weights, and no loss trains it: what it "
+            "finds is random. Give train.start.appearance, or set "
+            "model.static_branch=False."
+        )
     params = unflatten_dict(known, sep="/")
     return Start(params, tuple(report), " and ".join(licences))
 
@@ -245,6 +256,9 @@ def read_weights(source: str, fusion: str | None = None) -> Weights:
     checkpoints = Checkpoints(path / CHECKPOINTS)
     step = checkpoints.latest_good()
     if step is None:
+        if (path / RUN_WEIGHTS).is_file():
+            known = fusion or config.model.fusion
+            return load_weights(path / RUN_WEIGHTS, fusion=known)
         raise InputError(f"{path / CHECKPOINTS}: has no intact checkpoint.")
     params = restore_params(checkpoints.folder, step, average=average)
     hashes = (checkpoints.folder / str(step) / manifest.NAME).read_bytes()

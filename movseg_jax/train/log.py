@@ -94,6 +94,11 @@ class Log:
             self._remove_pictures(lambda number: number > step)
             self._tensorboard = _tensorboard(workdir / "tensorboard", step)
 
+    @property
+    def last_evaluation(self) -> int:
+        """The step of the last evaluation that has a row; -1 if there is none."""
+        return self._last[EVALUATION]
+
     def advance(self, step: int) -> None:
         """Moves the progress bar; call it after every step.
 

@@ -1,17 +1,17 @@
 """Training one stage: from a config and data to checkpoints, resumable to the bit.
 
-A run's folder holds `config.json`, `checkpoints/`, `log.jsonl` and, once it is
-finished, `weights.safetensors`. A run that is started again resumes from its last good
-checkpoint; on a CPU the result is the same, bit for bit, as without the stop.
+A run's folder holds `config.json`, `checkpoints/`, `log.jsonl`, `best.safetensors` if
+it evaluates and, once it is finished, `weights.safetensors`. A run that is started
+again resumes from its last good checkpoint; on a CPU the result is the same, bit for
+bit, as without the stop.
 """
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +22,10 @@ from movseg_jax.config import Config
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.data.example import Source
 from movseg_jax.data.loader import Loader
-from movseg_jax.data.selection import with_flow, without_last
-from movseg_jax.data.sources import open_source
 from movseg_jax.errors import InputError
 from movseg_jax.model.detector import Detector
 from movseg_jax.model.parameters import parameter_shapes, run_key
-from movseg_jax.model.weights import RUN_WEIGHTS, save_weights
-from movseg_jax.system.atomic import locked, write_file
+from movseg_jax.model.weights import RUN_WEIGHTS
 from movseg_jax.system.devices import start_devices
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.train import freezing, parallel
@@ -38,8 +35,10 @@ from movseg_jax.train.initialise import start
 from movseg_jax.train.log import Log
 from movseg_jax.train.objective import detection_losses
 from movseg_jax.train.optimizers import make_optimizer, make_schedule
+from movseg_jax.train.run_sources import check_validation
+from movseg_jax.train.run_weights import BestWeights, best_params, write_weights
 from movseg_jax.train.step import Step, TrainState
-from movseg_jax.train.workdir import CONFIG, Workdir, open_workdir
+from movseg_jax.train.workdir import Workdir, claimed, open_workdir
 
 # The config of a run with checkpoints cannot be changed, and the same run would fail at
 # the same step.
@@ -81,7 +80,8 @@ def make_stage(config: Config) -> Stage:
     """Wires model, losses, optimizer and devices together.
 
     Raises:
-        InputError: What is frozen matches no parameter, or leaves nothing.
+        InputError: What is frozen matches no parameter, or leaves nothing; or
+            microbatches would differ in size.
     """
     settings = config.train
     targets = settings.targets
@@ -92,9 +92,14 @@ def make_stage(config: Config) -> Stage:
         proposals=targets.proposals,
     )
     optimizer = make_optimizer(settings.optimizer, settings.steps)
-    # No loss trains the static branch, which was trained in the appearance stage.
-    frozen = (*settings.frozen, *(["static/*"] if config.model.static_branch else []))
+    frozen = freezing.frozen_globs(config)
     mask = freezing.trains(parameter_shapes(config.model), frozen)
+    part, rest = divmod(config.data.batch_size, jax.device_count())
+    if not rest and part % settings.microbatches:
+        raise InputError(
+            f"train.microbatches is {settings.microbatches}, but each device has "
+            f"{part} examples of a batch; expected a number that divides them."
+        )
     detector = Detector(model, rematerialise=settings.rematerialise)
     step = Step(
         functools.partial(detection_losses, detector=detector, config=targets),
@@ -116,37 +121,6 @@ def make_stage(config: Config) -> Stage:
 
     schedule = make_schedule(settings.optimizer, settings.steps)
     return Stage(parallel.data_parallel(step, settings.parallel), make_state, schedule)
-
-
-def open_sources(
-    config: Config, data_dir: str | Path
-) -> tuple[list[Source], Source | None]:
-    """Opens the sources of a config, without frames that the model cannot train on.
-
-    Each data set is read from a folder of its name below `data_dir`, or from `data_dir`
-    itself: as array records if `prepare` wrote it, else in its own layout.
-
-    Raises:
-        InputError: One cannot be opened.
-    """
-
-    data_dir = Path(data_dir)
-
-    def open_one(wanted):
-        root = data_dir / wanted.name
-        source = open_source(
-            wanted.name,
-            wanted.split,
-            root if root.is_dir() else data_dir,
-            **dict(wanted.options),
-        )
-        if wanted.skip_last:
-            source = without_last(source)
-        return with_flow(source) if config.model.motion is not None else source
-
-    wanted = config.data.validation if config.train.evaluate_every else None
-    sources = [open_one(source) for source in config.data.sources]
-    return sources, None if wanted is None else open_one(wanted)
 
 
 def train(
@@ -175,6 +149,9 @@ def train(
             configs or data, or JAX has no device.
     """
     start_devices()
+    # As it will be read from the run's folder: fields have their types, not lists.
+    config = from_json(Config, to_json(config), "the config")
+    check_validation(config, validation)
     # Processes that differ would wait for each other without end, in different steps.
     parallel.check_same("config", to_json(config))
     with open_workdir(workdir) as place:
@@ -184,8 +161,9 @@ def train(
 def _train(config, place, sources, validation, quiet, progress):
     first, workdir = jax.process_index() == 0, place.path
     with contextlib.ExitStack() as stack:
+        changes: tuple[str, ...] = ()
         if first:
-            stack.enter_context(claimed(workdir, config))
+            changes = stack.enter_context(claimed(workdir, config))
         parallel.barrier("claimed")
         stage = make_stage(config)
         steps, keep = config.train.steps, config.train.keep
@@ -194,27 +172,37 @@ def _train(config, place, sources, validation, quiet, progress):
         stop = stack.enter_context(StopRequest())
         state, extra, report = _begin(config, stage, checkpoints)
         done = int(state.step)
-        if done < steps:
+        if not parallel.agree(first and _is_finished(workdir, done, steps)):
             with (
                 _open_loader(sources, config, extra) as loader,
                 _open_log(workdir, config, done, active=first, quiet=quiet) as log,
             ):
-                for line in report:
+                for line in (*report, *changes):
                     log.note(line)
-                evaluate = None
                 evaluates = validation is not None and config.train.evaluate_every > 0
+                evaluation = best = None
                 if validation is not None and evaluates and first:
-                    evaluate = Evaluation(validation, config)
-                parts = (config, stage, checkpoints, loader, log, evaluates, evaluate)
+                    evaluation = Evaluation(validation, config)
+                    best = BestWeights(workdir, done)
+                parts = (config, stage, checkpoints, loader, log)
                 licence = extra.get("licence", "")
-                state = _Run(*parts, place, progress, licence)(state, stop)
-    now = int(state.step)
-    if now < steps:
-        return Outcome(False, f"{place.name}: stopped at step {now}; start it again.")
-    if first and not (now == done and (workdir / RUN_WEIGHTS).exists()):
-        _write_weights(workdir, config, state, extra.get("licence"))
-    already = " already" if now == done else ""
-    return Outcome(True, f"{place.name}: finished{already}, {now} steps.")
+                run = _Run(
+                    *parts, evaluates, evaluation, best, place, progress, licence
+                )
+                state, finished = run(state, stop)
+            now = int(state.step)
+            if not finished:
+                report = f"{place.name}: stopped at step {now}; start it again."
+                return Outcome(False, report)
+            if first:
+                write_weights(workdir, config, state, licence)
+            return Outcome(True, f"{place.name}: finished, {now} steps.")
+    return Outcome(True, f"{place.name}: finished already, {done} steps.")
+
+
+def _is_finished(workdir, step, steps):
+    """Whether nothing is left to do; the weights are written last."""
+    return step >= steps and (workdir / RUN_WEIGHTS).exists()
 
 
 def _open_loader(sources, config, extra):
@@ -243,8 +231,8 @@ def _open_log(workdir, config, step, **options):
 class _Run:
     """The steps of a run, and the objects they use.
 
-    All processes have to agree on when to save, also those that do not evaluate: saving
-    waits for all of them.
+    All processes have to agree on when to save and to stop, also those that do not
+    evaluate: saving waits for all of them.
     """
 
     config: Config
@@ -254,15 +242,20 @@ class _Run:
     log: Log
     evaluates: bool
     evaluation: Evaluation | None  # In the first process only.
+    best: BestWeights | None  # In the first process only.
     place: Workdir
     progress: Callable[[int, int], object] | None
     licence: str  # Of the weights that the run started from.
 
-    def __call__(self, state: TrainState, stop: StopRequest) -> TrainState:
+    def __call__(self, state: TrainState, stop: StopRequest) -> tuple[TrainState, bool]:
+        """Returns the state after the last step made, and whether nothing is left."""
         settings = self.config.train
         key = parallel.replicate(run_key(self.config.seed))
         number = int(state.step)
         before = None
+        # The run may have ended between a checkpoint and the evaluation after it.
+        if self._lacks_evaluation(number) and not self._evaluate(number, state, stop):
+            return state, False
         while number < settings.steps:
             batch = next(self.loader)
             state, metrics = self.stage.step(state, batch, key)
@@ -284,17 +277,9 @@ class _Run:
                 self.log.write(
                     number, jax.device_get(metrics) | {"learning_rate": rate}
                 )
-            evaluated = self.evaluates and (
-                number % settings.evaluate_every == 0 or last
-            )
-            score = None
-            if evaluated:
-                score = self._evaluate(number, state)
-                # Without this the others would wait inside a collective, which times
-                # out, while the first process evaluates.
-                parallel.barrier("evaluated")
+            evaluates = self._evaluates_after(number)
             due = number % settings.save_every == 0
-            if due or evaluated or last or stopping:
+            if due or evaluates or last or stopping:
                 self._check(number, metrics)
                 if not _all_finite(state.params):
                     raise InputError(
@@ -304,10 +289,23 @@ class _Run:
                     # The log first: a checkpoint must not be ahead of its rows.
                     self.log.sync()
                     extra = {"loader": self.loader.get_state(), "licence": self.licence}
-                    self.checkpoints.save(number, state, extra, score)
+                    self.checkpoints.save(number, state, extra)
             if stopping:
-                break
-        return state
+                # An evaluation that is due is made when the run is started again.
+                return state, last and not evaluates
+            if evaluates and not self._evaluate(number, state, stop):
+                return state, False
+        return state, True
+
+    def _evaluates_after(self, number):
+        settings = self.config.train
+        due = self.evaluates and number % settings.evaluate_every == 0
+        return number > 0 and (due or (self.evaluates and number == settings.steps))
+
+    def _lacks_evaluation(self, number):
+        """Whether the evaluation after this step is missing, in the first process."""
+        lacks = self._evaluates_after(number) and self.log.last_evaluation < number
+        return parallel.agree(lacks and jax.process_index() == 0)
 
     def _is_stopping(self, number, stop):
         """Returns whether to stop after this step, the same in all processes.
@@ -332,71 +330,30 @@ class _Run:
             f"examples: {names}. {REMEDY}"
         )
 
-    def _evaluate(self, number, state):
-        if self.evaluation is None:
-            return None
-        with self.log.pause():
-            params = best_params(state)
-            metrics, pictures = self.evaluation(params)
-            self.log.write_evaluation(number, metrics)
-            self.log.write_pictures(number, pictures)
-        return metrics.get("mask_ap50")
+    def _evaluate(self, number, state, stop):
+        """Evaluates in the first process; False if that was stopped."""
+        finished = True
+        if self.evaluation is not None and self.best is not None:
+            with self.log.pause():
+                params = best_params(state)
+                found = self.evaluation(params, lambda: stop.requested)
+                finished = found is not None
+                if found is not None:
+                    metrics, pictures = found
+                    # The row last: without it, the evaluation is made again.
+                    self.best.offer(number, params, metrics, self.config, self.licence)
+                    self.log.write_pictures(number, pictures)
+                    self.log.write_evaluation(number, metrics)
+        # Without this the others would wait inside a collective, which times out, while
+        # the first process evaluates.
+        parallel.barrier("evaluated")
+        return not parallel.agree(not finished)
 
 
 @jax.jit
 def _all_finite(tree: Any) -> jax.Array:
     leaves = jax.tree.leaves(tree)
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-
-
-@contextlib.contextmanager
-def claimed(workdir: Path, config: Config) -> Iterator[None]:
-    """Claims a folder for this config, and keeps other processes out meanwhile.
-
-    Raises:
-        InputError: The folder holds the run of another config, and the message shows
-            the difference; or another process is at work there.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{workdir}: cannot be made: {error}.") from None
-    with locked(workdir):
-        _claim(workdir, config)
-        yield
-
-
-def _claim(workdir, config):
-    file = workdir / CONFIG
-    text = to_json(config) + "\n"
-    try:
-        found = file.read_text() if file.exists() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}.") from None
-    saved = (
-        any((workdir / CHECKPOINTS).glob("[0-9]*")) or (workdir / RUN_WEIGHTS).exists()
-    )
-    # A run that failed before its first checkpoint has nothing to lose, so it may be
-    # started again with another config.
-    if found is None or not saved:
-        write_file(file, text.encode())
-    # Files of older versions lack fields whose defaults keep their meaning.
-    elif from_json(Config, found, str(file)) != config:
-        lines = difflib.unified_diff(
-            found.splitlines(), text.splitlines(), "there", "given", n=0, lineterm=""
-        )
-        changes = "\n".join(line for line in lines if line[0] in "+-")
-        raise InputError(
-            f"{workdir}: holds a run with another config. Use another folder, or the "
-            f"config it was started with. The difference:\n{changes}"
-        )
-
-
-def best_params(state: TrainState) -> Any:
-    """The parameters to use: the moving average where there is one."""
-    if state.average is None:
-        return state.params
-    return freezing.join(state.average, state.params)
 
 
 def _begin(config, stage, checkpoints):
@@ -414,13 +371,3 @@ def _begin(config, stage, checkpoints):
     like = parallel.replicated_shapes(shapes)
     state, extra = checkpoints.restore(latest, like)
     return state, extra, (*skipped, f"Resumes from step {latest}.")
-
-
-def _write_weights(workdir, config, state, licence):
-    card: dict[str, Any] = {
-        "trained": {"steps": int(state.step), "config": dataclasses.asdict(config)},
-    }
-    if licence:  # What is made of licensed weights keeps their licence.
-        card["licence"] = licence
-    params = jax.device_get(best_params(state))
-    save_weights(workdir / RUN_WEIGHTS, params, config.model, card, overwrite=True)

@@ -25,18 +25,16 @@ class Manifest(NamedTuple):
 
     Attributes:
         step: The checkpoint's step.
-        score: The checkpoint's score, the larger the better, or None.
         extra: JSON that was saved with it.
         files: Size in bytes and sha256 of every file, by its path in the folder.
     """
 
     step: int
-    score: float | None
     extra: dict[str, Any]
     files: dict[str, list[int | str]]
 
 
-def write(folder: Path, step: int, score: float | None, extra: dict[str, Any]) -> None:
+def write(folder: Path, step: int, extra: dict[str, Any]) -> None:
     """Writes the manifest; returns when it and all files are on the disk.
 
     Raises:
@@ -51,7 +49,7 @@ def write(folder: Path, step: int, score: float | None, extra: dict[str, Any]) -
             sync(Path(path))
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error}.") from error
-    content = Manifest(step, score, extra, files)._asdict()
+    content = Manifest(step, extra, files)._asdict()
     document = {"sha256": _digest(content), "content": content}
     data = json.dumps(document, indent=1).encode()
     if len(data) > MAX_BYTES:
@@ -82,9 +80,9 @@ def read(folder: Path) -> Manifest:
         content = document["content"]
         if document["sha256"] != _digest(content):
             raise ValueError("its own sha256 differs")
+        content.pop("score", None)  # Of release 0.1.0.
         manifest = Manifest(**content)
-        valid = isinstance(manifest.step, int) and isinstance(manifest.files, dict)
-        if not valid or not isinstance(manifest.score, float | int | None):
+        if not isinstance(manifest.step, int) or not isinstance(manifest.files, dict):
             raise ValueError("its fields have other types")
     except InputError:
         raise

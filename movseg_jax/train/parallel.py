@@ -215,10 +215,12 @@ def start_hosts(coordinator: str | None, count: int | None, index: int | None) -
 
 def _runs_several() -> bool:
     """Whether this process was started as one of several."""
-    tasks = max(
-        int(os.environ.get(name, "1"))
-        for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-    )
+    counts = ["OMPI_COMM_WORLD_SIZE"]
+    # A batch script has the number of tasks, too, but only what `srun` starts is one of
+    # them and has a step.
+    if "SLURM_STEP_NODELIST" in os.environ:
+        counts.append("SLURM_NTASKS")
+    tasks = max(int(os.environ.get(name, "1")) for name in counts)
     # GKE's variables; on Google's TPU VMs there is a server that knows.
     names = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
     return tasks > 1 or any("," in os.environ.get(name, "") for name in names)

@@ -32,7 +32,7 @@ def describe_plan(config: Config) -> str:
     size = max(get_buckets(config.data, config.model), key=math.prod)
     step = _compile(config, size)
     shapes = parameter_shapes(config.model)
-    trains = freezing.trains(shapes, config.train.frozen)
+    trains = freezing.trains(shapes, freezing.frozen_globs(config))
     trained, frozen = freezing.split(shapes, trains)
     memory: Any = step.memory_analysis()
     cost = step.cost_analysis() or {}

@@ -8,6 +8,8 @@ which need not be read again, and s3:// works in the same way.
 """
 
 import contextlib
+import dataclasses
+import difflib
 import re
 import secrets
 import time
@@ -16,14 +18,23 @@ from pathlib import Path
 
 import jax
 
+from movseg_jax.config import Config
+from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
 from movseg_jax.model.weights import RUN_WEIGHTS
+from movseg_jax.system.atomic import locked, write_file
 from movseg_jax.system.buckets import Mirror, bucket_address, mirrored
 from movseg_jax.train import log, manifest, parallel
 from movseg_jax.train.checkpoints import CHECKPOINTS
+from movseg_jax.train.run_weights import BEST_WEIGHTS
 
 CONFIG = "config.json"
 INTERVAL = 60.0  # Seconds between two uploads of the log.
+# Settings that a run with checkpoints may change: they change none of its steps.
+FREE = {
+    "data": ("workers", "prefetch", "max_damaged"),
+    "train": ("log_every", "save_every", "keep", "evaluate_every"),
+}
 
 
 class Workdir:
@@ -105,6 +116,75 @@ def _read(mirror: Mirror, *, everything: bool) -> None:
     mirror.get(name for name, step in steps.items() if step in complete)
     if everything:
         mirror.adopt(steps)
-        weights = Path(RUN_WEIGHTS)
-        files = {CONFIG, log.FILE, weights.name, weights.with_suffix(".json").name}
+        files = {CONFIG, log.FILE}
+        for weights in (Path(RUN_WEIGHTS), Path(BEST_WEIGHTS)):
+            files |= {weights.name, weights.with_suffix(".json").name}
         mirror.get(n for n in names if n in files or n.startswith(f"{log.PICTURES}/"))
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, config: Config) -> Iterator[tuple[str, ...]]:
+    """Claims a folder for this config, and keeps other processes out meanwhile.
+
+    Yields:
+        What has changed since the run was started, a sentence each; only settings in
+        `FREE` may.
+
+    Raises:
+        InputError: The folder holds the run of another config, and the message shows
+            the difference; or another process is at work there.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{workdir}: cannot be made: {error}.") from None
+    with locked(workdir):
+        yield _claim(workdir, config)
+
+
+def _claim(workdir: Path, config: Config) -> tuple[str, ...]:
+    file = workdir / CONFIG
+    text = to_json(config) + "\n"
+    try:
+        found = file.read_text() if file.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}.") from None
+    saved = (
+        any((workdir / CHECKPOINTS).glob("[0-9]*")) or (workdir / RUN_WEIGHTS).exists()
+    )
+    # A run that failed before its first checkpoint has nothing to lose, so it may be
+    # started again with another config.
+    if found is None or not saved:
+        write_file(file, text.encode())
+        return ()
+    # Files of older versions lack fields whose defaults keep their meaning.
+    known = from_json(Config, found, str(file))
+    if _with_free(known, config) != config:
+        lines = difflib.unified_diff(
+            found.splitlines(), text.splitlines(), "there", "given", n=0, lineterm=""
+        )
+        changes = "\n".join(line for line in lines if line[0] in "+-")
+        raise InputError(
+            f"{workdir}: holds a run with another config. Use another folder, or the "
+            f"config it was started with. The difference:\n{changes}"
+        )
+    if known == config:
+        return ()
+    write_file(file, text.encode())
+    return tuple(
+        f"{part}.{name} is {now} from here on; it was {before}."
+        for part, names in FREE.items()
+        for name in names
+        if (before := getattr(getattr(known, part), name))
+        != (now := getattr(getattr(config, part), name))
+    )
+
+
+def _with_free(known: Config, config: Config) -> Config:
+    """The known config with the settings in `FREE` of the given one."""
+    parts = {}
+    for part, names in FREE.items():
+        given = getattr(config, part)
+        new = {name: getattr(given, name) for name in names}
+        parts[part] = dataclasses.replace(getattr(known, part), **new)
+    return dataclasses.replace(known, **parts)

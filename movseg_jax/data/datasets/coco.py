@@ -199,7 +199,10 @@ class Coco(Layout):
             if row.get("iscrowd", 0) not in (0, 1):
                 yield f"{where}: iscrowd is {row['iscrowd']!r:.40}, expected 0 or 1."
             if not row.get("segmentation"):
-                yield f"{where} has no segmentation."
+                yield (
+                    f"{where} has no segmentation: only a box is no mask. Remove it, "
+                    "or take an export that has masks."
+                )
             seen.add(row["id"])
             counts[row["image_id"]] += 1
             if counts[row["image_id"]] == MAX_OBJECTS + 1:
