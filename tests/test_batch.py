@@ -18,9 +18,11 @@ from movseg_jax.segment.batch_worker import BatchJob
 from movseg_jax.segment.engines import Engine
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.segment.video_list import WHOLE, Shard
 from movseg_jax.system import claims
 from movseg_jax.system.signals import STOPPED
 from movseg_jax.system.workers import Worker
+from movseg_jax.system.workspace import read_marker
 from tests.fakes.commands import finish, started_commands, wait_for
 from tests.fakes.square_detector import load_squares, scene, write_images, write_video
 from tests.test_claims import claim_of
@@ -71,10 +73,12 @@ class Here(Worker):
 HERE = Engine(1, lambda job, number, count: Here(job))
 
 
-def batch(root, clips, *, limit=None, videos=None, **settings):
-    job = BatchJob(root, load_squares, SegmentConfig(**settings))
+def batch(
+    root, clips, *, limit=None, videos=None, shard=WHOLE, overwrite=False, **settings
+):
+    job = BatchJob(root, load_squares, SegmentConfig(**settings), overwrite=overwrite)
     videos = videos or sorted(map(str, clips.glob("*.mp4")))
-    return segment_batch(job, videos, engine=HERE, limit=limit)
+    return segment_batch(job, videos, shard=shard, engine=HERE, limit=limit)
 
 
 def files(root):
@@ -235,7 +239,70 @@ def test_the_claim_of_another_host_is_waited_for_until_it_is_stale(
     assert time.monotonic() - began > 1.5
 
 
+@pytest.fixture
+def streets(tmp_path):
+    """Two videos of one name."""
+    videos = [tmp_path / place / "street.mp4" for place in "xy"]
+    for count, video in enumerate(videos, 3):
+        video.parent.mkdir()
+        write_video(video, scene(count))
+    return [*map(str, videos)]
+
+
+@pytest.mark.slow
+def test_shards_that_start_at_once_name_folders_as_one_command_does(
+    streets, tmp_path, capsys
+):
+    names = {row.folder for row in BatchFolder(tmp_path / "whole").add(streets)}
+    root = tmp_path / "root"
+    for part in ("1/2", "2/2"):
+        plan = ["segment", *streets, "--out", str(root), "--dry-run", "--shard", part]
+        assert app.main(plan) == 0
+        planned = capsys.readouterr().out
+        [row] = batch(root, None, videos=streets, shard=Shard.parse(part)).rows
+        assert row.state == "done" and f"{root}/{row.folder}  {row.video}" in planned
+        (root / ROWS).unlink()  # The other one has not seen it when it starts.
+    assert files(root).keys() == names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_lists_with_videos_of_one_name_do_not_replace_each_other_s_results(
+    streets, tmp_path, overwrite
+):
+    root = tmp_path / "root"
+    for video in (*streets, streets[0]):
+        outcome = batch(root, None, videos=[video], overwrite=overwrite)
+        assert [row.state for row in outcome.rows] == ["done"]
+        (root / ROWS).unlink()
+    frames = {row.folder: row.frames for row in BatchFolder(root).add(streets)}
+    found = {name: read_marker(root / name / RUN)["frames"] for name in files(root)}
+    assert found.pop("street") == 3 and [*found.values()] == [4], frames
+
+
 # The folder ------------------------------------------------------------------------
+
+
+def test_commands_at_once_never_share_the_folder_of_a_name(tmp_path):
+    """The first keeps the name; all agree then, also on what the list said before."""
+    here, there = BatchFolder(tmp_path), BatchFolder(tmp_path)
+    [x], [y] = here.add(["/x/street.mp4"]), there.add(["/y/street.mp4"])
+    assert x.folder == y.folder == "street"
+    here.publish()
+    there.publish()
+    assert '"street"' in (tmp_path / ROWS).read_text()
+    x, claim = here.begin(x)
+    assert there.begin(y) is None  # It is not known yet whose the name is.
+    here.write(x._replace(state="running"))
+    y, other = there.begin(y)
+    assert x.folder == "street" and y.folder.startswith("street-")
+    there.write(y._replace(state="running"))
+    claim.release()
+    other.release()
+    for folder in (here, there, BatchFolder(tmp_path)):
+        named = {row.video: row.folder for row in folder.publish()}
+        assert named == {x.video: x.folder, y.video: y.folder}
+        assert folder.read(x._replace(folder=y.folder)).folder != y.folder
 
 
 def test_rows_that_are_damaged_are_left_out(tmp_path):

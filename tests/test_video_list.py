@@ -225,7 +225,7 @@ def test_results_of_this_folder_go_beside_it(place, monkeypatch):
 def test_shards_are_a_partition(count, length):
     videos = [str(i) for i in range(length)]
     parts = [Shard.parse(f"{i}/{count}").of(videos) for i in range(1, count + 1)]
-    assert sorted(sum(parts, ()), key=int) == videos
+    assert sorted([video for part in parts for video in part], key=int) == videos
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 

@@ -18,6 +18,7 @@ from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import Reading, SegmentConfig
 from movseg_jax.segment.video_list import (
     STDIN,
+    WHOLE,
     Shard,
     VideoList,
     default_folder,
@@ -273,10 +274,9 @@ class Segment:
         from movseg_jax.system.progress import progress_bar
 
         videos = self._found.videos
-        if self.shard is not None:
-            videos = Shard.parse(self.shard).of(videos)
-            if not videos:
-                return f"{self._out}: no video is left for shard {self.shard}."
+        shard = WHOLE if self.shard is None else Shard.parse(self.shard)
+        if not shard.of(videos):
+            return f"{self._out}: no video is left for shard {self.shard}."
         for name, value, least in (
             ("limit", self.limit, 1),
             ("jobs", self.jobs, 0),
@@ -285,7 +285,7 @@ class Segment:
             if value is not None and value < least:
                 raise InputError(f"`{name}` is {value}, expected {least} or more.")
         if self.dry_run:
-            return self._plan(videos)
+            return self._plan(videos, shard)
         batch = BatchJob(
             self._out,
             self._load(),
@@ -298,6 +298,7 @@ class Segment:
             outcome = segment_batch(
                 batch,
                 videos,
+                shard=shard,
                 engine=engine,
                 retries=self.retries,
                 limit=self.limit,
@@ -305,12 +306,12 @@ class Segment:
             )
         return self._report_several(outcome)
 
-    def _plan(self, videos: Sequence[str]) -> str:
+    def _plan(self, videos: Sequence[str], shard: Shard) -> str:
         """The videos, each with its folder and state."""
         from movseg_jax.segment.batch_folder import BatchFolder
 
         folder = BatchFolder(self._out)
-        rows = [folder.look(row) for row in folder.add(videos)]
+        rows = [folder.look(row) for row in shard.of(folder.add(videos))]
         lines = [
             f"{row.state:8} {folder.results(row)}  {row.video}"
             for row in rows

@@ -20,6 +20,7 @@ from movseg_jax.segment import batch_worker
 from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted
 from movseg_jax.segment.batch_worker import BatchJob
 from movseg_jax.segment.engines import Engine, processes
+from movseg_jax.segment.video_list import WHOLE, Shard
 from movseg_jax.system import claims
 from movseg_jax.system.stopping import StopRequest
 from movseg_jax.system.workers import Worker
@@ -53,6 +54,7 @@ def segment_batch(
     batch: BatchJob,
     videos: Sequence[str],
     *,
+    shard: Shard = WHOLE,
     engine: Engine | None = None,
     retries: int = RETRIES,
     limit: int | None = None,
@@ -65,6 +67,8 @@ def segment_batch(
     Args:
         batch: The folder, the detector and the settings.
         videos: Absolute paths and addresses.
+        shard: The part of the videos to segment. It does not change the names of their
+            folders, so that commands with different parts can share a folder.
         engine: The engine that runs the workers; None is one process here.
         retries: The number of times that a video is tried again if its worker dies.
         limit: The largest number of videos to segment, besides those that are finished
@@ -80,7 +84,7 @@ def segment_batch(
         show = progress or (lambda done, total: None)
         driver = _Driver(batch, engine or processes(), retries, stop, show)
         try:
-            driver.run(videos, limit)
+            driver.run(videos, shard, limit)
         finally:
             driver.end_workers()
         return BatchOutcome(driver.rows(), stop.requested)
@@ -112,11 +116,11 @@ class _Driver:
         self._running: dict[Future, tuple[int, Row]] = {}
         self._polled = self._publish_at = 0.0
 
-    def run(self, videos: Sequence[str], limit: int | None) -> None:
+    def run(self, videos: Sequence[str], shard: Shard, limit: int | None) -> None:
         """Segments the videos."""
-        if not videos:
+        if not shard.of(videos):
             return
-        self._jobs = min(self.engine.jobs, len(videos))
+        self._jobs = min(self.engine.jobs, len(shard.of(videos)))
         while not self._about:
             if self.stop.requested:
                 return
@@ -126,7 +130,7 @@ class _Driver:
         self._folder.claim(self._about)
         since = claims.server_time(self.batch.root)
         self._wanted = Wanted(self._about, self.batch.allow_truncated, since)
-        self._rows = self._folder.add(videos)
+        self._rows = shard.of(self._folder.add(videos))
         self._publish()
         for row in self._rows:
             self._sort(row)
@@ -241,14 +245,15 @@ class _Driver:
     def _retry(self, row: Row) -> None:
         """Tries a video again that ended its worker, or settles it as failed."""
         self._deaths[row.video] += 1
-        claim = None
+        begun = None
         if self._deaths[row.video] > self.retries:
-            claim = claims.take(self._folder.claims(row))
-        if claim is None:
+            begun = self._folder.begin(row)
+        if begun is None:
             self._todo.appendleft(row)
             return
+        row, claim = begun
         try:
-            row = self._folder.read(row)._replace(
+            row = row._replace(
                 state="failed",
                 error=f"The process that segmented it ended {self._deaths[row.video]} "
                 "times; it was killed, perhaps since memory had run out.",
@@ -272,7 +277,9 @@ class _Driver:
         settled = self._folder.settled(row, self._wanted)
         if settled is not None:
             self._settled[row.video] = settled
-        elif claims.owner(self._folder.claims(row)) is not None:
+            return
+        row = self._folder.read(row)
+        if claims.owner(self._folder.claims(row)) is not None:
             self._elsewhere.append(row)
         else:
             self._todo.append(row)

@@ -2,8 +2,11 @@
 
 `batch.json` says with what all videos are segmented; it keeps other runs out. The state
 of a video is in `.batch/NAME`: its claim (`system.claims`) and its row, which only the
-owner of the claim writes. `batch.jsonl` and `failed.txt` are made of these rows, by any
-process and as often as it likes, so nothing is lost if two write them at once.
+owner of the claim writes. The row says whose folder `NAME` is: commands with different
+lists may give two videos the same name, then the one that has it first keeps it, and
+the other's name gets a hash (`BatchFolder.read`). `batch.jsonl` and `failed.txt` are
+made of these rows, by any process and as often as it likes, so nothing is lost if two
+write them at once.
 """
 
 import json
@@ -17,10 +20,11 @@ from typing import Any, Literal, NamedTuple, get_args
 from movseg_jax.errors import InputError
 from movseg_jax.segment.fetching import cached
 from movseg_jax.segment.run_folder import RUN, WORK
-from movseg_jax.segment.video_list import name_folders
+from movseg_jax.segment.video_list import hashed_names, name_folders
 from movseg_jax.system import claims
 from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.bounded import read_text
+from movseg_jax.system.claims import Claim
 from movseg_jax.system.workspace import Workspace, differences, read_marker
 from movseg_jax.video.reading import fingerprint
 
@@ -201,20 +205,50 @@ class BatchFolder:
         write_file(self.claims(row) / ROW, f"{row.to_json()}\n".encode())
 
     def read(self, row: Row) -> Row:
-        """Returns the latest state of a video."""
-        known = Row.from_json(read_marker(self.claims(row) / ROW) or {})
-        if known is None or known.video != row.video:
-            known = row
+        """Returns the latest state of a video, with the name of its folder.
+
+        It is another name than in `row` if another video owns the folder of that name.
+        """
+        known, names = self._stored(row), hashed_names(row.video)
+        while known is not None and known.video != row.video:
+            row = row._replace(folder=next(names))
+            known = self._stored(row)
+        known = row if known is None else known._replace(folder=row.folder)
         if known.state == "running" and claims.owner(self.claims(row)) is None:
             return known._replace(state="stopped")
         return known
+
+    def _stored(self, row: Row) -> Row | None:
+        """The row of the video that owns a folder; None if no video was begun there."""
+        return Row.from_json(read_marker(self.claims(row) / ROW) or {})
+
+    def begin(self, row: Row) -> tuple[Row, Claim] | None:
+        """Claims a video, and the name of its folder.
+
+        Returns:
+            Its latest state and the claim; None if another process has the claim.
+
+        Raises:
+            InputError: The folder cannot be written to.
+        """
+        while True:
+            row = self.read(row)
+            claim = claims.take(self.claims(row))
+            if claim is None:
+                return None
+            # Who had the claim before may have begun another video of the same name.
+            now = self.read(row)
+            if now.folder == row.folder:
+                return now, claim
+            claim.release()
 
     def look(self, row: Row) -> Row:
         """Returns the state of a video by what its folder holds, whatever the settings.
 
         It is for telling users; `settled` decides what is left to do.
         """
-        folder, row = self.results(row), self.read(row)
+        row = self.read(row)
+        folder = self.results(row)
         if (folder / RUN).is_file() and row.state != "failed":
             return row._replace(state="done")
         half_done = (folder / WORK / RUN).is_file() and row.state == "waiting"
@@ -226,8 +260,9 @@ class BatchFolder:
             about = {"video": fingerprint(cached(row.video)), **wanted.about}
         except InputError:  # Segmenting it says what is wrong.
             about = None
-        run = read_marker(self.results(row) / RUN) or {}
-        known, before = run.get("about"), self.read(row)
+        before = self.read(row)
+        run = read_marker(self.results(before) / RUN) or {}
+        known = run.get("about")
         if about and isinstance(known, dict) and _same(known, about):
             frames, damage = int(run.get("frames", 0)), str(run.get("damage", ""))
             failed = bool(damage) and not wanted.allow_truncated
@@ -237,7 +272,7 @@ class BatchFolder:
                 tracks=int(run.get("tracks", 0)),
                 error=f"{damage} The results are of {frames} frames." if failed else "",
             )
-        failed = before.state == "failed" and self._changed(row) >= wanted.since
+        failed = before.state == "failed" and self._changed(before) >= wanted.since
         return before if failed else None
 
     def _changed(self, row: Row) -> float:

@@ -178,9 +178,10 @@ def segment(row: Row, since: float) -> Row | None:
     load()
     folder = BatchFolder(_batch[0].root)
     folder.check_shared(_batch[0].home)
-    claim = claims.take(folder.claims(row))
-    if claim is None:
+    begun = folder.begin(row)
+    if begun is None:
         return None
+    row, claim = begun
     try:
         return _worker[0].segment(row, since)
     finally:

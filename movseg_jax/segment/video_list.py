@@ -10,9 +10,9 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from movseg_jax.errors import InputError
 from movseg_jax.system import buckets, paths
@@ -27,6 +27,8 @@ LIST_SUFFIX = ".txt"
 STDIN = "-"
 SCHEMES = ("https",)  # Of addresses that are downloaded, besides those in buckets.
 LONGEST_NAME = 50  # Characters of a folder that is named after a video.
+
+T = TypeVar("T")
 
 
 class VideoList(NamedTuple):
@@ -214,15 +216,21 @@ def name_folders(
     taken = {name.casefold() for name in (*known.values(), *reserved)}
     for video in sorted(new):
         whole = title(video)
-        digest, digits = hashlib.sha256(os.fsencode(video)).hexdigest(), 8
-        name = whole[:LONGEST_NAME]
-        alike = name != whole or counts[name.casefold()] > 1
-        while alike or name.casefold() in taken:
-            name = f"{whole[:LONGEST_NAME]}-{digest[:digits]}"
-            alike, digits = False, 2 * digits
-        names[video] = name
-        taken.add(name.casefold())
+        alike = len(whole) > LONGEST_NAME or counts[whole.casefold()] > 1
+        possible = [*([] if alike else [whole]), *hashed_names(video)]
+        names[video] = next(name for name in possible if name.casefold() not in taken)
+        taken.add(names[video].casefold())
     return {video: names[video] for video in videos}
+
+
+def hashed_names(video: str) -> Iterator[str]:
+    """Gives names for a video's folder that hardly any other video has.
+
+    The next one is for the case that another video has the one before.
+    """
+    digest = hashlib.sha256(os.fsencode(video)).hexdigest()
+    for digits in (8, 16, 32, 64):
+        yield f"{title(video)[:LONGEST_NAME]}-{digest[:digits]}"
 
 
 class Shard(NamedTuple):
@@ -252,6 +260,9 @@ class Shard(NamedTuple):
             )
         return shard
 
-    def of(self, videos: Sequence[str]) -> tuple[str, ...]:
-        """Returns the videos of this part: every one in `parts`."""
-        return tuple(videos[self.number - 1 :: self.parts])
+    def of(self, videos: Sequence[T]) -> list[T]:
+        """Returns the videos, or their rows, of this part: every one in `parts`."""
+        return [*videos[self.number - 1 :: self.parts]]
+
+
+WHOLE = Shard(1, 1)  # All videos.
