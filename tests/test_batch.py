@@ -3,7 +3,9 @@
 import functools
 import json
 import os
+import shutil
 import signal
+import threading
 import time
 from concurrent.futures import Future
 
@@ -11,7 +13,7 @@ import pytest
 
 from movseg_jax.cli import app
 from movseg_jax.errors import InputError
-from movseg_jax.segment import batch_worker
+from movseg_jax.segment import batch_worker, fetching
 from movseg_jax.segment.batch import segment_batch
 from movseg_jax.segment.batch_folder import ROWS, STATES, BatchFolder, Row
 from movseg_jax.segment.batch_worker import BatchJob
@@ -19,7 +21,7 @@ from movseg_jax.segment.engines import Engine
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.segment.video_list import WHOLE, Shard
-from movseg_jax.system import claims
+from movseg_jax.system import claims, stopping
 from movseg_jax.system.signals import STOPPED
 from movseg_jax.system.workers import Worker
 from movseg_jax.system.workspace import read_marker
@@ -183,6 +185,62 @@ def test_a_worker_that_dies_costs_a_retry_and_then_its_video(clips, tmp_path):
     assert [row.state for row in outcome.rows] == ["failed", "done"]
     assert "ended 3 times; it was killed" in outcome.rows[0].error
     assert deaths.read_text() == ""
+
+
+@pytest.fixture
+def downloads(clips, tmp_path, monkeypatch):
+    """The addresses that were downloaded; each gives the clip of its name."""
+    addresses = []
+
+    def fetch(video, copy):
+        addresses.append(video)
+        shutil.copy(clips / video.rpartition("/")[2], copy)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fetching, "_fetch", fetch)
+    return addresses
+
+
+@pytest.mark.slow
+def test_addresses_are_downloaded_until_they_are_done(
+    clips, downloads, tmp_path, monkeypatch
+):
+    root = tmp_path / "root"
+    addresses = [f"https://a.b/{name}.mp4" for name in ("a", "bad")]
+    outcome = batch(root, clips, videos=addresses)
+    assert [row.state for row in outcome.rows] == ["done", "failed"]
+    assert downloads == addresses
+    copies = [*root.rglob("*.mp4"), *tmp_path.glob("cache/**/*.mp4")]
+    assert copies == [root / "a" / "overlay.mp4"]
+    # It is done whatever the machine, or its cache.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    for overwrite in (False, True):
+        assert batch(root, clips, videos=addresses[:1], overwrite=overwrite).rows == [
+            outcome.rows[0]
+        ]
+    assert downloads == addresses
+    changed = batch(root, clips, videos=addresses[:1], overwrite=True, min_frames=2)
+    assert changed.count("done") == 1 and downloads == [*addresses, addresses[0]]
+
+
+@pytest.mark.slow
+def test_a_stopped_address_resumes_from_its_copy(
+    clips, downloads, tmp_path, monkeypatch
+):
+    root, videos = tmp_path / "root", ["https://a.b/a.mp4"]
+    segment = batch_worker.segment_to_folder
+
+    def stopped(*arguments, **options):
+        progress = lambda done, *_: done == 2 and stopping.request_stop()
+        return segment(*arguments, progress=progress, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stopping, "_asked", threading.Event())
+        patch.setattr(batch_worker, "segment_to_folder", stopped)
+        outcome = batch(root, clips, videos=videos)
+    assert outcome.stopped and outcome.rows[0].state == "stopped"
+    assert batch(root, clips, videos=videos).count("done") == 1
+    assert downloads == videos
 
 
 # Several drivers -------------------------------------------------------------------

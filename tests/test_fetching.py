@@ -11,8 +11,9 @@ import pytest
 from movseg_jax.cli import app
 from movseg_jax.errors import InputError
 from movseg_jax.segment import fetching, video_list
-from movseg_jax.segment.fetching import cached, fetched, standard_input
+from movseg_jax.segment.fetching import fetched, identifies, standard_input
 from movseg_jax.segment.video_list import find_videos
+from movseg_jax.video.reading import fingerprint
 from tests.fakes.square_detector import load_squares, scene, write_video
 
 
@@ -65,9 +66,8 @@ def test_an_address_is_downloaded_once(server, tmp_path):
     address = f"{server}/a%20b.mp4?x=1"
     before = Server.asked
     copy = fetched(address)
-    assert copy == cached(address) == fetched(address) and Server.asked == before + 1
+    assert copy == fetched(address) and Server.asked == before + 1
     assert Path(copy).read_bytes() == b"content" and Path(copy).name == "a_b.mp4"
-    assert Path(copy).stat().st_mtime == 0
     assert fetched(f"{server}/to//a%20b.mp4") != copy
     assert fetched("clip.mp4") == "clip.mp4"
 
@@ -90,6 +90,21 @@ def test_what_cannot_be_downloaded_is_an_input_error(
     with pytest.raises(InputError, match=message):
         fetched(server + path)
     assert leftovers(tmp_path) == []
+
+
+def test_a_video_is_known_by_its_address_wherever_its_copy_is(server, tmp_path):
+    (tmp_path / "www" / "a.mp4").write_bytes(b"content")
+    for address in (f"{server}/a.mp4", f"{server}/a.mp4?password=1"):
+        name = fetching.address_name(address)
+        copies = [fetched(address, tmp_path / place) for place in "xy"]
+        first, second = (fingerprint(copy, name) for copy in copies)
+        assert first == second and "7 bytes" in first and copies[0] != copies[1]
+        assert first.startswith(f"{server}/a.mp4") and "password" not in first
+        assert identifies(first, address) and not identifies(first, f"{address}0")
+    other = tmp_path / "www" / "a.mp4"
+    assert identifies(fingerprint(other), str(other))
+    assert not identifies(first, str(other)) and not identifies(None, address)
+    assert not identifies(fingerprint(other), str(tmp_path / "none.mp4"))
 
 
 def test_a_server_that_is_not_there_is_an_input_error(tmp_path, monkeypatch):
@@ -129,6 +144,7 @@ def test_the_command_takes_addresses_and_standard_input(
     video = write_video(tmp_path / "www" / "v.mp4", scene(3))
     assert app.main(["segment", f"{server}/v.mp4", "--quiet"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "Look at v_movseg/report.html."
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other cache"))
     assert app.main(["segment", f"{server}/v.mp4", "--quiet"]) == 0
     assert "finished already" in capsys.readouterr().out
 

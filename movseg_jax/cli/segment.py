@@ -191,15 +191,15 @@ class Segment:
 
     def run(self) -> str:
         """Runs the command and returns the text to print."""
-        from movseg_jax.segment.fetching import fetched, standard_input
+        from movseg_jax.segment.fetching import address_name, fetched, standard_input
 
         if self._found.several:
             return self._run_several()
         video = self._found.videos[0]
         if video == STDIN:
             with standard_input() as copy:
-                return self._run_one(copy)
-        return self._run_one(fetched(video))
+                return self._run_one(copy, Path(copy).parent.name)
+        return self._run_one(fetched(video), address_name(video))
 
     def _load(self) -> "functools.partial[TrainedDetector]":
         """The function that loads the detector; processes can be given it."""
@@ -213,7 +213,7 @@ class Segment:
             precision=self.precision,
         )
 
-    def _run_one(self, video: str) -> str:
+    def _run_one(self, video: str, copy_of: str | None) -> str:
         from movseg_jax.system.process import share_processor
         from movseg_jax.system.progress import progress_bar
 
@@ -232,6 +232,7 @@ class Segment:
                 overwrite=self.overwrite,
                 allow_truncated=self.allow_truncated,
                 progress=show,
+                copy_of=copy_of,
             )
         return self._report(summary)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from movseg_jax.errors import InputError
-from movseg_jax.segment.fetching import cached
+from movseg_jax.segment.fetching import identifies
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.video_list import hashed_names, name_folders
 from movseg_jax.system import claims
@@ -26,12 +26,11 @@ from movseg_jax.system.atomic import make_folder, write_file
 from movseg_jax.system.bounded import read_text
 from movseg_jax.system.claims import Claim
 from movseg_jax.system.workspace import Workspace, differences, read_marker
-from movseg_jax.video.reading import fingerprint
 
 MARKER = "batch.json"
 ROWS, FAILED = "batch.jsonl", "failed.txt"
 STATES = ".batch"  # In the folder; it has a folder for each video that was begun.
-ROW = "row.json"  # There.
+ROW, COPIES = "row.json", "copies"  # There.
 MAX_ROWS_BYTES = 2**28  # Of batch.jsonl: a million videos.
 
 State = Literal["waiting", "running", "stopped", "done", "failed"]
@@ -194,6 +193,10 @@ class BatchFolder:
         """Returns the folder of a video's claims."""
         return self.path / STATES / row.folder
 
+    def copies(self, row: Row) -> Path:
+        """Returns the folder for the copy of a video that is downloaded."""
+        return self.claims(row) / COPIES
+
     # Their states --------------------------------------------------------------------
 
     def write(self, row: Row) -> None:
@@ -256,14 +259,12 @@ class BatchFolder:
 
     def settled(self, row: Row, wanted: "Wanted") -> Row | None:
         """Returns the row of a video that needs no more work, otherwise None."""
-        try:
-            about = {"video": fingerprint(cached(row.video)), **wanted.about}
-        except InputError:  # Segmenting it says what is wrong.
-            about = None
         before = self.read(row)
         run = read_marker(self.results(before) / RUN) or {}
         known = run.get("about")
-        if about and isinstance(known, dict) and _same(known, about):
+        video = known.get("video") if isinstance(known, dict) else None
+        about = {"video": video, **wanted.about}
+        if video and identifies(video, row.video) and _same(known, about):
             frames, damage = int(run.get("frames", 0)), str(run.get("damage", ""))
             failed = bool(damage) and not wanted.allow_truncated
             return before._replace(

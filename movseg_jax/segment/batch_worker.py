@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import platform
+import shutil
 import time
 import traceback
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.segment.batch_folder import BatchFolder, Row, Wanted, common
-from movseg_jax.segment.fetching import cached, fetched
+from movseg_jax.segment.fetching import address_name, fetched
 from movseg_jax.segment.flow_source import chosen_flow
 from movseg_jax.segment.run import describe_settings, segment_to_folder
 from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.segment.video_list import is_address
 from movseg_jax.system import claims
 from movseg_jax.system.notes import note, notes_kept
 from movseg_jax.system.process import prepare_jax, share_processor
@@ -76,14 +78,17 @@ class _Worker:
             except Exception as error:
                 error = self._message(error, row.video)
                 row = row._replace(state="failed", error=error)
+        if row.state != "stopped":  # Whoever tries it again downloads it again.
+            shutil.rmtree(self.folder.copies(row), ignore_errors=True)
         seconds = round(time.perf_counter() - began, 3)
         row = row._replace(seconds=seconds, notes=tuple(notes))
         self.folder.write(row)
         return row
 
     def _segment(self, row: Row) -> Row:
-        batch, video = self.batch, fetched(row.video)
-        about = {"video": fingerprint(video), **self.about}
+        batch, copy_of = self.batch, address_name(row.video)
+        video = fetched(row.video, self.folder.copies(row))
+        about = {"video": fingerprint(video, copy_of), **self.about}
         summary = segment_to_folder(
             video,
             self.folder.results(row),
@@ -92,6 +97,7 @@ class _Worker:
             overwrite=self.folder.replaces(row, about, batch.overwrite),
             allow_truncated=batch.allow_truncated,
             flow=self.flow,
+            copy_of=copy_of,
         )
         if summary.hint:
             note(self.batch.explain(InputError(summary.hint)))
@@ -102,7 +108,8 @@ class _Worker:
     def _message(self, error: Exception, video: str) -> str:
         if isinstance(error, InputError):
             message, here = self.batch.explain(error), platform.node()
-            if here != self.batch.home and not os.path.exists(cached(video)):
+            missing = not is_address(video) and not os.path.exists(video)
+            if missing and here != self.batch.home:
                 message += (
                     f" It was looked for on {here}; all machines must have the videos "
                     f"at the same paths as {self.batch.home}."

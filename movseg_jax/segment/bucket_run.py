@@ -33,6 +33,7 @@ def segment_to_bucket(
     overwrite: bool = False,
     allow_truncated: bool = False,
     progress: Progress | None = None,
+    copy_of: str | None = None,
 ) -> Summary:
     """Segments a video, or resumes that, and writes all results to a bucket.
 
@@ -44,6 +45,7 @@ def segment_to_bucket(
         overwrite: Whether to replace the results of another run there.
         allow_truncated: See `segment_to_folder`.
         progress: See `segment_to_folder`; the phase "upload" is added.
+        copy_of: See `segment_to_folder`.
 
     Raises:
         InputError: The video cannot be read, or the bucket cannot be used for it.
@@ -65,6 +67,7 @@ def segment_to_bucket(
             overwrite=overwrite,
             allow_truncated=allow_truncated,
             progress=keep,
+            copy_of=copy_of,
         )
         if not summary.finished:
             spool.put("")

@@ -1,7 +1,8 @@
-"""Videos that are not files: addresses and standard input, copied to the cache.
+"""Videos that are not files: addresses and standard input, copied to a folder.
 
-A copy has a time of change that depends on nothing but its content's source, so that a
-run that was stopped recognises its video, also after another copy was made.
+A video is known by its address, or by the hash of what standard input gave, and not by
+the path of its copy. So a run that was stopped recognises it when it is copied again,
+perhaps on another machine.
 """
 
 import contextlib
@@ -25,28 +26,51 @@ from movseg_jax.segment.video_list import is_address
 from movseg_jax.system import buckets
 from movseg_jax.system.atomic import make_folder, whole_file
 from movseg_jax.system.process import installed_version, user_cache
+from movseg_jax.video.reading import fingerprint
 
 MAX_BYTES = 2**34  # Of a video; 16 GiB.
 TIMEOUT = 60.0  # Seconds without an answer.
 CHUNK = 2**20  # Bytes.
 
 
-def cached(video: str) -> str:
-    """Returns the path of an address's copy; other videos stay as they are."""
+def address_name(video: str) -> str | None:
+    """Returns the name of an address in results; None if the video is none.
+
+    What follows a question mark may be a password, so a hash stands for it.
+    """
     if not is_address(video):
-        return video
-    path = urllib.parse.unquote(re.split("[?#]", video)[0])
-    name = re.sub(r"[^\w.-]", "_", Path(path).name)[-80:]
-    key = hashlib.sha256(video.encode()).hexdigest()[:16]
-    return str(_folder() / key / (name.lstrip(".") or "video"))
+        return None
+    shown, *rest = re.split("[?#]", video, maxsplit=1)
+    return f"{shown}?{_hash(video)}" if rest else video
 
 
-def _folder() -> Path:
+def identifies(known: object, video: str) -> bool:
+    """Whether a stored `fingerprint` is that of a video; downloads nothing.
+
+    Of an address, whose size is in its fingerprint, the address alone counts.
+    """
+    if is_address(video):
+        return str(known).rpartition(" (")[0] == address_name(video)
+    try:
+        return known == fingerprint(video)
+    except InputError:  # There is no such video.
+        return False
+
+
+def _hash(video: str) -> str:
+    return hashlib.sha256(os.fsencode(video)).hexdigest()[:16]
+
+
+def _cache() -> Path:
     return user_cache() / "videos"
 
 
-def fetched(video: str) -> str:
-    """Returns a path to read a video from; an address is downloaded to the cache.
+def fetched(video: str, folder: Path | None = None) -> str:
+    """Returns a path to read a video from; an address is downloaded if it is not there.
+
+    Args:
+        video: The video.
+        folder: The folder for copies; None is the user's cache.
 
     Raises:
         InputError: It cannot be downloaded: there is no such file, the network fails,
@@ -54,14 +78,15 @@ def fetched(video: str) -> str:
     """
     if not is_address(video):
         return video
-    copy = Path(cached(video))
+    path = urllib.parse.unquote(re.split("[?#]", video)[0])
+    name = re.sub(r"[^\w.-]", "_", Path(path).name)[-80:].lstrip(".")
+    copy = (folder or _cache()) / _hash(video) / (name or "video")
     if copy.is_file():
         return str(copy)
     make_folder(copy.parent)
     if buckets.bucket_address(video):
         with whole_file(copy) as temporary:
             buckets.download(video, temporary, MAX_BYTES)
-            os.utime(temporary, (0, 0))
     else:
         _fetch(video, copy)
     return str(copy)
@@ -84,7 +109,6 @@ def _fetch(video: str, copy: Path) -> None:
                         f"{video}: its download ended after {read} of {size} bytes; "
                         "try again."
                     )
-                os.utime(temporary, (0, 0))
     except InputError:
         raise
     except urllib.error.HTTPError as error:
@@ -150,7 +174,7 @@ def _copy(read: Callable[[int], bytes], target: Path, video: str) -> int:
 
 @contextlib.contextmanager
 def standard_input(stream: io.BufferedIOBase | None = None) -> Iterator[str]:
-    """Gives a path to read standard input from; the copy is named by its content.
+    """Gives a path to read standard input from, in a folder named by its content.
 
     It is removed after the block, unless that raises: then a run that was stopped can
     resume if it gets the same input.
@@ -166,7 +190,7 @@ def standard_input(stream: io.BufferedIOBase | None = None) -> Iterator[str]:
         raise InputError(
             "-: standard input is a terminal; expected a video from a pipe."
         )
-    folder = _folder()
+    folder = _cache()
     make_folder(folder)
     partial = folder / f".stdin.{secrets.token_hex(4)}.tmp"
     try:
@@ -176,7 +200,6 @@ def standard_input(stream: io.BufferedIOBase | None = None) -> Iterator[str]:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         copy = folder / f"stdin-{digest[:16]}" / "stdin"
         make_folder(copy.parent)
-        os.utime(partial, (0, 0))
         partial.replace(copy)
     except OSError as error:
         raise InputError(f"-: standard input cannot be copied: {error}.") from None

@@ -29,11 +29,7 @@ from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.report.page import chosen_frames, report_writer
 from movseg_jax.results import TrackedFrame
 from movseg_jax.segment.detecting import detect_frames
-from movseg_jax.segment.flow_source import (
-    FlowSource,
-    SizedEstimator,
-    chosen_flow,
-)
+from movseg_jax.segment.flow_source import FlowSource, SizedEstimator, chosen_flow
 from movseg_jax.segment.hints import why_no_tracks
 from movseg_jax.segment.interruption import ReadableFrames, recorded
 from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
@@ -104,6 +100,7 @@ def segment_to_folder(
     allow_truncated: bool = False,
     progress: Progress | None = None,
     flow: FlowSource | None = None,
+    copy_of: str | None = None,
 ) -> Summary:
     """Segments a video, or resumes that, and writes all results to a folder.
 
@@ -118,20 +115,21 @@ def segment_to_folder(
         progress: A function that is called with the number of frames done, that of all
             frames if it is known, and the phase: "detect", "track", or what is written.
         flow: The result of `chosen_flow`; it is called if this is None.
+        copy_of: The name of what the video is a copy of, see `fingerprint`.
 
     Raises:
         InputError: The video cannot be read, or the folder cannot be used for it.
     """
     began = time.perf_counter()
-    source = str(source)
-    config = config or SegmentConfig()
+    source, config = str(source), config or SegmentConfig()
     # All that can be wrong with the arguments is found before anything is written.
     info = probe(source, white=config.white)
     for name in info.names or ():
         check_name(name, source)
     section = find_section(source, config.start, config.end, config.max_frames)
     flow = flow or chosen_flow(config, detector.config)
-    about = {"video": fingerprint(source), **describe_settings(detector, config, flow)}
+    video = fingerprint(source, copy_of)
+    about = {"video": video, **describe_settings(detector, config, flow)}
     folder = RunFolder(Path(out))
     folder.refuse_foreign(about, overwrite=overwrite)
     with StopRequest() as stop, locked(Path(out)):
@@ -425,10 +423,10 @@ def _title(source: str) -> str:
 
 def _image_suffix(source: str) -> str:
     """The suffix of the images, or ".jpg", which others expect of a video's frames."""
-    path = Path(source)
-    first = list_images(path)[0] if path.is_dir() else path
-    known = first.suffix.lower() in IMAGE_SUFFIXES
-    return first.suffix if known else ".jpg"
+    folder = Path(source)
+    files = list_images(folder) if folder.is_dir() else source_paths(source)
+    suffix = files[0].suffix if files else ""  # A camera has no files.
+    return suffix if suffix.lower() in IMAGE_SUFFIXES else ".jpg"
 
 
 class _FlowPictures(Mapping[int, np.ndarray]):

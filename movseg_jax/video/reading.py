@@ -166,11 +166,16 @@ def probe(source: str | Path | int, *, white: int | None = None) -> VideoInfo:
     return VideoInfo(kind, size)
 
 
-def fingerprint(source: str | Path | int) -> str:
+def fingerprint(source: str | Path | int, copy_of: str | None = None) -> str:
     """Returns a text that tells a video from others, without reading the video.
 
     A file's text has its path, size and time of change; that of images has a hash of
     these. A camera's text is always a new one.
+
+    Args:
+        source: The video, see `read_frames`.
+        copy_of: The name of what a file is a copy of. It replaces the path and time of
+            the copy, which may be made again elsewhere.
 
     Raises:
         InputError: There is nothing to read.
@@ -185,6 +190,8 @@ def fingerprint(source: str | Path | int) -> str:
         ]
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error}.") from None
+    if copy_of is not None:
+        return f"{copy_of} ({sum(size for _, size, _ in states)} bytes)"
     if kind == "file":
         ((path, size, changed),) = states
         return f"{path} ({size} bytes, of {changed})"
