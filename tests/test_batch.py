@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -159,6 +161,33 @@ def test_the_command_says_how_many_are_done_and_exits_with_3(
     assert "1 to segment, 3 are finished" in capsys.readouterr().out
     assert app.main(["batch", "status", str(clips)]) == 2
     assert "has no batch.json" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_dry_run_says_what_a_run_would_do(clips, tmp_path, capsys):
+    """Also which settings differ, without the model, and it writes nothing."""
+    root = tmp_path / "root"
+    good = [str(clips / f"{name}.mp4") for name in "ab"]
+    copy = shutil.copy(str(clips / "c.mp4"), str(tmp_path / "c.mp4"))
+    batch(root, clips, videos=[*good, copy])
+    with open(copy, "ab") as file:
+        file.write(b"changed")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    code = "import sys; from movseg_jax.cli import app; status = app.main(sys.argv[1:])"
+    code += "; assert 'jax' not in sys.modules; sys.exit(status)"
+    plan = ["segment", *good, copy, "--out", str(root), "--dry-run"]
+    ran = subprocess.run([sys.executable, "-c", code, *plan], capture_output=True)
+    expected = f"refused  {root}/c  {copy}\n1 to segment, 2 are finished: {root}\n"
+    assert (ran.returncode, ran.stdout.decode()) == (0, expected), ran.stderr
+    plan += ["--min-frames", "2"]
+    assert app.main(plan) == 2
+    error = capsys.readouterr().err
+    assert "other settings (settings.min_frames was 6, is 2)" in error
+    assert app.main([*plan, "--overwrite", "--limit", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"replaced {root}/{n}  {clips}/{n}.mp4" for n in "ab"]
+    assert lines[2].startswith("2 to segment, 0 are finished")
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 @pytest.mark.slow
@@ -383,6 +412,57 @@ def test_rows_that_are_damaged_are_left_out(tmp_path):
     [row] = folder.rows()
     # Only states that are in the videos' own folders count.
     assert (row.video, row.folder, row.state) == ("/x/a.mp4", "a", "waiting")
+
+
+ABOUT = {"settings": {"min_frames": 6}}
+
+
+@pytest.mark.parametrize(
+    ("there", "problem", "replaces"),
+    [
+        ({}, "", True),
+        ({"batch.json": json.dumps(ABOUT), "failed.txt": ""}, "", True),
+        ({"batch.json": '{"settings": 1}'}, "other settings", True),
+        ({"batch.json": "{", ".batch/a/row.json": ""}, "is damaged", True),
+        ({"batch.jsonl": "", ".batch/a/row.json": ""}, "has no batch.json", True),
+        ({"theirs.txt": ""}, "is not empty and has no batch.json", True),
+        ({"batch.json": "[]"}, "is damaged", False),
+        ({"failed.txt": ""}, "is not empty and has no batch.json", False),
+    ],
+)
+def test_overwrite_is_what_the_advice_promises(tmp_path, there, problem, replaces):
+    for name, text in there.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    folder = BatchFolder(tmp_path)
+    if problem:
+        with pytest.raises(InputError, match=f"{problem}.*`overwrite=True`"):
+            folder.check(ABOUT, overwrite=False)
+    else:
+        folder.check(ABOUT, overwrite=False)
+    if replaces:
+        folder.check(ABOUT, overwrite=True)
+        return
+    with pytest.raises(InputError, match="but not of a batch of movseg; remove that"):
+        folder.check(ABOUT, overwrite=True)
+
+
+def test_states_can_be_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    folder = BatchFolder(tmp_path)
+    [row] = folder.add(["/x/a.mp4"])
+    row = row._replace(state="running", worker="other:1")
+    (tmp_path / STATES).mkdir()
+    claim = claim_of(folder.claims(row), age=claims.STALE + 1)
+    folder.write(row)
+
+    def read_only(*_):
+        raise PermissionError("read-only")
+
+    folder.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_bytes", read_only)
+        assert [known.state for known in BatchFolder(tmp_path).rows()] == ["running"]
+    assert BatchFolder(tmp_path).rows()[0].state == "stopped" and claim.exists()
 
 
 def test_a_batch_without_videos_is_done_at_once(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import glob
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -270,8 +271,6 @@ class Segment:
         return contextlib.nullcontext(engines.processes(self.jobs))
 
     def _run_several(self) -> str:
-        from movseg_jax.segment.batch import segment_batch
-        from movseg_jax.segment.batch_worker import BatchJob
         from movseg_jax.system.progress import progress_bar
 
         videos = self._found.videos
@@ -287,6 +286,9 @@ class Segment:
                 raise InputError(f"`{name}` is {value}, expected {least} or more.")
         if self.dry_run:
             return self._plan(videos, shard)
+        from movseg_jax.segment.batch import segment_batch  # They import JAX.
+        from movseg_jax.segment.batch_worker import BatchJob
+
         batch = BatchJob(
             self._out,
             self._load(),
@@ -308,16 +310,22 @@ class Segment:
         return self._report_several(outcome)
 
     def _plan(self, videos: Sequence[str], shard: Shard) -> str:
-        """The videos, each with its folder and state."""
-        from movseg_jax.segment.batch_folder import BatchFolder
+        """The videos to segment, each with its folder and state; loads no model."""
+        from movseg_jax.segment.batch_folder import BatchFolder, Wanted
 
         folder = BatchFolder(self._out)
-        rows = [folder.look(row) for row in shard.of(folder.add(videos))]
-        lines = [
-            f"{row.state:8} {folder.results(row)}  {row.video}"
-            for row in rows
-            if row.state != "done"
-        ]
+        about = folder.expected(self.config.stored())
+        folder.check(about, overwrite=self.overwrite)
+        # Videos that failed are tried again.
+        wanted = Wanted(about, self.allow_truncated, since=math.inf)
+        rows = shard.of(folder.add(videos))
+        lines = []
+        for row in rows:
+            if folder.settled(row, wanted) is None:
+                row = folder.look(row)
+                again = "replaced" if self.overwrite else "refused"
+                state = again if row.state == "done" else row.state
+                lines.append(f"{state:8} {folder.results(row)}  {row.video}")
         count = len(rows) - len(lines)
         lines = lines[: self.limit]
         return "\n".join(

@@ -113,20 +113,32 @@ class BatchFolder:
 
         Args:
             about: JSON that decides about the results of all videos.
-            overwrite: Whether results of other settings may be replaced.
+            overwrite: Whether results of other settings may be replaced, and written
+                beside files of others.
 
         Raises:
             InputError: It holds files of others, or results of other settings.
         """
         if not self.path.is_dir():
             return
-        workspace = Workspace(self.path, MARKER)
-        if (stored := workspace.stored()) is None:
-            workspace.resumes(about, "other results")  # It must be empty.
-        elif (changes := differences(stored, about, exact=True)) and not overwrite:
+        names = Workspace(self.path, MARKER).names()
+        stored = read_marker(self.path / MARKER)
+        if stored is not None:
+            changes = differences(stored, about, exact=True)
+            problem = f"has a batch with other settings ({changes})" if changes else ""
+        elif MARKER in names:
+            problem = f"its {MARKER} is damaged"
+        else:
+            problem = f"is not empty and has no {MARKER} of a batch" if names else ""
+        if problem and not overwrite:
             raise InputError(
-                f"{self.path}: has a batch with other settings ({changes}); choose "
-                "another folder, or `overwrite=True`."
+                f"{self.path}: {problem}; choose another folder, or `overwrite=True`."
+            )
+        ours = stored is not None or (self.path / STATES).is_dir()
+        if not ours and (taken := sorted(names & {MARKER, ROWS, FAILED})):
+            raise InputError(
+                f"{self.path}: has {', '.join(taken)}, but not of a batch of movseg; "
+                "remove that, or choose another folder."
             )
 
     def claim(self, about: Mapping[str, Any]) -> None:
@@ -154,6 +166,15 @@ class BatchFolder:
                 f"{self.path}: {platform.node()} sees no {MARKER} there, which {home} "
                 "has written. All machines must share this folder, at the same path."
             )
+
+    def expected(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what decides about the results if only the settings may have changed.
+
+        Args:
+            settings: The settings, see `SegmentConfig.stored`.
+        """
+        known = read_marker(self.path / MARKER) or {}
+        return {**known, "settings": json.loads(json.dumps(settings))}
 
     # The videos ----------------------------------------------------------------------
 
@@ -257,7 +278,7 @@ class BatchFolder:
         half_done = (folder / WORK / RUN).is_file() and row.state == "waiting"
         return row._replace(state="stopped") if half_done else row
 
-    def settled(self, row: Row, wanted: "Wanted") -> Row | None:
+    def settled(self, row: Row, wanted: Wanted) -> Row | None:
         """Returns the row of a video that needs no more work, otherwise None."""
         before = self.read(row)
         run = read_marker(self.results(before) / RUN) or {}

@@ -147,8 +147,8 @@ def _owner(folder: Path, number: int) -> Owner | None:
         found = Owner("unknown", 0, "")
     try:
         stale = server_time(folder) - file.stat().st_mtime > STALE
-    except OSError:  # It has just been taken over.
-        stale = False
+    except (OSError, InputError):
+        stale = False  # It has just been taken over, or one may only read here.
     return None if stale or found.is_gone() else found
 
 
