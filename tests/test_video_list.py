@@ -1,6 +1,7 @@
 """The videos that arguments name: one or many, what is ambiguous, names, shards."""
 
 import os
+import re
 import string
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from movseg_jax.errors import InputError
+from movseg_jax.errors import InputError, InputNote
 from movseg_jax.segment.video_list import (
+    VIDEO_SUFFIXES,
     Shard,
     default_folder,
     find_videos,
@@ -25,9 +27,15 @@ def place(tmp_path, monkeypatch):
     for name in (
         "clips/b10.mp4",
         "clips/b9.MOV",
-        "clips/notes.md",
         "clips/.hidden.mp4",
-        "clips/other/readme.txt",
+        "left/a.mp4",
+        "left/b.qt",
+        "left/below/readme.txt",
+        "left/c.srt",
+        "left/.hidden",
+        "left/d.m2v",
+        "left/e.3G2",
+        "left/notes.md",
         "frames/0.jpg",
         "frames/1.jpg",
         "frames/below/0.png",
@@ -63,7 +71,10 @@ MANY = {
     "clips/": ["clips/b9.MOV", "clips/b10.mp4"],
     "clips/*": ["clips/b9.MOV", "clips/b10.mp4"],
     "clips/*.mp4": ["clips/b10.mp4"],
-    "**/*.mp4": ["br [1]/a.mp4", "clips/b10.mp4", "deep/a.mp4", "mixed/a.mp4"],
+    "**/*.mp4": [
+        f"{name}.mp4"
+        for name in ("br [1]/a", "clips/b10", "deep/a", "left/a", "mixed/a")
+    ],
     "davis": ["davis/bear", "davis/car"],
     "davis/*": ["davis/bear", "davis/car"],
     "br [1]/*.mp4": ["br [1]/a.mp4"],
@@ -76,6 +87,19 @@ def test_many_videos_are_in_natural_order_by_their_absolute_paths(place, argumen
     found = find_videos([argument])
     assert found.several and all(map(os.path.isabs, found.videos))
     assert names(found, place) == MANY[argument]
+
+
+@pytest.mark.parametrize("argument", ["left", "left/*"])
+def test_what_is_left_out_of_a_folder_is_noted(place, argument):
+    message = r"is left out \(4\): b.qt, below, c.srt, ...\.$"
+    with pytest.warns(InputNote, match=message):
+        found = find_videos([argument])
+    assert names(found, place) == ["left/a.mp4", "left/d.m2v", "left/e.3G2"]
+
+
+def test_the_suffixes_are_documented():
+    text = (Path(__file__).parents[1] / "docs" / "segmenting.md").read_text()
+    assert "`" + "` `".join(VIDEO_SUFFIXES) + "`" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("argument", ["mixed", "mixed/*", "deep", "deep/*"])
@@ -108,11 +132,31 @@ def test_a_list_is_relative_to_its_folder(place):
     assert found.videos[3:] == ("https://a.b/c.mp4",)
 
 
+def test_a_line_of_a_list_is_a_path_in_quotes_an_address_or_refused(place):
+    file = place / "list.txt"
+    lines = ['"a b.mp4"', "'c.mp4'", "d'.mp4'", "HTTPS://A.b/c.mp4"]
+    file.write_bytes("\n".join(lines).encode() + b"\nodd\xe9.mp4")
+    found = [os.path.relpath(video, place) for video in read_list(file)[:3]]
+    assert found == ["a b.mp4", "c.mp4", "d'.mp4'"]
+    assert read_list(file)[3:] == ["https://A.b/c.mp4", str(place / "odd\udce9.mp4")]
+    for line in ("http://a.b/c.mp4", '"ftp://a.b/c.mp4"'):
+        file.write_text(line)
+        with pytest.raises(InputError, match=r"list.txt: \w+://a.*https://, gs://"):
+            read_list(file)
+    with pytest.raises(InputError, match=r"^http://a.b/c.mp4 is an address that is"):
+        find_videos(["http://a.b/c.mp4"])
+    for videos in (["HTTPS://a/b.mp4"], ["HTTPS://a/b.mp4", "https://a/b.mp4"]):
+        assert find_videos(videos).videos == ("https://a/b.mp4",)
+
+
+OTHER_LINE = re.compile(r"""["'].+["']$|[\w+.-]+://""")  # It has another meaning.
+
+
 @given(
     st.lists(
-        st.text(
-            st.characters(exclude_categories=["Cs", "Zl", "Zp", "Cc"]), min_size=1
-        ).map(str.strip)
+        st.text(st.characters(exclude_categories=["Cs", "Zl", "Zp", "Cc"]), min_size=1)
+        .map(str.strip)
+        .filter(lambda line: not OTHER_LINE.match(line))
     )
 )
 def test_any_text_is_a_list_or_an_input_error(tmp_path_factory, lines):

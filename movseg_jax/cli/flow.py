@@ -72,6 +72,7 @@ class Flow:
         """Runs the command and returns the text to print."""
         from movseg_jax.flow.export import FlowCounts, write_flows
         from movseg_jax.flow.networks import load_if_network
+        from movseg_jax.system.paths import is_camera
         from movseg_jax.system.progress import progress_bar
         from movseg_jax.video.reading import fingerprint, probe, read_frames
 
@@ -83,9 +84,8 @@ class Flow:
         network = load_if_network(
             self.estimator, self.flow_weights, self.flow_updates, self.working_side
         )
-        is_camera = self.video.isdecimal() and not Path(self.video).exists()
         total = None
-        if not is_camera:
+        if not is_camera(self.video):
             total = probe(self.video, white=self.white).frame_count
         frames = read_frames(self.video, max_frames=self.max_frames, white=self.white)
         source = fingerprint(self.video)

@@ -131,10 +131,10 @@ class Segment:
 
     @property
     def addresses(self) -> list[str | Path]:
-        """The arguments that are no paths: videos, the results, a cluster."""
+        """The arguments that need not be paths: videos, the results, a cluster."""
         out = [] if self.out is None or self._bucket is None else [self.out]
         cluster = [] if self.address is None else [self.address]
-        return [*out, *cluster, *filter(is_address, self.videos)]
+        return [*out, *cluster, *self.videos]  # `find_videos` checks those.
 
     @property
     def _bucket(self) -> str | None:

@@ -16,16 +16,19 @@ from typing import NamedTuple, TypeVar
 
 from movseg_jax.errors import InputError
 from movseg_jax.system import buckets, paths
-from movseg_jax.system.bounded import read_text
+from movseg_jax.system.bounded import MAX_LIST_BYTES, read_bytes
+from movseg_jax.system.notes import note
 
 VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts",
-    ".mts", ".flv", ".wmv", ".ogv", ".mxf", ".gif", ".3gp", ".y4m", ".mjpeg", ".nut",
-    ".h264", ".hevc", ".ivf", ".asf", ".vob",
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".divx", ".mpg", ".mpeg", ".m1v",
+    ".m2v", ".ts", ".m2ts", ".mts", ".vob", ".flv", ".f4v", ".wmv", ".asf", ".ogv",
+    ".ogg", ".mxf", ".dv", ".gif", ".3gp", ".3g2", ".y4m", ".mjpeg", ".nut", ".264",
+    ".h264", ".265", ".h265", ".hevc", ".ivf",
 )  # fmt: skip
 LIST_SUFFIX = ".txt"
 STDIN = "-"
 SCHEMES = ("https",)  # Of addresses that are downloaded, besides those in buckets.
+SHOWN = 3  # Files in a note.
 LONGEST_NAME = 50  # Characters of a folder that is named after a video.
 
 T = TypeVar("T")
@@ -52,9 +55,11 @@ def find_videos(arguments: Sequence[str], *, several: bool = False) -> VideoList
         several: Whether the videos have a folder each, even if it is only one.
 
     Raises:
-        InputError: An argument may be meant in two ways, a list cannot be read, or one
-            of several videos is standard input or a camera.
+        InputError: An argument may be meant in two ways, a list cannot be read, an
+            address is of another kind, or one of several videos is standard input or a
+            camera.
     """
+    arguments = [*map(_checked, arguments)]
     if len(arguments) == 1 and not several:
         found = _expand(arguments[0])
         if found is None:
@@ -75,12 +80,30 @@ def find_videos(arguments: Sequence[str], *, several: bool = False) -> VideoList
 def is_address(video: str) -> bool:
     """Returns whether a video is to be downloaded."""
     scheme, separator, _ = video.partition("://")
-    return bool(separator) and scheme in (*SCHEMES, *buckets.SCHEMES)
+    return bool(separator) and scheme.lower() in (*SCHEMES, *buckets.SCHEMES)
+
+
+def _checked(video: str) -> str:
+    """A video as it is; the scheme of an address in lower case.
+
+    Raises:
+        InputError: It is an address that cannot be downloaded.
+    """
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", video):
+        return video
+    if not is_address(video):
+        read = ", ".join(f"{scheme}://" for scheme in (*SCHEMES, *buckets.SCHEMES))
+        raise InputError(
+            f"{video:.200} is an address that is not read; expected a path, or an "
+            f"address that starts with one of {read}."
+        )
+    scheme, separator, rest = video.partition("://")
+    return scheme.lower() + separator + rest
 
 
 def _is_live(video: str) -> bool:
     """Whether a video is standard input or a camera."""
-    return video == STDIN or (video.isdecimal() and not Path(video).exists())
+    return video == STDIN or paths.is_camera(video)
 
 
 def _expand(argument: str) -> list[str] | None:
@@ -125,8 +148,19 @@ def _videos_among(found: Iterable[Path], argument: str) -> list[str] | None:
             "quotes), or the images."
         )
     # One kind at most is left; without any, reading says what is there instead.
-    ordered = sorted(videos or folders, key=lambda path: paths.natural_key(str(path)))
+    ordered = _in_order(videos or folders)
+    others = [path.name for path in _in_order({*shown}.difference(videos))]
+    if videos and others:
+        more = ", ..." if len(others) > SHOWN else ""
+        note(
+            f"{argument}: what does not have the suffix of a video is left out "
+            f"({len(others)}): {', '.join(others[:SHOWN])}{more}."
+        )
     return [str(path) for path in ordered] or None
+
+
+def _in_order(found: Iterable[Path]) -> list[Path]:
+    return sorted(found, key=lambda path: paths.natural_key(str(path)))
 
 
 def _first(found: list[Path], wanted: Callable[[Path], bool]) -> Path | None:
@@ -141,21 +175,27 @@ def _has_images(folder: Path) -> bool:
 def read_list(file: Path) -> list[str]:
     """Returns the videos that a list names, one in each line.
 
-    Paths are relative to the list's folder. Empty lines and those that start with "#"
-    are left out.
+    Paths are relative to the list's folder, and may stand in quotes. Empty lines and
+    those that start with "#" are left out. Names may have bytes that are not UTF-8, as
+    those of files may.
 
     Raises:
-        InputError: The list cannot be read, or names no video, or a line has a NUL.
+        InputError: The list cannot be read, or names no video; or a line has a NUL, or
+            is an address that cannot be downloaded.
     """
+    data = read_bytes(file, MAX_LIST_BYTES, "bounded.MAX_LIST_BYTES")
     videos = []
-    for line in read_text(file).splitlines():
-        video = line.strip()
+    for line in data.decode("utf-8-sig", "surrogateescape").splitlines():
+        video = re.sub(r"""^(["'])(.+)\1$""", r"\2", line.strip())
         if not video or video.startswith("#"):
             continue
         if "\0" in video:
             raise InputError(f"{file}: {video!r:.120} is not a file's name.")
-        here = video if is_address(video) else str(file.parent / video)
-        videos.append(here)
+        try:
+            video = _checked(video)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+        videos.append(video if is_address(video) else str(file.parent / video))
     if not videos:
         raise InputError(f"{file}: names no video; expected a path in each line.")
     return videos
@@ -175,7 +215,7 @@ def title(video: str) -> str:
     if video == STDIN:
         return "stdin"
     text = re.split(r"[?#]", video)[0] if is_address(video) else video
-    if text.isdecimal() and not Path(text).exists():
+    if paths.is_camera(text):
         return f"camera{text}"
     path = Path(os.path.abspath(text))
     if glob.has_magic(text) and not path.exists():  # A pattern of frames.

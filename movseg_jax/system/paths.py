@@ -136,6 +136,13 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
+def is_camera(source: str | Path | int) -> bool:
+    """Whether a source of frames is a camera's number, and no file of that name."""
+    text = str(source)
+    number = text.isascii() and text.isdecimal()
+    return number and (isinstance(source, int) or not Path(text).exists())
+
+
 def matching(pattern: str, wanted: Callable[[Path], bool]) -> list[Path]:
     """Returns the paths that match a pattern and are wanted, in no order.
 

@@ -72,8 +72,8 @@ def compilation_cache() -> Path:
 
 def user_cache() -> Path:
     """The folder for files that can be made or downloaded again."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return caches / "movseg_jax"
+    caches = os.environ.get("XDG_CACHE_HOME")  # Empty is as if it were not set.
+    return (Path(caches) if caches else Path.home() / ".cache") / "movseg_jax"
 
 
 def accelerator_files() -> list[str]:

@@ -232,7 +232,7 @@ def _find(
     if exists:
         is_image = path.name.lower().endswith(paths.IMAGE_SUFFIXES)
         return ("images" if is_image else "file"), [path]
-    if text.isdecimal() and text.isascii():
+    if paths.is_camera(source):
         return "camera", []
     if glob.has_magic(text):
         return "images", _distinct(_matching(text), text)
