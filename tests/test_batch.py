@@ -22,7 +22,7 @@ from movseg_jax.segment.batch_worker import BatchJob
 from movseg_jax.segment.engines import Engine
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.settings import SegmentConfig
-from movseg_jax.segment.video_list import WHOLE, Shard
+from movseg_jax.segment.video_list import WHOLE, Shard, find_videos
 from movseg_jax.system import claims, stopping
 from movseg_jax.system.signals import STOPPED
 from movseg_jax.system.workers import Worker
@@ -157,6 +157,10 @@ def test_the_command_says_how_many_are_done_and_exits_with_3(
     assert app.main(["batch", "status", str(root)]) == 0
     said = capsys.readouterr().out
     assert "4 videos: 3 done, 1 failed" in said and "failed   bad" in said
+    assert app.main(["batch", "status", "--only", "done", str(root)]) == 0
+    assert capsys.readouterr().out.startswith("done     a\ndone     b\ndone     c\n/")
+    assert app.main(["batch", "status", str(root), "--only", "none"]) == 2
+    assert "'None'" not in capsys.readouterr().err
     assert app.main([*plan, "--limit", "1"]) == 0
     assert "1 to segment, 3 are finished" in capsys.readouterr().out
     assert app.main(["batch", "status", str(clips)]) == 2
@@ -270,6 +274,29 @@ def test_a_stopped_address_resumes_from_its_copy(
     assert outcome.stopped and outcome.rows[0].state == "stopped"
     assert batch(root, clips, videos=videos).count("done") == 1
     assert downloads == videos
+
+
+@pytest.mark.slow
+def test_failed_is_a_list_also_of_names_that_are_no_text(tmp_path):
+    video = tmp_path / os.fsdecode(b"odd \xe9.mp4")
+    video.write_bytes(b"no video" * 99)
+    root = tmp_path / "root"
+    assert batch(root, None, videos=[str(video)]).count("failed") == 1
+    assert find_videos([str(root / "failed.txt")]).videos == (str(video),)
+
+
+@pytest.mark.slow
+def test_a_damaged_video_fails_until_that_is_accepted(clips, tmp_path):
+    video = write_video(tmp_path / "v.mp4", scene(30))
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 3 // 4])
+    root, videos = tmp_path / "root", [str(video)]
+    [row] = batch(root, None, videos=videos).rows
+    assert row.state == "failed" and row.error.count("allow_truncated") == 1
+    assert row.error.endswith(
+        f"of {row.frames} frames; `allow_truncated=True` accepts that."
+    )
+    job = BatchJob(root, load_squares, SegmentConfig(), allow_truncated=True)
+    assert segment_batch(job, videos, engine=HERE).count("done") == 1
 
 
 # Several drivers -------------------------------------------------------------------

@@ -336,7 +336,7 @@ def test_the_command_segments_to_a_bucket(bucket, frames, monkeypatch, capsys):
     arguments = ["segment", frames, "--out", "memory://bucket/out", "--quiet"]
     assert app.main(arguments) == 0
     output = capsys.readouterr().out
-    assert output.startswith("memory://bucket/out: finished, 1 tracks in 8 frames.")
+    assert output.startswith("memory://bucket/out: finished, 1 track in 8 frames.")
     assert output.endswith("Look at memory://bucket/out/report.html.\n")
     assert app.main([*arguments, "--jobs", "2"]) == 2
     assert "only a single video can be written to a bucket" in capsys.readouterr().err

@@ -178,6 +178,13 @@ def test_what_the_user_sets_is_kept(monkeypatch, tmp_path):
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "elsewhere"
 
 
+@pytest.mark.parametrize("value", ["", "cache"])
+def test_the_cache_is_in_the_home_folder_unless_it_is_set(monkeypatch, tmp_path, value):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", value and str(tmp_path / value))
+    assert process.user_cache() == tmp_path / (value or ".cache") / "movseg_jax"
+
+
 @pytest.mark.parametrize(("variable", "expected"), [({}, 1), ({"NUM": "3"}, 3)])
 def test_flow_leaves_the_processor_to_the_detector(variable, expected):
     code = "import cv2; from movseg_jax.system.process import share_processor; "

@@ -153,7 +153,7 @@ def test_the_command_takes_addresses_and_standard_input(
 
     monkeypatch.setattr("sys.stdin", Stdin)
     assert app.main(["segment", "-", "--quiet"]) == 0
-    assert "stdin_movseg: finished, 1 tracks in 3" in capsys.readouterr().out
+    assert "stdin_movseg: finished, 1 track in 3" in capsys.readouterr().out
     assert app.main(["segment", f"{server}/none.mp4", "--quiet"]) == 2
     assert "404" in capsys.readouterr().err
 

@@ -130,6 +130,16 @@ def test_the_order_of_any_names_does_not_depend_on_how_they_come(stems):
     assert ordered(*stems[::-1]) == expected
 
 
+def test_a_camera_is_a_number_that_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("3").touch()
+    assert [
+        s
+        for s in ("0", 7, 3, "3", "٣", "-1", "", "a", "1.5", Path("12"))
+        if paths.is_camera(s)
+    ] == ["0", 7, 3, Path("12")]
+
+
 def test_images_are_listed_without_folders_and_hidden_files(tmp_path):
     for name in ("b10.PNG", "b9.jpg", "c.txt", ".hidden.png", "._b9.jpg"):
         (tmp_path / name).touch()

@@ -709,8 +709,9 @@ def test_times_that_no_video_can_have_do_not_matter(shots, tmp_path, monkeypatch
     assert frame_count(tmp_path / "overlay.mp4") == COUNT
 
 
-def test_results_are_named_as_the_images_they_are_of(shots, tmp_path):
-    segment(shots, tmp_path, save=("colmap",))
+@pytest.mark.parametrize("pattern", ["", "*", "shot*.png"])
+def test_results_are_named_as_the_images_they_are_of(shots, tmp_path, pattern):
+    segment(shots / pattern, tmp_path, save=("colmap",))
     found = sorted(path.name for path in (tmp_path / "colmap").iterdir())
     assert found == [f"shot{index:03d}.png.png" for index in range(COUNT)]
     text = (tmp_path / "tracks.json").read_text()

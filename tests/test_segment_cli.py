@@ -82,7 +82,7 @@ def test_the_command_says_what_it_did(squares, tmp_path, capsys):
     shots, out = write_images(tmp_path / "shots", scene(3)), tmp_path / "out"
     assert segment(shots, out, "--timing", "--why") == 0
     said = capsys.readouterr()
-    assert "finished, 1 tracks in 3 frames" in said.out and "ms/frame" in said.out
+    assert "finished, 1 track in 3 frames" in said.out and "ms/frame" in said.out
     assert said.err == ""
     assert segment(shots, out, "--why") == 0
     assert "finished already" in capsys.readouterr().out
@@ -139,7 +139,7 @@ def test_the_paper_s_tracker_keeps_what_is_never_seen_to_move(tmp_path):
 def test_a_video_of_one_frame_is_said_to_have_no_motion(squares, tmp_path, capsys):
     shots = write_images(tmp_path / "shots", scene(1))
     assert segment(shots, tmp_path / "out") == 0
-    assert "finished, 0 tracks in 1 frames.\nOne frame alone" in capsys.readouterr().out
+    assert "finished, 0 tracks in 1 frame.\nOne frame alone" in capsys.readouterr().out
 
 
 def test_a_video_without_tracks_says_which_option_would_give_some(
@@ -165,9 +165,22 @@ def test_every_page_of_a_file_is_a_frame_and_dark_ones_are_noted_once(
     assert note.startswith("movseg: note: ") and "--white 4095" in note
     assert segment(tmp_path / "a.tif", tmp_path / "out", "--white", "4095") == 0
     said = capsys.readouterr()
-    assert "1 tracks in 3 frames" in said.out and said.err == ""
+    assert "1 track in 3 frames" in said.out and said.err == ""
     assert segment(tmp_path / "a.tif", tmp_path / "dark", "--white", "4095") == 2
     assert "settings.white was None, is 4095" in capsys.readouterr().err
+
+
+def test_a_default_folder_that_cannot_be_made_is_refused_with_what_to_do(
+    squares, tmp_path, monkeypatch, capsys
+):
+    video = write_video(tmp_path / "v.mp4", scene(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: path != tmp_path)
+        assert app.main(["segment", str(video), "--quiet"]) == 2
+        assert "v_movseg: cannot be made, since" in (said := capsys.readouterr().err)
+        assert said.endswith("choose a folder with --out.\n")
+        assert segment(video, tmp_path / "out") == 0
+    assert not (tmp_path / "v_movseg").exists()
 
 
 def test_a_stopped_command_has_a_status_of_its_own(squares, tmp_path, capsys):
@@ -189,8 +202,9 @@ def test_a_damaged_video_is_reported_after_its_results(squares, tmp_path, capsys
     for _ in range(2):
         assert segment(video, out) == 2
         said = capsys.readouterr()
-        assert "tracks in" in said.out and "damaged after" in said.err
+        assert "track in" in said.out and "damaged after" in said.err
         assert "The results are of" in said.err
+        assert said.err.count("--allow-truncated") == 1
     assert (out / "overlay.mp4").is_file()
     assert segment(video, out, "--allow-truncated") == 0
     assert segment(video, tmp_path / "other", "--allow-truncated") == 0

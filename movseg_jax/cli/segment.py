@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import glob
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -194,6 +195,8 @@ class Segment:
         """Runs the command and returns the text to print."""
         from movseg_jax.segment.fetching import address_name, fetched, standard_input
 
+        if self.out is None:
+            self._check_default_folder()
         if self._found.several:
             return self._run_several()
         video = self._found.videos[0]
@@ -201,6 +204,15 @@ class Segment:
             with standard_input() as copy:
                 return self._run_one(copy, Path(copy).parent.name)
         return self._run_one(fetched(video), address_name(video))
+
+    def _check_default_folder(self) -> None:
+        """Refuses a default folder for the results that cannot be made."""
+        out, parent = self._out, self._out.absolute().parent
+        if parent.is_dir() and not out.exists() and not os.access(parent, os.W_OK):
+            raise InputError(
+                f"{out}: cannot be made, since {parent} cannot be written to; choose a "
+                "folder with --out."
+            )
 
     def _load(self) -> "functools.partial[TrainedDetector]":
         """The function that loads the detector; processes can be given it."""
@@ -238,6 +250,7 @@ class Segment:
         return self._report(summary)
 
     def _report(self, summary: "Summary") -> str:
+        from movseg_jax.report.html import counted
         from movseg_jax.segment.run_folder import REPORT
 
         out = self._bucket or self._out
@@ -245,10 +258,9 @@ class Segment:
             print(f"{out}: stopped at frame {summary.frames}; start it again.")
             raise SystemExit(STOPPED)
         already = " already" if summary.already else ""
-        report = (
-            f"{out}: finished{already}, {summary.tracks} tracks in "
-            f"{summary.frames} frames."
-        )
+        frames = counted(summary.frames, "frame")
+        tracks = counted(summary.tracks, "track")
+        report = f"{out}: finished{already}, {tracks} in {frames}."
         if summary.hint:
             report += "\n" + in_options(InputError(summary.hint), [Segment])
         if self.timing and summary.timing:
@@ -256,8 +268,8 @@ class Segment:
         if summary.damage:
             print(report)
             raise InputError(
-                f"{summary.damage} The results are of {summary.frames} frames; "
-                "--allow-truncated accepts that."
+                f"{summary.damage} The results are of {frames}; --allow-truncated "
+                "accepts that."
             )
         return f"{report}\nLook at {out}/{REPORT}."
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from movseg_jax.errors import InputError
+from movseg_jax.report.html import counted
 from movseg_jax.segment.fetching import identifies
 from movseg_jax.segment.run_folder import RUN, WORK
 from movseg_jax.segment.video_list import hashed_names, name_folders
@@ -282,17 +283,19 @@ class BatchFolder:
         """Returns the row of a video that needs no more work, otherwise None."""
         before = self.read(row)
         run = read_marker(self.results(before) / RUN) or {}
-        known = run.get("about")
-        video = known.get("video") if isinstance(known, dict) else None
-        about = {"video": video, **wanted.about}
-        if video and identifies(video, row.video) and _same(known, about):
+        known = run["about"] if isinstance(run.get("about"), dict) else {}
+        about = {"video": known.get("video"), **wanted.about}
+        if identifies(known.get("video"), row.video) and _same(known, about):
             frames, damage = int(run.get("frames", 0)), str(run.get("damage", ""))
-            failed = bool(damage) and not wanted.allow_truncated
+            error = ""
+            if damage and not wanted.allow_truncated:
+                error = f"{damage} The results are of {counted(frames, 'frame')}; "
+                error += "`allow_truncated=True` accepts that."
             return before._replace(
-                state="failed" if failed else "done",
+                state="failed" if error else "done",
                 frames=frames,
                 tracks=int(run.get("tracks", 0)),
-                error=f"{damage} The results are of {frames} frames." if failed else "",
+                error=error,
             )
         failed = before.state == "failed" and self._changed(before) >= wanted.since
         return before if failed else None
