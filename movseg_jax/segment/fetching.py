@@ -34,7 +34,7 @@ CHUNK = 2**20  # Bytes.
 
 
 def address_name(video: str) -> str | None:
-    """Returns the name of an address in results; None if the video is none.
+    """Returns the name of an address in results; None for other videos.
 
     What follows a question mark may be a password, so a hash stands for it.
     """
