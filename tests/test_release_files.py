@@ -5,7 +5,6 @@ half done, the config of another, and small weights with their card. A file that
 on purpose gets a new format number and a fixture of its own beside these.
 """
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -23,8 +22,7 @@ from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.model.weights import load_weights
-from movseg_jax.segment.run_folder import FORMAT, RunFolder, stored_model
-from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.segment.run_folder import FORMAT, RunFolder
 from movseg_jax.train.log import read_log
 from tests.fakes import square_detector as squares
 
@@ -80,18 +78,6 @@ def test_results_under_their_names_of_before_are_replaced_with_their_run(tmp_pat
     assert folder.result("npz").name == "masks.npz"
     folder.claim({**about, "device": "another"}, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == [".movseg"]
-
-
-def test_a_run_s_settings_are_stored_as_they_were():
-    about = json.loads((RELEASE / "run.json").read_text())["about"]
-    # The release did not refine masks.
-    stored = SegmentConfig(refine_masks=False).stored()
-    assert json.loads(json.dumps(stored)) == about["settings"]
-    assert SegmentConfig().stored() == {**stored, "refine_masks": True}
-    detector = squares.make_detector()
-    assert json.loads(json.dumps(stored_model(detector.config))) == about["model"]
-    fine = dataclasses.replace(detector.config, mask_fine=8)
-    assert stored_model(fine) == {**stored_model(detector.config), "mask_fine": 8}
 
 
 def test_the_config_of_a_training_run_is_read():

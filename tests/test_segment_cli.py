@@ -106,7 +106,7 @@ def test_as_paper_stands_for_settings_that_other_options_change(
     assert app.main(["segment", *options, str(shots), "--out", str(out)]) == 0
     expected = dataclasses.replace(SegmentConfig.as_paper(reading), **changes)
     run = json.loads((out / "run.json").read_text())
-    written = json.loads(json.dumps(expected.stored()))
+    written = json.loads(json.dumps(dataclasses.asdict(expected)))
     assert run["about"]["settings"] == written
 
 

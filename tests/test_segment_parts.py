@@ -1,9 +1,6 @@
 """The parts of segmenting: reading ahead, detections recorded on disk."""
 
-import base64
 import contextlib
-import json
-import math
 import sqlite3
 import threading
 import time
@@ -15,7 +12,6 @@ import pytest
 from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.results import Detection, FrameDetections
-from movseg_jax.segment.old_record import import_old_record
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.system.pipeline import ahead
 from movseg_jax.video.reading import Frame
@@ -174,41 +170,3 @@ def test_a_damaged_file_is_an_input_error(tmp_path):
         Record(path, ABOUT)
     with pytest.raises(InputError, match="cannot be written"):
         Record(tmp_path / "missing" / "record", ABOUT)
-
-
-def write_old(path, count):
-    """Detections as version 0.1.0 recorded them."""
-
-    def row(detection):
-        mask, score, motion, shift, colour = detection
-        numbers = [None if math.isnan(n) else n for n in (motion, *shift)]
-        text = base64.b64encode(colour).decode()
-        return [mask.counts.decode(), score, *numbers, text]
-
-    lines = [json.dumps(ABOUT, sort_keys=True)]
-    for number in range(count):
-        moving, static, cut = some_detections(number)
-        written = frame(number)
-        rows = {"moving": [*map(row, moving)], "static": [*map(row, static)]}
-        about = {"name": written.name, "time": written.time, "size": [6, 8]}
-        lines.append(json.dumps({**about, **rows, "cut": cut}))
-    path.write_text("\n".join(lines) + "\n")
-
-
-def test_detections_of_version_0_1_0_are_taken_over(tmp_path):
-    old, new = tmp_path / "old", tmp_path / "new"
-    record_frames(new, [0])  # An import that was killed.
-    write_old(old, 3)
-    with old.open("a") as file:
-        file.write('{"name": "000')
-    import_old_record(old, new, ABOUT)
-    assert not old.exists()
-    with Record(new, ABOUT) as record:
-        assert_recorded(record, 3)
-    import_old_record(old, new, ABOUT)
-    write_old(old, 1)
-    with pytest.raises(InputError, match="another video"):
-        import_old_record(old, new, {"video": "another"})
-    old.write_text(old.read_text().replace("moving", "x"))
-    with pytest.raises(InputError, match="frame 0: is damaged"):
-        import_old_record(old, new, ABOUT)

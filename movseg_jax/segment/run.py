@@ -32,7 +32,6 @@ from movseg_jax.segment.detecting import detect_frames
 from movseg_jax.segment.flow_source import FlowSource, SizedEstimator, chosen_flow
 from movseg_jax.segment.hints import why_no_tracks
 from movseg_jax.segment.interruption import ReadableFrames, recorded
-from movseg_jax.segment.old_record import OLD_RECORD, import_old_record
 from movseg_jax.segment.record import Column, Record
 from movseg_jax.segment.run_folder import (
     ALWAYS,
@@ -41,7 +40,6 @@ from movseg_jax.segment.run_folder import (
     REPORT,
     RUN,
     RunFolder,
-    stored_model,
 )
 from movseg_jax.segment.section import Section, find_section
 from movseg_jax.segment.settings import SegmentConfig
@@ -170,8 +168,8 @@ def describe_settings(
     """
     about = {
         "weights": {"name": detector.name, "sha256": detector.digest},
-        "model": stored_model(detector.config),
-        "settings": config.stored(),
+        "model": dataclasses.asdict(detector.config),
+        "settings": dataclasses.asdict(config),
         "versions": {
             RUN: FORMAT,
             "movseg_jax": installed_version() or "not installed",
@@ -210,7 +208,6 @@ class _Job:
     def run(self, began: float) -> Summary:
         """Runs all parts; `began` is the `time.perf_counter` of the run's start."""
         path = self.folder.work / RECORD
-        import_old_record(self.folder.work / OLD_RECORD, path, self.about)
         with Record(path, self.about, multiple=self.config.batch_size) as record:
             try:
                 damage = self.detect(record)

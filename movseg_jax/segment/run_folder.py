@@ -4,7 +4,6 @@ A run is unfinished while its `run.json` is in the folder's `WORK`, and finished
 is in the folder itself. Only what a run wrote is ever removed.
 """
 
-import dataclasses
 import json
 import platform
 import shutil
@@ -12,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from movseg_jax.config import ModelConfig
 from movseg_jax.errors import InputError
 from movseg_jax.formats import FORMATS, Format, result_name
 from movseg_jax.system.atomic import write_file
@@ -183,15 +181,3 @@ def read_run(file: Path) -> dict[str, Any] | None:
     found = read_marker(file)
     ours = found is not None and isinstance(found.get("about"), dict)
     return found if ours else None
-
-
-def stored_model(config: ModelConfig) -> dict[str, Any]:
-    """Returns the fields of a model's config as `run.json` has them.
-
-    A field that release 0.1.0 did not have is left out if the model does not use it, so
-    that a run of that release resumes.
-    """
-    fields = dataclasses.asdict(config)
-    if not config.mask_fine:
-        del fields["mask_fine"]
-    return fields

@@ -6,7 +6,7 @@ settings in its help without loading them.
 
 import dataclasses
 import math
-from typing import Any, Literal
+from typing import Literal
 
 from movseg_jax.config import (
     DEFAULT_FPS,
@@ -127,20 +127,6 @@ class SegmentConfig:
             min_motion=0.0,
             min_frames=0,
         )
-
-    def stored(self) -> dict[str, Any]:
-        """Returns the settings as run.json has them.
-
-        Newer settings are left out if they are not set, as in versions without them,
-        so that runs of those versions can be resumed.
-        """
-        settings = dataclasses.asdict(self)
-        if not self.refine_masks:
-            del settings["refine_masks"]
-        for name in ("flow_weights", "flow_updates", "start", "end"):
-            if settings[name] is None:
-                del settings[name]
-        return settings
 
     def least_motion(self, model: ModelConfig) -> float:
         """Returns `min_motion`, or its default for a model.
