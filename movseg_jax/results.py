@@ -153,6 +153,8 @@ class TrackedFrame(NamedTuple):
         sightings: The tracks in the order to paint them: the later one is visible where
             two overlap.
         cut: True if a new shot starts with this frame.
+        number: The frame's number in the video, from 0, if only a part of the video was
+            segmented; None if all of it was, or if that is not known.
     """
 
     name: str
@@ -160,6 +162,7 @@ class TrackedFrame(NamedTuple):
     time: float | None
     sightings: tuple[Sighting, ...]
     cut: bool = False
+    number: int | None = None
 
     def __repr__(self) -> str:
         height, width = self.size

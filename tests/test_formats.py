@@ -759,3 +759,15 @@ def test_cuts_are_kept_in_tracks_json(tmp_path):
         out.write_text(json.dumps(text))
         with pytest.raises(InputError, match=r'"cuts" is .* a list of frames'):
             read_tracks(out)
+
+
+def test_numbers_in_the_video_are_kept_in_tracks_json(tmp_path):
+    tracks = [f._replace(number=250 + i) for i, f in enumerate(make_tracks())]
+    out = write(tracks, tmp_path, "tracks")
+    assert [f.number for f in read_tracks(out)] == [f.number for f in tracks]
+    text = json.loads(out.read_text())
+    for wrong in (-1, 2.5, "250", [250]):
+        text["videos"][0]["first_frame"] = wrong
+        out.write_text(json.dumps(text))
+        with pytest.raises(InputError, match=r'"first_frame" is .* whole number'):
+            read_tracks(out)

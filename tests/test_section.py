@@ -4,20 +4,28 @@ import json
 import math
 import os
 import signal
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 
-from movseg_jax.errors import InputError
-from movseg_jax.formats.conversion import read_tracks
+from movseg_jax.cli import app
+from movseg_jax.errors import InputError, InputNote
+from movseg_jax.formats.conversion import read_tracks, write_tracks
 from movseg_jax.segment.api import segment_video
 from movseg_jax.segment.run import segment_to_folder
 from movseg_jax.segment.section import Moment, find_section
 from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.segment.tracks import Tracks
+from movseg_jax.video.overlay import draw_tracks, write_overlay
 from movseg_jax.video.reading import read_frames
-from tests.fakes.square_detector import make_detector, scene, write_images, write_video
+from tests.fakes.square_detector import (
+    make_detector,
+    scene,
+    write_images,
+    write_video,
+)
 from tests.test_segment import after, results
 
 COUNT, FPS = 14, 10
@@ -157,11 +165,98 @@ def stop():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_runs_without_a_section_are_as_before(video, tmp_path):
-    """So a run that an earlier version began resumes."""
+PARTS = {
+    "section": {"start": "2f", "end": "1.2"},
+    "section by time": {"start": "0.3"},
+    "end": {"end": "10f"},
+    "frames": {"max_frames": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """A video whose end is missing. Its index is in front, so it can be read."""
+    path = write_video(tmp_path_factory.mktemp("cut_off") / "v.mp4", scene(30), FPS)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+    return path
+
+
+@pytest.fixture(params=[*PARTS, "truncated"])
+def part(request, video, cut_off, tmp_path):
+    """A video, and the folder of the results of a part of it."""
+    source = cut_off if request.param == "truncated" else video
+    settings = {**PARTS.get(request.param, {}), "min_frames": 1, "save": ("vggt",)}
+    config = SegmentConfig(**settings)
+    detector, out = make_detector(), tmp_path / "out"
+    summary = segment_to_folder(
+        str(source), out, detector, config, allow_truncated=True
+    )
+    assert summary.tracks == 1
+    return source, out
+
+
+def convert(tracks, video, out):
+    command = ["convert-tracks", str(tracks), "--to", "vggt"]
+    return app.main([*command, "--out", str(out), "--video", str(video)])
+
+
+def test_the_tracks_of_a_part_are_converted_with_the_frames_of_the_part(part, tmp_path):
+    video, out = part
+    assert convert(out, video, tmp_path / "again") == 0
+    assert results(tmp_path / "again") == results(out / "vggt")
+    # Also after corrections, which are written to another file.
+    edited = tmp_path / "edited.json"
+    command = ["convert-tracks", str(out), "--keep=1", "--to=tracks", f"--out={edited}"]
+    assert app.main(command) == 0
+    assert convert(edited, video, tmp_path / "edited") == 0
+    assert results(tmp_path / "edited") == results(out / "vggt")
+
+
+def test_the_tracks_of_a_part_are_drawn_on_the_frames_of_the_part(part, tmp_path):
+    video, out = part
+    stored = read_tracks(out)
+    frames = list(read_frames(video, allow_truncated=True))
+    frames = [frame for frame in frames if frame.name in {f.name for f in stored}]
+    assert len(frames) == len(stored)
+    tracks = Tracks(stored, video)
+    for index in (0, 4):
+        expected = draw_tracks(frames[index], stored[index])
+        assert_array_equal(tracks.show(index), expected)
+    tracks.to_video(tmp_path / "a.mp4", fps=FPS)
+    write_overlay(frames, stored, tmp_path / "b.mp4", FPS)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_tracks_in_memory_say_of_which_part_they_are(video, tmp_path):
+    tracks = segment_video(video, make_detector(), start="3f", max_frames=8)
+    write_tracks(tracks, tmp_path / "tracks.json", to="tracks")
+    again = Tracks(read_tracks(tmp_path / "tracks.json"), video)
+    assert [frame.number for frame in again] == [*range(3, 11)]
+    assert_array_equal(again.show(2), tracks.show(2))
+
+
+def test_tracks_that_do_not_say_where_they_start_are_not_taken_for_others(
+    video, tmp_path, capsys
+):
+    config, out = SegmentConfig(start="3f"), tmp_path / "out"
+    segment_to_folder(str(video), out, make_detector(), config)
+    assert convert(out / "masks", video, tmp_path / "a") == 2
+    assert "the tracks.json of `movseg segment` says" in capsys.readouterr().err
+    tracks = Tracks(read_tracks(out / "masks"), video)
+    with pytest.warns(InputNote, match="tracks of frame 00003 are drawn on frame 0000"):
+        tracks.show(0)
+    assert_array_equal(
+        Tracks(read_tracks(out / "masks"), video, first=3).show(0),
+        Tracks(read_tracks(out), video).show(0),
+    )
+
+
+def test_the_tracks_of_a_whole_video_need_a_video_as_long_as_they_are(
+    video, tmp_path, capsys
+):
     segment_to_folder(str(video), tmp_path / "out", make_detector(), SegmentConfig())
-    settings = json.loads((tmp_path / "out" / "run.json").read_text())["about"][
-        "settings"
-    ]
-    assert not {"start", "end"} & settings.keys()
-    assert Path(tmp_path / "out" / "tracks.json").is_file()
+    longer = write_video(tmp_path / "longer.mp4", scene(COUNT + 1), FPS)
+    assert convert(tmp_path / "out", longer, tmp_path / "a") == 2
+    assert f"tracks end after {COUNT} frames" in capsys.readouterr().err
+    assert "first_frame" not in (tmp_path / "out" / "tracks.json").read_text()

@@ -112,8 +112,17 @@ class ConvertTracks:
         if video is not None and fps is None and not surveyed.timed:
             fps = probe(video, white=self.white).rate()
 
+        first = tracks[0].number
+
         def frames():
-            read = read_frames(video or "", white=self.white)
+            # Unless the tracks say what part of the video they are of, it is all of it.
+            read = read_frames(
+                video or "",
+                start=first or 0,
+                max_frames=None if first is None else len(tracks),
+                allow_truncated=first is not None,
+                white=self.white,
+            )
             return (frame.image for frame in read)
 
         write_tracks(

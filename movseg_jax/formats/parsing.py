@@ -36,6 +36,7 @@ class Recorded(FrameSequence[TrackedFrame]):
         names: list[str] | None = None,
         times: list[float | None] | None = None,
         cuts: frozenset[int] = frozenset(),
+        first: int | None = None,
     ):
         """Takes what is known of the frames.
 
@@ -47,10 +48,11 @@ class Recorded(FrameSequence[TrackedFrame]):
             names: Names of all frames; if None, they are named by their numbers.
             times: Times of all frames; if None, they are unknown.
             cuts: Numbers of the frames with which a new shot starts.
+            first: The number of the first frame in the video, if they are a part of it.
         """
         self._count, self._size = count, size
         self._sightings, self._names, self._times = sightings, names, times
-        self._cuts = cuts
+        self._cuts, self._first = cuts, first
 
     @property
     def named(self) -> bool:
@@ -68,6 +70,7 @@ class Recorded(FrameSequence[TrackedFrame]):
             self._times[index] if self._times else None,
             tuple(self._sightings.get(index, ())),
             index in self._cuts,
+            None if self._first is None else self._first + index,
         )
 
 

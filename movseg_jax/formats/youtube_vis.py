@@ -6,8 +6,9 @@ with `segmentations`, `bboxes` and `areas`, each null where the track is not see
 
 What a `TrackedFrame` holds beyond that is in fields of our own, which the API leaves
 alone: `scores`, `moving` and `motion` beside `segmentations`; `times` of the frames in
-seconds beside `file_names`; `order`, the tracks of each frame as they are painted; and
-`cuts`, the numbers of the frames with which a new shot starts, counted from 0.
+seconds beside `file_names`; `order`, the tracks of each frame as they are painted;
+`cuts`, the numbers of the frames with which a new shot starts, counted from 0; and
+`first_frame`, if only a part of the video was segmented: the number of its first frame.
 """
 
 import json
@@ -64,10 +65,10 @@ def write_youtube_vis(
     check_suffix(image_suffix, out)
     head = info(provenance, out)
     with whole_file(out) as temporary, Spool(out.parent) as spool:
-        spans, cuts = _fill(spool, tracks, image_suffix)
+        spans, cuts, first = _fill(spool, tracks, image_suffix)
         with temporary.open("w", encoding="ascii", newline="\n") as file:
             file.write(f'{{"info":{head},\n"videos":[')
-            _write_video(file, spool, surveyed, cuts)
+            _write_video(file, spool, surveyed, cuts, first)
             file.write(f'],\n{CATEGORIES},\n"annotations":[')
             for number, track in enumerate(surveyed.ids):
                 file.write(",\n" if number else "\n")
@@ -79,11 +80,14 @@ def _fill(spool: Spool, tracks: Sequence[TrackedFrame], image_suffix: str):
     """Spools the frames. A row of a track has the frame's number, then JSON by line.
 
     Returns the first and last frame of each track with the sum and number of its
-    scores, and the frames with which a new shot starts.
+    scores, the frames with which a new shot starts, and the number of the first frame
+    in the video.
     """
     spans: dict[int, tuple[int, int, float, int]] = {}
-    cuts = []
+    cuts, first_frame = [], None
     for index, frame in enumerate(tracks):
+        if index == 0:
+            first_frame = frame.number
         if frame.cut:
             cuts.append(index)
         order = [int(sighting.id) for sighting in frame.sightings]
@@ -104,11 +108,15 @@ def _fill(spool: Spool, tracks: Sequence[TrackedFrame], image_suffix: str):
             )
             texts = [str(index), *map(to_text, values)]
             spool.append(int(sighting.id), "\n".join(texts).encode())
-    return spans, cuts
+    return spans, cuts, first_frame
 
 
 def _write_video(
-    file: TextIO, spool: Spool, surveyed: Survey, cuts: Sequence[int]
+    file: TextIO,
+    spool: Spool,
+    surveyed: Survey,
+    cuts: Sequence[int],
+    first_frame: int | None,
 ) -> None:
     height, width = surveyed.size
     file.write(
@@ -117,7 +125,10 @@ def _write_video(
     for key in OF_FRAMES:
         file.write(f',"{key}":')
         write_list(file, (row.decode() for row in spool.rows(key)))
-    file.write(f',"cuts":{to_text(cuts)}}}')
+    file.write(f',"cuts":{to_text(cuts)}')
+    if first_frame is not None:
+        file.write(f',"first_frame":{first_frame}')
+    file.write("}")
 
 
 def _write_track(
@@ -173,6 +184,7 @@ class _Video(NamedTuple):
     times: list[float | None] | None = None
     order: list | None = None
     cuts: frozenset[int] = frozenset()
+    first_frame: int | None = None
 
 
 def read_youtube_vis(
@@ -223,7 +235,13 @@ def read_youtube_vis(
     parsing.check_count(count, f"{path}: video {found.id}")
     _sort(by_frame, found.order, path)
     return parsing.Recorded(
-        count, size, by_frame, names=found.names, times=found.times, cuts=found.cuts
+        count,
+        size,
+        by_frame,
+        names=found.names,
+        times=found.times,
+        cuts=found.cuts,
+        first=found.first_frame,
     )
 
 
@@ -308,7 +326,9 @@ def _video(number: int, row: Mapping[str, Any], path: Path) -> _Video:
     if not known:
         expected = "a list of frames after the first, counted from 0"
         raise parsing.unexpected(where, '"cuts"', cuts, expected)
-    return _Video(number, size, names, seconds, order, frozenset(cuts))
+    known = row.get("first_frame") is not None
+    first = parsing.integer(row, "first_frame", where, low=0) if known else None
+    return _Video(number, size, names, seconds, order, frozenset(cuts), first)
 
 
 def _add_track(

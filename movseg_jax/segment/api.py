@@ -62,6 +62,7 @@ def segment_video(
 
 def _segment(video, detector, config, flow, show: Progress) -> Tracks:
     frames, first, total, again = _open(video, config)
+    whole = not first and config.end is None and config.max_frames is None
     detections, names, times, size = [], [], [], (0, 0)
     previews = Previews()
     show(0, total, "detect")
@@ -94,7 +95,13 @@ def _segment(video, detector, config, flow, show: Progress) -> Tracks:
             min_frames=config.min_frames,
         )
     tracks = TrackedFrames(
-        detections, links, names=names, size=size, times=times, config=config.track
+        detections,
+        links,
+        names=names,
+        size=size,
+        times=times,
+        config=config.track,
+        first=None if whole else first,
     )
     return Tracks(tracks, again, first=first, white=config.white, previews=previews)
 
@@ -112,13 +119,14 @@ def _given(frames: Iterable[Frame], config: SegmentConfig):
         total = min(len(again), config.max_frames or len(again))
     # A generator of our own, which can be closed; that of the caller stays open.
     chosen = (frame for frame in itertools.islice(frames, config.max_frames))
-    return chosen, 0, total, again
+    return chosen, None, total, again
 
 
 def _open(video, config: SegmentConfig):
     """The frames, the index of the first one, their number if it is known, the video.
 
-    The video is None if it is a camera or an iterator, which can be read only once.
+    The video is None if it is a camera or an iterator, which can be read only once. The
+    index is None if the frames are given themselves.
     """
     if not isinstance(video, str | Path | int):
         return _given(video, config)

@@ -211,7 +211,9 @@ class _Job:
         with Record(path, self.about, multiple=self.config.batch_size) as record:
             try:
                 damage = self.detect(record)
-                count = self.write(self.link(record))
+                whole = not damage and self.section == Section()
+                first = None if whole else self.section.first
+                count = self.write(self.link(record, first))
             except Stopped:
                 return Summary(False, len(record), 0, self.timing)
             frames = len(record)
@@ -331,8 +333,8 @@ class _Job:
         """Returns the threshold that the detections missed, as a sentence."""
         return why_no_tracks(record, self.config.track, **self._thresholds)
 
-    def link(self, record: Record) -> Sequence[TrackedFrame]:
-        """Links the detections; returns the tracks, read from disk frame by frame."""
+    def link(self, record: Record, first: int | None) -> Sequence[TrackedFrame]:
+        """Links detections to tracks, read from disk; `first` as in `TrackedFrames`."""
         config = self.config
         with self._phase("track", record, passes=3) as detections:
             links = link_moving(
@@ -347,6 +349,7 @@ class _Job:
             times=Column(record, "time"),
             size=record.frame(0).size,
             config=config.track,
+            first=first,
         )
 
     def write(self, tracks: Sequence[TrackedFrame]) -> int:

@@ -19,6 +19,7 @@ from PIL import Image
 from movseg_jax import images
 from movseg_jax.errors import InputError
 from movseg_jax.results import TrackedFrame
+from movseg_jax.system.notes import note
 from movseg_jax.system.progress import Progress, phase, shown_progress
 from movseg_jax.video.reading import Frame, read_frames
 
@@ -69,7 +70,7 @@ class Tracks(Sequence[TrackedFrame]):
         frames: Sequence[TrackedFrame],
         video: Video = None,
         *,
-        first: int = 0,
+        first: int | None = None,
         white: int | None = None,
         previews: Previews | None = None,
     ):
@@ -79,7 +80,8 @@ class Tracks(Sequence[TrackedFrame]):
             frames: The tracks of all frames, such as those of `read_tracks`.
             video: The video that `read_frames` reads, or its frames; None if it cannot
                 be read again.
-            first: The index in the video of the first frame that has tracks.
+            first: The index in the video of the first frame that has tracks. Default:
+                its `number`, or 0 if that is not known.
             white: The value of white, see `read_frames`.
             previews: Small frames for the contact sheet.
         """
@@ -206,10 +208,27 @@ class Tracks(Sequence[TrackedFrame]):
         if isinstance(self.video, Sequence) and not isinstance(self.video, str):
             yield from self.video[start : start + count]
             return
-        yield from read_frames(
+        first = self._first
+        if first is None and len(self):
+            first = self[0].number
+        frames = read_frames(
             self.video,
-            start=self._first + start,
+            start=(first or 0) + start,
             max_frames=count,
             allow_truncated=True,
             white=self._white,
         )
+        for index, frame in enumerate(frames, start):
+            if first is None and index == start:
+                self._note_other_number(frame, self[index])
+            yield frame
+
+    def _note_other_number(self, frame: Frame, tracked: TrackedFrame) -> None:
+        """Notes that tracks may be of another frame, going by the names of both."""
+        names = frame.name, tracked.name
+        if all(map(str.isdecimal, names)) and int(names[0]) != int(names[1]):
+            note(
+                f"{self.video}: the tracks of frame {tracked.name} are drawn on frame "
+                f"{frame.name}, since it is not known where in the video they start; "
+                "`first` of `Tracks` says so."
+            )

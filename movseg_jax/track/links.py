@@ -158,8 +158,12 @@ class TrackedFrames(FrameSequence[TrackedFrame]):
         size: Size,
         times: Sequence[float | None] | None = None,
         config: TrackConfig | None = None,
+        first: int | None = None,
     ):
         """Takes what `to_tracked_frame` takes, of all frames.
+
+        If the frames are only a part of the video, `first` is the number of their first
+        one.
 
         Raises:
             InputError: There are not as many links, names or times as frames.
@@ -169,6 +173,7 @@ class TrackedFrames(FrameSequence[TrackedFrame]):
             check_lengths(frames, times=times)
         self._frames, self._links, self._config = frames, links, config
         self._names, self._size, self._times = names, size, times
+        self._first = first
 
     def __repr__(self) -> str:
         height, width = self._size
@@ -179,7 +184,7 @@ class TrackedFrames(FrameSequence[TrackedFrame]):
 
     def make(self, index: int) -> TrackedFrame:
         """Returns the tracks of a frame."""
-        return to_tracked_frame(
+        frame = to_tracked_frame(
             self._frames[index],
             self._links[index],
             name=self._names[index],
@@ -187,6 +192,9 @@ class TrackedFrames(FrameSequence[TrackedFrame]):
             time=None if self._times is None else self._times[index],
             config=self._config,
         )
+        if self._first is None:
+            return frame
+        return frame._replace(number=self._first + index)
 
 
 def check_lengths(frames: Sequence, **others: Sequence | Links) -> None:
