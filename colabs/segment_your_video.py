@@ -19,16 +19,21 @@
 # not needed: two CPU cores process four to eight frames of 480x854 per second.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone.
-# `PACKAGE` is anything pip installs, such as a wheel or the folder of a copy of the
-# repository that you have uploaded: "/content/movseg_jax".
+# Installs the package where it is missing, and leaves the installed JAX alone. Then set
+# `PACKAGE` to what pip is to install: the folder of a copy of the repository that you
+# have uploaded, such as "/content/movseg_jax", or a wheel of it.
 import importlib.util
 import subprocess
 import sys
 
-PACKAGE = "movseg-jax"
+PACKAGE = ""
 
 if importlib.util.find_spec("movseg_jax") is None:
+    if not PACKAGE:
+        raise ValueError(
+            "movseg_jax is not installed: upload a copy of the repository, and set "
+            'PACKAGE to its folder, such as "/content/movseg_jax".'
+        )
     subprocess.run([sys.executable, "-m", "pip", "install", PACKAGE], check=True)
 
 # %% [markdown]

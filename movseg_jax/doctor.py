@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from movseg_jax.system.process import (
+    how_to_install,
     accelerator_files,
     compilation_cache,
     installed_version,
@@ -161,7 +162,7 @@ def _plugins() -> Iterator[Finding]:
             "TPU",
             "problem",
             "JAX_PLATFORMS asks for a TPU, and libtpu is not installed",
-            'pip install "movseg-jax[tpu]"',
+            how_to_install("tpu"),
         )
     elif files := accelerator_files():
         yield Finding("accelerator", "ok", f"files of drivers: {', '.join(files)}")
@@ -187,7 +188,7 @@ def _cuda_plugin(driver: int, plugins: list[str]) -> Iterator[Finding]:
             "CUDA",
             "problem",
             "JAX is installed without support of NVIDIA GPUs",
-            f'pip install "movseg-jax[{best}]"',
+            how_to_install(best),
         )
     elif not set(plugins) & set(carried):
         yield Finding(
@@ -195,7 +196,7 @@ def _cuda_plugin(driver: int, plugins: list[str]) -> Iterator[Finding]:
             "problem",
             f"driver {driver} is too old for JAX's plugin {plugins[0]}",
             f"pip uninstall jax-{plugins[0]}-plugin jax-{plugins[0]}-pjrt; "
-            f'pip install "movseg-jax[{best}]"',
+            + how_to_install(best),
         )
     for name in plugins:
         jaxlib = installed_version("jaxlib")
@@ -235,7 +236,7 @@ def _weights() -> Iterator[Finding]:
             "weights",
             "problem",
             f"the model in the package cannot be read: {error}",
-            "pip install --force-reinstall --no-deps movseg-jax",
+            how_to_install(),
         )
         return
     if digest != expected:
@@ -244,7 +245,7 @@ def _weights() -> Iterator[Finding]:
             "problem",
             f"the model in the package is damaged: its sha256 is {digest}, expected "
             f"{expected}",
-            "pip install --force-reinstall --no-deps movseg-jax",
+            how_to_install(),
         )
     else:
         yield Finding("weights", "ok", f"sha256 {digest[:16]}")

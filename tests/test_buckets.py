@@ -89,7 +89,7 @@ def test_a_missing_library_is_named(bucket, monkeypatch):
         raise ImportError("Install gcsfs")
 
     monkeypatch.setattr(fsspec, "filesystem", missing)
-    with pytest.raises(InputError, match=r'gs://b/x: .*the extra "gcs"'):
+    with pytest.raises(InputError, match=r'gs://b/x: .* pip install "\.\[gcs\]"'):
         with mirrored("gs://b/x"):
             pass
 

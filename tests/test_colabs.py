@@ -1,6 +1,8 @@
 """The notebooks run from their first to their last cell."""
 
+import importlib.util
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,19 @@ def test_a_notebook_is_that_of_its_source(source):
         assert "".join(written["source"]) == cell["source"]
         assert not written.get("outputs")
     assert len(notebook.cells) <= 15
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_without_the_package_says_what_to_set(source, monkeypatch):
+    cells = json.loads(source.with_suffix(".ipynb").read_text())["cells"]
+    first = next("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    installed = []
+    monkeypatch.setattr(subprocess, "run", lambda args, **_: installed.append(args))
+    with pytest.raises(ValueError, match="upload a copy .* and set PACKAGE"):
+        exec(first, {})
+    exec(first.replace('PACKAGE = ""', 'PACKAGE = "/content/copy"'), {})
+    assert [args[-1] for args in installed] == ["/content/copy"]
 
 
 @pytest.mark.slow

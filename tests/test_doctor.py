@@ -10,7 +10,7 @@ import pytest
 
 from movseg_jax import doctor
 from movseg_jax.cli import app
-from movseg_jax.system.process import installed_version
+from movseg_jax.system.process import how_to_install, installed_version
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,7 +61,7 @@ def test_a_gpu_without_a_plugin_gets_the_one_that_its_driver_carries(tmp_path):
         folder = tmp_path / extra
         folder.mkdir()
         found = diagnose(driver=driver, tmp_path=folder, JAX_PLATFORMS="cpu")
-        assert mends(found, "CUDA") == [f'pip install "movseg-jax[{extra}]"']
+        assert mends(found, "CUDA") == [how_to_install(extra)]
         # The setting that hides the GPU is named as well.
         assert mends(found, "GPU") == ["unset JAX_PLATFORMS"]
 
@@ -82,7 +82,7 @@ def test_a_plugin_that_is_too_new_for_the_driver_is_told(tmp_path):
     install(tmp_path / "site", "jax-cuda13-plugin", installed_version("jaxlib"))
     found = diagnose(tmp_path / "site", "550.54", tmp_path)
     (mend,) = mends(found, "CUDA")
-    assert "uninstall jax-cuda13-plugin" in mend and "movseg-jax[cuda12]" in mend
+    assert "uninstall jax-cuda13-plugin" in mend and how_to_install("cuda12") in mend
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a_platform_that_is_not_there_is_told():
     assert "--gpus all" in driver
     assert mends(found, "devices")
     found = diagnose(JAX_PLATFORMS="tpu")
-    assert mends(found, "TPU") == ['pip install "movseg-jax[tpu]"']
+    assert mends(found, "TPU") == [how_to_install("tpu")]
 
 
 def test_a_cache_that_cannot_be_written_is_a_note(tmp_path):

@@ -167,7 +167,7 @@ def test_each_process_takes_cores_that_are_free(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        (["--engine", "ray"], 2, 'extra `ray`: pip install "movseg-jax[ray]".'),
+        (["--engine", "ray"], 2, 'repository: pip install ".[ray]".'),
         (["--engine", "ray", "--devices-per-job", "0"], 2, "--devices-per-job is 0"),
         (["--engine", "ray", "--retries", "-1"], 2, "--retries is -1, expected 0"),
         (["--jobs", "-1"], 2, "--jobs is -1, expected 0"),

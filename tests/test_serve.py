@@ -200,7 +200,8 @@ def test_without_gradio_the_extra_is_named(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert app.main(["serve"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "gradio" in line and 'pip install "movseg-jax[demo]"' in line
+    assert "gradio" in line
+    assert 'in your copy of the repository: pip install ".[demo]"' in line
 
 
 # The page itself ---------------------------------------------------------------------

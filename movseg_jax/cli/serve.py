@@ -44,16 +44,17 @@ class Serve:
         Raises:
             InputError: gradio is not installed, or an option is out of range.
         """
+        from movseg_jax.system.process import how_to_install, share_processor
+
         if importlib.util.find_spec("gradio") is None:
             raise InputError(
-                "`movseg serve` needs gradio, which the extra `demo` installs: "
-                'pip install "movseg-jax[demo]".'
+                "`movseg serve` needs gradio, which the extra `demo` installs; "
+                f"{how_to_install('demo')}."
             )
         from movseg_jax.cli.messages import in_options
         from movseg_jax.cli.segment import Segment
         from movseg_jax.serve.server import serve
         from movseg_jax.serve.visits import Limits
-        from movseg_jax.system.process import share_processor
 
         limits = Limits(self.max_seconds, self.max_mb, self.keep_minutes)
         share_processor()

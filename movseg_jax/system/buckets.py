@@ -25,6 +25,7 @@ from typing import Any
 from movseg_jax.errors import InputError
 from movseg_jax.system.atomic import make_folder, whole_file
 from movseg_jax.system.paths import inside
+from movseg_jax.system.process import how_to_install
 
 # The schemes of addresses, and the extras of this package that install their libraries.
 SCHEMES = {"gs": "gcs", "s3": "s3"}
@@ -228,8 +229,8 @@ def _file_system(address: str) -> Any:
         extra = SCHEMES[scheme]
         raise InputError(
             f"{address}: reading and writing {scheme}:// needs a package that is not "
-            f'installed; install movseg-jax with the extra "{extra}", such as '
-            f'`pip install ".[{extra}]"`.'
+            f"installed; install movseg-jax with the extra `{extra}`, "
+            f"{how_to_install(extra)}."
         ) from None
     except Exception as error:  # Of credentials, of many types.
         raise InputError(f"{address}: cannot be used: {error}.") from None

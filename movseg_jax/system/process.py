@@ -31,6 +31,15 @@ def installed_version(package: str = "movseg-jax") -> str | None:
         return None
 
 
+def how_to_install(extra: str = "") -> str:
+    """Returns how to install an extra of this package, or the package again.
+
+    It is on no index, so pip installs it from a copy of the repository.
+    """
+    what = f'".[{extra}]"' if extra else "--force-reinstall --no-deps ."
+    return f"in your copy of the repository: pip install {what}"
+
+
 def prepare_memory() -> None:
     """Calls `keep_memory` if JAX will compute on the CPU.
 

@@ -17,6 +17,7 @@ from concurrent.futures import BrokenExecutor, Future
 from typing import Any, NamedTuple
 
 from movseg_jax.errors import InputError
+from movseg_jax.system.process import how_to_install
 from movseg_jax.system.stopping import request_stop
 from movseg_jax.system.workers import Result, Worker, count_workers, take_free_cores
 
@@ -176,8 +177,8 @@ def _ray() -> Any:
         import ray
     except ModuleNotFoundError:
         raise InputError(
-            "Ray is not installed; install movseg-jax with the extra `ray`: "
-            'pip install "movseg-jax[ray]".'
+            "Ray is not installed; install movseg-jax with the extra `ray`, "
+            f"{how_to_install('ray')}."
         ) from None
     return ray
 
