@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from movseg_jax.system.process import (
-    how_to_install,
     accelerator_files,
     compilation_cache,
+    how_to_install,
     installed_version,
 )
 

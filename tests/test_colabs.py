@@ -32,7 +32,7 @@ def test_a_notebook_without_the_package_says_what_to_set(source, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     installed = []
     monkeypatch.setattr(subprocess, "run", lambda args, **_: installed.append(args))
-    with pytest.raises(ValueError, match="upload a copy .* and set PACKAGE"):
+    with pytest.raises(ValueError, match="copy of the repository, and set PACKAGE"):
         exec(first, {})
     exec(first.replace('PACKAGE = ""', 'PACKAGE = "/content/copy"'), {})
     assert [args[-1] for args in installed] == ["/content/copy"]

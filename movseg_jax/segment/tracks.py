@@ -19,7 +19,6 @@ from PIL import Image
 from movseg_jax import images
 from movseg_jax.errors import InputError
 from movseg_jax.results import TrackedFrame
-from movseg_jax.system.notes import note
 from movseg_jax.system.progress import Progress, phase, shown_progress
 from movseg_jax.video.reading import Frame, read_frames
 
@@ -225,6 +224,8 @@ class Tracks(Sequence[TrackedFrame]):
 
     def _note_other_number(self, frame: Frame, tracked: TrackedFrame) -> None:
         """Notes that tracks may be of another frame, going by the names of both."""
+        from movseg_jax.system.notes import note
+
         names = frame.name, tracked.name
         if all(map(str.isdecimal, names)) and int(names[0]) != int(names[1]):
             note(
