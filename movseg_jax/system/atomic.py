@@ -12,8 +12,9 @@ from movseg_jax.errors import InputError
 # The names of files that are being written: a dot, the final name, a token.
 TEMPORARY = r"\.(.+)\.[0-9a-f]{8}\.tmp"
 LOCK = ".lock"
-# Errors of file systems that know no locks, such as some network file systems.
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL}
+# Errors of file systems that know no locks, or cannot be asked to write the names in a
+# folder to the disk, such as some network file systems.
+UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL}
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -88,7 +89,7 @@ def locked(folder: Path) -> Iterator[None]:
             "another folder."
         ) from None
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in UNSUPPORTED:
             raise InputError(f"{lock.lock_file}: cannot be written: {error}.") from None
     try:
         yield
@@ -97,9 +98,15 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Returns when a file's content, or the names in a folder, are on the disk."""
+    """Returns when a file's content, or the names in a folder, are on the disk.
+
+    Where the file system does not offer that for folders, names are not waited for.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
