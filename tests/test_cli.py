@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import movseg_jax as ms
+from movseg_jax.cli import app
 from movseg_jax.cli.app import main
 from movseg_jax.config import Config
 from movseg_jax.config_json import from_json
@@ -303,3 +304,16 @@ def test_clips_are_rendered_once_and_can_be_read(tmp_path):
     assert "3 clips, 1 of them new" in more.stdout
     other = movseg("synth", "--out", tmp_path / "s", "--seed", "1", *size)
     assert other.returncode == 2 and "another seed" in other.stderr
+
+
+@pytest.mark.parametrize("command", ["segment", "eval"])
+def test_verbose_may_stand_before_the_command_that_resumes(command, monkeypatch):
+    statuses = []
+    monkeypatch.setattr(
+        app.Interrupts, "start", lambda self: statuses.append(self.status)
+    )
+    monkeypatch.setattr(app.Interrupts, "stop", lambda self, process_ends: None)
+    monkeypatch.setattr(app, "_run", lambda arguments: 0)
+    for arguments in ([command], ["-v", command], [command, "--verbose"]):
+        assert app.main(arguments) == 0
+    assert statuses == [75 if command == "segment" else 130] * 3

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from movseg_jax.errors import InputError
 from movseg_jax.model.inputs import make_inputs, stack
 from movseg_jax.model.loading import TrainedDetector, load_detector, round_kernels
 from movseg_jax.model.parameters import fresh
@@ -70,3 +71,9 @@ def test_only_kernels_that_are_rounded_anyway_are_rounded():
     for precision in ("default", "highest", None):
         given = TrainedDetector(MODEL, params, "any", "", "", precision)
         assert round_kernels(given) is given
+
+
+@pytest.mark.parametrize("name", ["run", "run.safetensors"])
+def test_weights_that_are_not_there_are_told_so(name, tmp_path):
+    with pytest.raises(InputError, match=f"{name}: there is no such file or folder"):
+        load_detector(tmp_path / name)

@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if argv is None:  # The process is ours.
         prepare_memory()  # Before the first thread, which watches for signals.
-    interrupts = Interrupts(resumable=not RESUMABLE.isdisjoint(arguments[:1]))
+    name = [argument for argument in arguments if argument not in VERBOSE][:1]
+    interrupts = Interrupts(resumable=not RESUMABLE.isdisjoint(name))
     status = 0
     try:
         try:

@@ -247,6 +247,11 @@ def _found(weights: str | Path | Weights | None, fusion: str | None) -> Weights:
             "of a run that has not finished."
         )
     path = Path(weights)
+    if not path.exists():
+        raise InputError(
+            f"{path}: there is no such file or folder; expected weights (.safetensors) "
+            "or the folder of a training run."
+        )
     if path.is_dir():
         path = path / RUN_WEIGHTS
     return load_weights(path, fusion=fusion)._replace(name=str(weights))
