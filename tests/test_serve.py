@@ -1,5 +1,6 @@
 """The page of `movseg serve`: what it does with clips, and what a browser shows."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -21,7 +22,9 @@ from movseg_jax.cli import app
 from movseg_jax.errors import InputError
 from movseg_jax.formats.conversion import read_tracks
 from movseg_jax.segment.run import segment_to_folder
-from movseg_jax.serve.visits import EVERYTHING, Limits, Visit, Visits
+from movseg_jax.serve import server
+from movseg_jax.serve.policy import Policy, is_loopback
+from movseg_jax.serve.visits import EVERYTHING, MOST_UPLOADS, Limits, Visit, Visits
 from movseg_jax.system.progress import Stopped
 from movseg_jax.video.reading import read_frames
 from tests.browser import CHROMIUM, chromium
@@ -190,6 +193,35 @@ def test_what_nobody_uses_is_deleted_in_time(tmp_path):
     assert not [*tmp_path.iterdir()]
 
 
+def test_what_is_removed_meanwhile_does_not_end_the_sweep(tmp_path, capsys):
+    visits = Visits(tmp_path, Limits(keep_minutes=1e-9))
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # `stat` does not find it.
+    (tmp_path / "aborted upload").touch()
+    (tmp_path / ".lock").touch()
+    visits.close_old()
+    assert {path.name for path in tmp_path.iterdir()} == {"gone", ".lock"}
+    assert visits.has_room()
+    server._sweep(visits)
+    assert not capsys.readouterr().err
+    visits.root = tmp_path / "nowhere"
+    server._sweep(visits)
+    assert "old clips cannot be deleted" in capsys.readouterr().err
+
+
+def test_a_clip_that_two_visitors_uploaded_stays_until_both_have_left(clip, tmp_path):
+    (tmp_path / "root").mkdir()
+    visits = Visits(tmp_path / "root", Limits())
+    first, second = visits.of("a"), visits.of("b")
+    give(first, clip, tmp_path)
+    upload = tmp_path / "upload" / clip.name
+    taken = second.take(upload)
+    assert second.take(upload) == taken  # Also in the place of itself.
+    visits.leave("a")
+    assert upload.is_file() and second.describe()
+    visits.leave("b")
+    assert not upload.exists()
+
+
 @pytest.mark.parametrize("name", ["max_seconds", "max_mb", "keep_minutes"])
 def test_limits_are_positive(name):
     with pytest.raises(InputError, match=f"`{name}` is 0"):
@@ -204,6 +236,80 @@ def test_without_gradio_the_extra_is_named(monkeypatch, capsys):
     assert 'in your copy of the repository: pip install ".[demo]"' in line
 
 
+HOME = {"host": "127.0.0.1:7860"}
+FORM = {"content-length": "1000"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (FORM, None),  # A program that is no browser.
+        (FORM | {"sec-fetch-site": "same-origin"}, None),
+        (FORM | {"origin": "http://127.0.0.1:7860"}, None),
+        # A proxy may have another name than the server.
+        (FORM | {"origin": "http://b.example", "sec-fetch-site": "same-origin"}, None),
+        (FORM | {"origin": "http://evil.example"}, 403),
+        (FORM | {"origin": "http://127.0.0.1:3000"}, 403),
+        (FORM | {"origin": "null"}, 403),
+        (FORM | {"sec-fetch-site": "cross-site"}, 403),
+        (FORM | {"sec-fetch-site": "same-site"}, 403),
+        ({"content-length": str(2**20)}, None),
+        ({"content-length": str(2**20 + 2**16 + 1)}, 413),
+        ({"transfer-encoding": "chunked"}, 411),
+        (FORM | {"host": "evil.example"}, 400),
+        (FORM | {"host": "[::1]:7860"}, None),
+        (FORM | {"host": "LOCALHOST"}, None),
+    ],
+)
+def test_requests_of_other_sites_and_large_ones_are_refused(headers, status, tmp_path):
+    layer = Policy(quiet, Visits(tmp_path, Limits(max_mb=1.0)), local=True)
+    found = layer.refusal(request("POST", HOME | headers))
+    assert (found and found.status) == status
+    # Other sites may link to the page.
+    reading = layer.refusal(request("GET", HOME | headers))
+    assert (reading and reading.status) == (400 if status == 400 else None)
+
+
+def request(method, headers):
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return {"method": method, "path": "/gradio_api/upload", "headers": lines}
+
+
+def test_a_server_for_the_network_may_have_any_name(tmp_path):
+    layer = Policy(quiet, Visits(tmp_path, Limits()), local=False)
+    assert layer.refusal(request("GET", {"host": "pc.example:7860"})) is None
+
+
+def test_uploads_together_are_limited_and_results_are_not(tmp_path):
+    visits = Visits(tmp_path, Limits(max_mb=0.001))
+    layer = Policy(quiet, visits, local=True)
+    (visits.of("a").folder / "results").write_bytes(bytes(10**6))
+    assert layer.refusal(request("POST", HOME | FORM)) is None
+    for number in range(MOST_UPLOADS):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "clip.mp4").write_bytes(bytes(1048))
+    assert layer.refusal(request("POST", HOME | FORM)).status == 507
+    other = request("POST", HOME | FORM) | {"path": "/gradio_api/queue/join"}
+    assert layer.refusal(other) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.0.0.2", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("pc.example", False),
+    ],
+)
+def test_addresses_of_this_machine_are_known(host, local):
+    assert is_loopback(host) == local
+
+
 # The page itself ---------------------------------------------------------------------
 
 
@@ -215,7 +321,7 @@ from tests.fakes.square_detector import make_detector
 
 look_up = socket.getaddrinfo
 def record(host, *arguments, **options):
-    if host not in ("127.0.0.1", "localhost"):
+    if host not in ("127.0.0.1", "::1", "localhost"):
         print("looked up", host, flush=True)
     return look_up(host, *arguments, **options)
 
@@ -223,6 +329,23 @@ socket.getaddrinfo = record
 serve.load_model = lambda *_, **__: make_detector()
 sys.exit(app.main())
 """
+
+
+@contextlib.contextmanager
+def serving(temporary, port, *options):
+    """Runs the command; gives the process."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, "serve", f"--port={port}", *options],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -235,28 +358,17 @@ def address(tmp_path_factory):
         port = free.getsockname()[1]
     temporary = tmp_path_factory.mktemp("temporary")
     (temporary / "movseg-serve-killed").mkdir()
-    command = [sys.executable, "-c", SERVER, "serve", f"--port={port}", "--max-mb=0.1"]
-    with subprocess.Popen(
-        command,
-        env=os.environ | {"TMPDIR": str(temporary)},
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            first = process.stdout.readline()
-            assert f"http://127.0.0.1:{port}" in first, first + process.stdout.read()
-            assert len([*temporary.iterdir()]) == 1
-            yield f"http://127.0.0.1:{port}"
-            process.send_signal(signal.SIGINT)
-            output = process.stdout.read()
-            assert "looked up" not in output
-            assert output.endswith("movseg: interrupted.\n")
-            assert process.wait() == 130
-            assert not [*temporary.iterdir()]
-        finally:
-            process.kill()
+    with serving(temporary, port, "--max-mb=0.1") as process:
+        first = process.stdout.readline()
+        assert f"http://127.0.0.1:{port}" in first, first + process.stdout.read()
+        assert len([*temporary.iterdir()]) == 1
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGINT)
+        output = process.stdout.read()
+        assert "looked up" not in output
+        assert output.endswith("movseg: interrupted.\n")
+        assert process.wait() == 130
+        assert not [*temporary.iterdir()]
 
 
 def status(address, data=None, **headers):
@@ -273,6 +385,7 @@ def status(address, data=None, **headers):
 def test_the_page_gives_no_file_and_fetches_no_address(address):
     assert status(address) == 200
     assert status(address, Host="other.example") == 400
+    assert status(address, b"", Origin="http://other.example") == 403
     api = f"{address}/gradio_api"
     for path in (__file__, "/etc/passwd", "http://other.example/clip.mp4"):
         assert status(f"{api}/file={path}") in (400, 403), path
@@ -285,6 +398,21 @@ def test_the_page_gives_no_file_and_fetches_no_address(address):
     large += b"\r\n\r\n" + bytes(2**17) + b"\r\n--x--\r\n"
     form = {"Content_Type": "multipart/form-data; boundary=x"}
     assert status(f"{api}/upload", large, **form) == 413
+
+
+@pytest.mark.slow
+def test_the_page_is_served_at_an_address_of_ipv6(tmp_path):
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("needs gradio")
+    try:
+        with socket.socket(socket.AF_INET6) as free:
+            free.bind(("::1", 0))
+            port = free.getsockname()[1]
+    except OSError:
+        pytest.skip("needs IPv6")
+    with serving(tmp_path, port, "--host=::1") as process:
+        assert f"http://[::1]:{port}" in process.stdout.readline()
+        assert status(f"http://[::1]:{port}") == 200
 
 
 @pytest.fixture

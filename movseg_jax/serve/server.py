@@ -7,8 +7,10 @@ visitors bring and make lies in one folder, which is deleted when the server sto
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,22 +19,14 @@ from movseg_jax.errors import InputError
 from movseg_jax.model.loading import TrainedDetector
 from movseg_jax.report.charts import hex_colour
 from movseg_jax.report.html import read_part
+from movseg_jax.serve.policy import Policy, is_loopback
 from movseg_jax.serve.visits import Limits, Visits
 from movseg_jax.system.atomic import locked
 from movseg_jax.video.labels import COLOURS
 
 PREFIX = "movseg-serve-"  # Of the folder's name.
-LOCAL = ("127.0.0.1", "localhost")
 WAITING = 16  # The largest number of clips in the queue.
 SWEEP = 20.0  # Seconds between two looks for what is to be deleted.
-# Browsers load nothing from elsewhere, whatever gradio's page asks for, such as FFmpeg
-# to trim clips. Its templates are JavaScript that it evaluates.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; font-src 'self' data:; worker-src 'self' blob:; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
-)
 
 
 @contextlib.contextmanager
@@ -76,6 +70,7 @@ def serve(
     Raises:
         InputError: The address or port cannot be used.
     """
+    host = host.strip("[]")  # As an address of IPv6 is written before a port.
     with _private_folder() as root:
         # Imported here, as gradio makes a folder when it is imported.
         from movseg_jax.serve.interface import Page
@@ -83,37 +78,47 @@ def serve(
         visits = Visits(root, limits)
         page = Page(detector, visits, explain).build()
         try:
-            _launch(page, limits, host, port)
-            address = f"http://{host}:{port}"
+            _launch(page, visits, host, port)
+            address = f"http://{_in_address(host)}:{port}"
             print(f"Open {address} in a browser; Control-C stops the page.", flush=True)
             while True:
                 time.sleep(SWEEP)
-                visits.close_old()
+                _sweep(visits)
         finally:
             visits.close()
             page.close(verbose=False)
 
 
-def _launch(page: Any, limits: Limits, host: str, port: int) -> None:
+def _sweep(visits: Visits) -> None:
+    """Deletes what is old; what keeps it from that is printed, and tried again."""
+    try:
+        visits.close_old()
+    except Exception:
+        print("movseg: old clips cannot be deleted:", file=sys.stderr)
+        traceback.print_exc()
+
+
+def _in_address(host: str) -> str:
+    """The host as it is written in an address of the web."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _launch(page: Any, visits: Visits, host: str, port: int) -> None:
     """Starts to serve gradio's page in another thread."""
     import safehttpx  # pyright: ignore[reportMissingImports]
     from gradio.themes import Soft  # pyright: ignore[reportMissingImports]
-    from starlette import middleware  # pyright: ignore[reportMissingImports]
     from starlette.middleware import (  # pyright: ignore[reportMissingImports]
-        trustedhost,
+        Middleware,
     )
 
     # A visitor could ask gradio to download an address, as it does for files that
     # pages link to. This function of its checks every address that it downloads.
     safehttpx.async_validate_url = _refuse
-    layers = [middleware.Middleware(_Policy)]
-    if host in LOCAL:  # Pages of others cannot pass for this one by a name of theirs.
-        trusted = trustedhost.TrustedHostMiddleware
-        layers.append(middleware.Middleware(trusted, allowed_hosts=[*LOCAL]))
+    policy = Middleware(Policy, visits=visits, local=is_loopback(host))
     page.queue(max_size=WAITING, default_concurrency_limit=1)
     try:
         page.launch(
-            server_name=host,
+            server_name=_in_address(host),
             server_port=port,
             prevent_thread_lock=True,
             share=False,
@@ -123,10 +128,10 @@ def _launch(page: Any, limits: Limits, host: str, port: int) -> None:
             mcp_server=False,
             enable_monitoring=False,
             footer_links=[],
-            max_file_size=round(2**20 * limits.max_mb),
+            max_file_size=round(2**20 * visits.limits.max_mb),
             theme=Soft(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
             css=_style(),
-            app_kwargs={"middleware": layers},
+            app_kwargs={"middleware": [policy]},
         )
     except OSError:
         raise InputError(
@@ -142,22 +147,6 @@ def _style() -> str:
         for id in range(1, COLOURS + 1)
     )
     return "\n".join([read_part("serve", "style.css"), *colours])
-
-
-class _Policy:
-    """Adds the security policy to every answer of a web application."""
-
-    def __init__(self, app: Callable):
-        self._app = app
-
-    async def __call__(self, scope, receive, send) -> None:
-        async def send_more(message) -> None:
-            if message["type"] == "http.response.start":
-                policy = (b"content-security-policy", POLICY.encode())
-                message["headers"] = [*message["headers"], policy]
-            await send(message)
-
-        await self._app(scope, receive, send_more if scope["type"] == "http" else send)
 
 
 async def _refuse(host: str) -> str:

@@ -4,6 +4,7 @@ Every visitor has a folder, which holds all that is kept of them: the clip, its 
 pictures and downloads. This module knows nothing of the page itself.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -33,7 +34,7 @@ from movseg_jax.segment.run import Summary, segment_to_folder
 from movseg_jax.segment.run_folder import OVERLAY
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.segment.tracks import Tracks
-from movseg_jax.system.atomic import make_folder, write_file
+from movseg_jax.system.atomic import LOCK, make_folder, write_file
 from movseg_jax.system.progress import Progress, Stopped
 from movseg_jax.track.editing import edit_tracks
 from movseg_jax.video.overlay import draw_tracks
@@ -44,6 +45,7 @@ MOST_FPS = 60  # Frames per second of clip that are segmented, whatever a file c
 EXAMPLE, EXAMPLE_FPS = "example.mp4", 12
 EVERYTHING = "everything"  # The download that is not one of FORMATS.
 PATIENCE = 1.0  # Seconds in which a run should stop.
+MOST_UPLOADS = 20  # Files of the largest size that uploads may take up together.
 MARGIN = 0.25  # Of a track's picture around the track, as a share of its box.
 
 
@@ -106,13 +108,14 @@ class Visit:
         """Takes an uploaded file in the place of an earlier clip.
 
         The uploaded file itself is removed with the clip: a browser may be showing it.
+        gradio stores equal files once, so the last visit that has it removes it.
 
         Raises:
             InputError: It is not a file.
         """
         if not upload.is_file():
             raise InputError(f"{upload.name}: is not a file.")
-        self._video = self._make_room() / upload.name
+        self._video = self._make_room(upload) / upload.name
         self._upload = upload
         os.link(upload, self._video)
         return self._video
@@ -270,17 +273,24 @@ class Visit:
         self._make_room()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _make_room(self) -> Path:
-        """Stops what is at work, and removes all files; returns a folder for a clip."""
+    def _make_room(self, coming: Path | None = None) -> Path:
+        """Stops what is at work, and removes all files; returns a folder for a clip.
+
+        The upload that is `coming` stays: it may be that of the clip that is removed.
+        """
         self.stop()
         # A run ends with its current frame. What takes longer, such as compiling, is
         # not waited for: without its files, such a run fails.
         waited = self._work.acquire(timeout=PATIENCE)
-        if self._upload is not None:
-            self._upload.unlink(missing_ok=True)
-        self._video, self._upload, self.tracks = None, None, ()
+        upload, self._upload = self._upload, None
+        self._video, self.tracks = None, ()
         for path in self.folder.iterdir():
             shutil.rmtree(path, ignore_errors=True)
+        if upload not in (None, coming):
+            # Each visit that has the upload has a link to it.
+            with contextlib.suppress(FileNotFoundError):
+                if upload.stat().st_nlink == 1:
+                    upload.unlink()
         if waited:
             self._work.release()
         return self._cleared("clip")
@@ -340,17 +350,40 @@ class Visits:
         """Ends visits that were not used for long, and deletes stray uploads."""
         oldest = 60 * self.limits.keep_minutes
         now = time.monotonic()
-        for session, visit in [*self._visits.items()]:
+        with self._lock:
+            visits = dict(self._visits)
+        for session, visit in visits.items():
             if now - visit.used > oldest:
                 self.leave(session)
-        kept = {visit.folder for visit in self._visits.values()}
-        for path in {*self.root.iterdir()} - kept:
-            if time.time() - path.stat().st_mtime > oldest:
-                shutil.rmtree(path, ignore_errors=True)
+        for path in self._uploads():
+            with contextlib.suppress(OSError):  # A visitor has just removed it.
+                if time.time() - path.stat().st_mtime <= oldest:
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+
+    def has_room(self) -> bool:
+        """Whether there is room for another upload beside those that are kept."""
+        total = 0
+        for path in self._uploads():
+            with contextlib.suppress(OSError):  # A visitor has just removed it.
+                for file in (path, *path.rglob("*")):
+                    total += file.stat().st_size if file.is_file() else 0
+        return total <= 2**20 * self.limits.max_mb * (MOST_UPLOADS - 1)
+
+    def _uploads(self) -> set[Path]:
+        """The uploads, which gradio keeps beside the folders of the visits."""
+        with self._lock:
+            kept = {visit.folder for visit in self._visits.values()}
+        return {*self.root.iterdir()} - kept - {self.root / LOCK}
 
     def close(self) -> None:
         """Ends all visits, and deletes the folder."""
-        for session in [*self._visits]:
+        with self._lock:
+            sessions = [*self._visits]
+        for session in sessions:
             self.leave(session)
         shutil.rmtree(self.root, ignore_errors=True)
 
