@@ -17,6 +17,7 @@ beside them are kept. Stopped at any moment and started again, the script resume
 import argparse
 import dataclasses
 import json
+import math
 import string
 import sys
 from collections.abc import Iterator, Mapping
@@ -195,7 +196,7 @@ class Reproduction:
             else:
                 pred = self.segment(row, run, detector, root, flow)
         except InputError as error:
-            return [Measurement(row, "", {}, f"Not measured: {error}")]
+            return [Measurement(row, "", {}, f"Not measured: {reason(error)}")]
         readings = [BINARY, INSTANCES] if row.protocol == "detection" else [""]
         return [self.evaluate(row, name, run, flow, pred, root) for name in readings]
 
@@ -334,7 +335,12 @@ class Reproduction:
             source,
             out,
             detector,
-            about={"dataset": row.dataset, "split": row.split},
+            about={
+                "dataset": row.dataset,
+                "split": row.split,
+                "data_folder": str(root.resolve()),
+                "flow_folder": None if estimated else str(flow.resolve()),
+            },
             flow=str(flow) if flow in ALGORITHMS else "dis",
         )
         if not outcome.finished:
@@ -382,6 +388,7 @@ class Reproduction:
                 options=options,
                 allow_missing=self.options.allow_missing,
                 workers=self.options.workers,
+                draws=0,  # The tables have no intervals.
             )
             results = summarise(evaluate(request))
         except InputError as error:
@@ -391,6 +398,14 @@ class Reproduction:
             for name in row.reference.values
         }
         return Measurement(row, reading, values, about(results, run, flow))
+
+
+def reason(error: InputError) -> str:
+    """Returns an error's text, which advises what this script can do.
+
+    What was detected or tracked with other settings, flow or data is never replaced.
+    """
+    return str(error).replace("`overwrite=True`", "another --out")
 
 
 def about(results: Results, run: Path, flow: str | Path | None) -> str:
@@ -484,13 +499,16 @@ def to_json(measurements: list[Measurement]) -> str:
             "method": m.row.method,
             "split": m.row.split,
             "reading": m.reading,
-            "measured": dict(m.values),
+            # JSON has no NaN, which is the number of what cannot be measured.
+            "measured": {
+                n: v if math.isfinite(v) else None for n, v in m.values.items()
+            },
             "published": dict(m.row.reference.values),
             "about": m.about,
         }
         for m in measurements
     ]
-    return json.dumps(rows, indent=1) + "\n"
+    return json.dumps(rows, indent=1, allow_nan=False) + "\n"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -14,6 +14,7 @@ from movseg_jax.evaluation.detection_files import read_detections, to_rows
 from movseg_jax.evaluation.evaluate import Request, evaluate
 from movseg_jax.evaluation.reporting import to_text
 from movseg_jax.evaluation.results import summarise
+from movseg_jax.flow.files import write_flow
 from movseg_jax.metrics.overlaps import ImageDetections
 from movseg_jax.system import process
 from tests.fakes import layouts
@@ -132,6 +133,39 @@ def test_files_of_other_settings_are_only_replaced_if_asked(
     assert len(read_detections(out)) == 1
     assert detect(davis, out, "--overwrite") == 0
     assert [*read_detections(out)] == ["bear", "cows"]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_detections_made_with_other_flow_or_data_are_not_reused(
+    finished, davis, batches, tmp_path, capsys
+):
+    """Whether these are all there, or a run was killed after a video."""
+    out, copy = tmp_path / "found.json", tmp_path / "copy"
+    shutil.copytree(davis, copy)
+    flows = [tmp_path / "right", tmp_path / "left"]
+    for folder, x in zip(flows, (3, -3), strict=True):
+        for name, i in np.ndindex(len(VIDEOS), FRAMES - 1):
+            (folder / VIDEOS[name]).mkdir(parents=True, exist_ok=True)
+            flow = np.full((*SIZE, 2), (x, 0), np.float32)
+            write_flow(folder / VIDEOS[name] / f"{i:05d}.flo", flow)
+    if finished:
+        assert detect(davis, out, "--flow", flows[0]) == 0
+    else:
+        batches.stop_after = FRAMES + 1
+        with pytest.raises(KeyboardInterrupt):
+            detect(davis, out, "--flow", flows[0])
+        batches.stop_after = None
+    capsys.readouterr()
+    for root, flow in ((davis, flows[1]), (copy, flows[0])):
+        assert detect(root, out, "--flow", flow) == 2
+        said = capsys.readouterr().err
+        assert "_folder was " in said and "--overwrite" in said
+    assert detect(davis, out) == 2  # Nor are they those with estimated flow.
+    batches.clear()
+    again = tmp_path / "right" / ".." / "right"
+    assert detect(davis, out, "--flow", again) == 0
+    assert len(batches) == (0 if finished else FRAMES)
+    assert detect(davis, out, "--flow", flows[1], "--overwrite") == 0
 
 
 def test_images_have_the_numbers_of_coco(batches, tmp_path):

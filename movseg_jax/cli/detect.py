@@ -109,13 +109,20 @@ class Detect:
         )
         if self.sequences:
             source = choose_sequences(source, self.sequences)
-        about = {"dataset": self.dataset, "split": self.split, "options": self.options}
+        about = {
+            "dataset": self.dataset,
+            "split": self.split,
+            "options": self.options,
+            "sequences": self.sequences,
+            "data_folder": str(self.data_dir.resolve()),
+            "flow_folder": None if folder is None else str(folder.resolve()),
+        }
         with progress_bar("video", quiet=self.quiet) as show:
             outcome = detect_dataset(
                 source,
                 self.out,
                 detector,
-                about=about | {"sequences": self.sequences},
+                about=about,
                 flow="dis" if self.flow is None or folder else self.flow,
                 batch_size=self.batch_size,
                 overwrite=self.overwrite,

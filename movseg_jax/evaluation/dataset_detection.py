@@ -74,7 +74,8 @@ def detect_dataset(
         source: The data set. Its examples' own flow is used if they have any.
         out: The .json file; those of the static branch and of the frames are beside it.
         detector: A detector from `load_detector`.
-        about: JSON that says which data these are.
+        about: JSON that says which data these are, and from which folders data and flow
+            are read. Files of another value are not taken for results of this run.
         flow: Estimator of the flow of examples that have none: "dis", "dis_fast" or
             "farneback".
         batch_size: Number of frames that the device processes at once.
@@ -148,8 +149,8 @@ def _is_finished(out: Path, about: Mapping[str, Any], overwrite: bool) -> bool:
     if not overwrite:
         changes = differences(known, about) if isinstance(known, dict) else ""
         raise InputError(
-            f"{out}: is there already{f' ({changes})' if changes else ''}.",
-            way_out="`overwrite=True` replaces it.",
+            f"{out}: is there already{f' ({changes})' if changes else ''}; expected "
+            "the same settings, `overwrite=True` or another file."
         )
     for path in (listing_path(out), out, static_path(out)):
         path.unlink(missing_ok=True)

@@ -39,7 +39,8 @@ class SquareDetector(TrainedDetector):
         ]
         white, red = zip(*rows, strict=True)
         both = [[*w, *r] for w, r in zip(white, red, strict=True)]
-        return Outputs(padded(white), padded(both))
+        static = padded(both) if self.config.static_branch else None
+        return Outputs(padded(white), static)
 
 
 def colours(image):
