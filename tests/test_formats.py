@@ -610,6 +610,26 @@ def test_fbms_tracks_are_the_pixels_of_labelled_frames(tmp_path):
         write(make_tracks(), tmp_path, "fbms", labelled=[6])
 
 
+def test_fbms_labels_have_no_gaps(tmp_path):
+    """Neither where a tracker left some, nor where tracks are in other frames only."""
+    written = []
+    for ids in ((1, 2, 3), (2, 7, 300)):
+        tracks = [
+            frame._replace(
+                sightings=tuple(s._replace(id=ids[s.id - 1]) for s in frame.sightings)
+            )
+            for frame in make_tracks(numbered=True)
+        ]
+        for labelled in ([1, 3], [2, 5]):
+            folder = tmp_path / f"{ids}{labelled}"
+            folder.mkdir()
+            out = write(tracks, folder, "fbms", labelled=labelled)
+            written.append(out.read_text())
+    assert written[:2] == written[2:]
+    labels = [{*text.splitlines()[2::3]} for text in written[:2]]
+    assert labels == [{"0", "1", "2"}, {"0", "1", "2", "3"}]
+
+
 def test_the_authors_float_arrays_can_be_read(tmp_path):
     tracks = make_tracks(numbered=True)
     own = read_tracks(write(tracks, tmp_path, "npz"))

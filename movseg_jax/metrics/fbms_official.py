@@ -7,10 +7,13 @@ regions that are visible; recall counts only those pixels of a region that have 
 
 Clusters that are matched to no region cost nothing. A region that is matched to none,
 because there are fewer clusters than regions, has precision 1 and recall 0. A region
-that is left with a cluster it does not overlap has 0 and 0. Clusters are counted by the
-largest label, so labels that no track has are empty clusters. That is the one way in
-which this metric depends on the ids of tracks, and only if there are more regions than
-tracks. It does not matter which of them has which id.
+that is left with a cluster it does not overlap has 0 and 0.
+
+The original counts clusters by the largest label of a track file, so that labels which
+no track has are empty clusters. They matter if there are more regions than tracks.
+`OfficialPoints` does the same, as the labels of such a file may mean that. `Official`
+counts the tracks that are visible, as their ids are names: a tracker that drops a track
+need not number the others anew.
 """
 
 import dataclasses
@@ -56,7 +59,8 @@ class Official(TrackMetric):
     """The official metric of tracks that have a label at every pixel.
 
     "Towards Segmenting Anything That Moves" and later work use it like that: each pixel
-    of a labelled frame is a point with the label of its track, 0 if it has none.
+    of a labelled frame is a point with the label of its track, 0 if it has none. The
+    numbers are those of the original for labels without gaps, whatever the ids are.
 
     Over a data set "precision", "recall" and "density" are means over the sequences,
     "f_measure" is the harmonic mean of the first two means, and "extracted" and
@@ -87,11 +91,11 @@ class Official(TrackMetric):
     def add(self, frames: Iterable[ComparedFrame], /) -> State:
         """Returns the state of one sequence."""
         segments = Segments()
-        clusters = 0
         for frame in frames:
             regions, weights = _truth(frame)
             segments.add(frame.name, regions, frame.found, weights)
-            clusters = max(clusters, int(frame.found.max()) + 1)
+        # The background is a cluster, even if tracks cover all of it.
+        clusters = len({0, *segments.tracks.tolist()})
         return _score(segments, clusters, self.threshold)
 
     def compute(self, state: State) -> dict[str, float]:
