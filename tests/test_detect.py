@@ -211,8 +211,11 @@ def test_what_is_found_everywhere_but_in_last_frames_is_perfect(
     assert values(measure(davis, tmp_path / "found_static.json"))["box_ap50"] == 1
 
 
-def write_random(out, davis, seed=0):
-    """A file of random detections in the frames of `davis`; returns COCO's truth."""
+def write_random(out, davis, seed=0, least=0.0):
+    """A file of random detections in the frames of `davis`; returns COCO's truth.
+
+    Scores below 0 become 0 where `least`, the least score, is negative.
+    """
     rng = np.random.default_rng(seed)
     rows, listed, truth = [], [], []
     for number, (name, i) in enumerate(np.ndindex(len(VIDEOS), FRAMES), 1):
@@ -225,7 +228,10 @@ def write_random(out, davis, seed=0):
             rles.append(masks.encode(mask))
             boxes.append(masks.tight_box(mask) + rng.normal(0, 1, 4))
         found = ImageDetections(
-            rng.uniform(0, 1, 8), rng.integers(0, 3, 8), np.array(boxes), rles
+            np.maximum(rng.uniform(least, 1, 8), 0),
+            rng.integers(0, 3, 8),
+            np.array(boxes),
+            rles,
         )
         rows += to_rows(number, found)
         if i < FRAMES - 1:
@@ -241,9 +247,12 @@ def write_random(out, davis, seed=0):
     return rows, {"images": measured, "annotations": truth, "categories": categories}
 
 
-def test_average_precision_is_that_of_coco_with_all_classes_as_one(davis, tmp_path):
+@pytest.mark.parametrize("least", [0.0, -1.0])
+def test_average_precision_is_that_of_coco_with_all_classes_as_one(
+    least, davis, tmp_path
+):
     out = tmp_path / "found.json"
-    rows, truth = write_random(out, davis)
+    rows, truth = write_random(out, davis, least=least)
     expected = evaluate_coco(rows, truth, stacked=True)
     numbers = values(measure(davis, out))
     assert 0 < numbers["box_ap"] != numbers["mask_ap"] > 0

@@ -42,18 +42,19 @@ class DetectedSequence(NamedTuple):
     frames: tuple[ImageDetections, ...]
 
     def boxes(self, index: int) -> Float64[np.ndarray, "n 4"]:
-        """Returns the boxes in a frame."""
+        """Returns the boxes of all detections in a frame."""
         boxes = self.frames[index].boxes
         assert boxes is not None  # `read_detections` has checked it.
         return boxes
 
-    def sightings(self, min_score: float = 0.0) -> Recorded:
+    def sightings(self, min_score: float = -math.inf) -> Recorded:
         """Returns the frames as a metric of tracks sees them.
 
         Each detection is a track of its own frame, numbered from 1.
 
         Args:
-            min_score: Detections with more than this score are returned.
+            min_score: Detections with more than this score are returned. Default: all,
+                in the order of `boxes`.
         """
         found = {}
         for index, frame in enumerate(self.frames):
