@@ -789,6 +789,41 @@ def test_void_of_flyingthings3d_is_ignored_with_or_without_indices(
     assert_array_equal(ignored, expected)
 
 
+def as_red(ids):
+    return np.stack([ids, 255 - ids, 0 * ids], axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("encode", "numbers"),
+    [
+        (images.encode_png, (0, 80, 160)),
+        (lambda ids: images.encode_png(ids.astype(np.uint16)), (0, 80, 160)),
+        (lambda ids: images.encode_png(ids.astype(np.uint16) * 300), (0, 24000, 48000)),
+        (lambda ids: images.encode_ids(ids // 80), (0, 1, 2)),
+        (lambda ids: images.encode_png(as_red(ids)), (0, 80, 160)),
+    ],
+    ids=["grey", "small numbers of 16 bits", "16 bits", "palette", "colour"],
+)
+def test_labels_of_fbms_3d_are_read_from_each_kind_of_image(encode, numbers, tmp_path):
+    ids = layouts.truth(0) * np.uint8(80)
+    file = layouts.write(tmp_path / "1_gt.png", encode(ids))
+    objects = fbms.RegionImage(file).read(layouts.SIZE)
+    assert objects.ids.tolist() == [*numbers[1:]]
+    for mask, number in zip(objects.masks, (1, 2), strict=True):
+        assert_array_equal(mask, layouts.truth(0) == number)
+
+
+def test_colours_of_fbms_3d_that_red_does_not_tell_apart_are_refused(tmp_path):
+    rgb = as_red(layouts.truth(0) * np.uint8(80))
+    rgb[:3, :, 1] = 0
+    file = layouts.write(tmp_path / "1_gt.png", images.encode_png(rgb))
+    with pytest.raises(InputError, match="colours of equal red"):
+        fbms.RegionImage(file).read(layouts.SIZE)
+    layouts.write(file, images.encode_deep_rgb(rgb.astype(np.uint16)))
+    with pytest.raises(InputError, match="16 bits"):
+        fbms.RegionImage(file).read(layouts.SIZE)
+
+
 def test_frames_of_fbms_3d_have_a_number_each(tmp_path):
     layouts.fbms(tmp_path)
     video = tmp_path / "TestSet/tennis"

@@ -74,8 +74,7 @@ def detect_dataset(
         source: The data set. Its examples' own flow is used if they have any.
         out: The .json file; those of the static branch and of the frames are beside it.
         detector: A detector from `load_detector`.
-        about: JSON that says which data these are, and from which folders data and flow
-            are read. Files of another value are not taken for results of this run.
+        about: JSON that says which data these are, with the folders of data and flow.
         flow: Estimator of the flow of examples that have none: "dis", "dis_fast" or
             "farneback".
         batch_size: Number of frames that the device processes at once.

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, UInt8
 
 from movseg_jax.data.annotations import stack
 from movseg_jax.data.datasets.base import Layout
@@ -41,7 +41,8 @@ from movseg_jax.data.frames import (
     video_frames,
 )
 from movseg_jax.errors import InputError
-from movseg_jax.images import image_size, mask_size, read_ids, read_rgb
+from movseg_jax.images import image_size, mask_size, read_header, read_ids, read_rgb
+from movseg_jax.masks.id_images import MAX_ID
 from movseg_jax.system.paths import inside, list_images
 
 UNLISTED = -1  # The region of colours that Def.dat does not list.
@@ -256,21 +257,34 @@ class RegionImage:
         return (self.file,)
 
     def read(self, size: Size) -> Objects:
-        """Reads the regions as objects; in colour images the red channel counts."""
-        mask_size(self.file)  # This refuses lossy compression.
-        rgb = read_rgb(self.file)
-        check_size(self.file, (rgb.shape[0], rgb.shape[1]), size)
-        regions = rgb[..., 0]
-        packed = rgb.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
-        if len(np.unique(packed)) > len(np.unique(regions)):
-            raise InputError(
-                f"{self.file}: holds colours of equal red; expected each region to "
-                "have its own value in the first channel."
-            )
+        """Reads the regions as objects; in colour images the red channel counts.
+
+        Raises:
+            InputError: The file is missing, damaged, of another size or not a mask, or
+                regions have the same red.
+        """
+        header = read_header(self.file)
+        if header.mode in ("RGB", "RGBA") and header.bits == 8:
+            regions = self._read_red()
+        else:
+            regions = read_ids(self.file, most=MAX_ID)
+        check_size(self.file, (regions.shape[0], regions.shape[1]), size)
         present = [int(i) for i in np.unique(regions) if i > 0]
         return stack(
             (regions == i for i in present), size, source=self.file, ids=present
         )
+
+    def _read_red(self) -> UInt8[np.ndarray, "h w"]:
+        mask_size(self.file)  # This refuses lossy compression.
+        rgb = read_rgb(self.file)
+        red = rgb[..., 0]
+        packed = rgb.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
+        if len(np.unique(packed)) > len(np.unique(red)):
+            raise InputError(
+                f"{self.file}: holds colours of equal red; expected each region to "
+                "have its own value in the first channel."
+            )
+        return red
 
 
 @dataclasses.dataclass(frozen=True)
