@@ -216,6 +216,23 @@ def test_frames_of_different_size_are_named(tmp_path):
         write(frames, tmp_path)
 
 
+@pytest.mark.parametrize("to", export.OUTPUTS)
+@pytest.mark.parametrize("wrong", ["transposed", "too small", "not finite"])
+def test_flow_of_an_estimator_that_is_wrong_is_named_with_its_frames(
+    tmp_path, to, wrong
+):
+    def estimate(frame, next_frame):
+        height, width = frame.shape[:2]
+        flow = np.zeros((height, width, 2), np.float32)
+        flow[3, 4] = np.nan if wrong == "not finite" else 0
+        flow = flow.swapaxes(0, 1) if wrong == "transposed" else flow
+        return flow[1:] if wrong == "too small" else flow
+
+    with pytest.raises(InputError, match=r"'00000' and '00001': the flow .*40, 60, 2"):
+        write(video(), tmp_path, to=to, estimator=estimate)
+    assert [path.name for path in tmp_path.iterdir()] == ["flow.json"]
+
+
 def test_a_format_that_does_not_exist_is_refused(tmp_path):
     with pytest.raises(InputError, match=f"'gif'; expected one of {export.OUTPUTS[0]}"):
         write(video(), tmp_path, to="gif")

@@ -206,7 +206,7 @@ def test_a_name_must_have_the_suffix_of_its_format(tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.7e9])
-@pytest.mark.parametrize("to", LOSSLESS)
+@pytest.mark.parametrize("to", [*LOSSLESS, "kitti"])
 def test_unknown_flow_is_counted_or_zero(tmp_path, to, value):
     flow = some_flow()
     flow[1, 2, 0] = flow[3, 3, 1] = value
@@ -217,8 +217,50 @@ def test_unknown_flow_is_counted_or_zero(tmp_path, to, value):
     expected = np.ones((5, 7), bool)
     expected[1, 2] = expected[3, 3] = False
     assert_array_equal(valid, expected)
-    assert_array_equal(read, np.where(expected[..., None], flow, 0))
+    known = np.where(expected[..., None], flow, 0)
+    assert_allclose(read, known, atol=0.5 / 64 if to == "kitti" else 0)
     assert_array_equal(read_flow(path, unknown="zero"), read)
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1.7e9])
+def test_the_authors_files_cannot_hold_unknown_flow(tmp_path, value):
+    flow = some_flow()
+    flow[1, 2, 0] = value
+    with pytest.raises(InputError, match=r"a\.png: .* unknown in 1 pixels"):
+        write_flow(tmp_path / "a.png", flow)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((2, 5, 7), np.float32),
+        np.zeros((5, 7, 3), np.float32),
+        np.zeros((5, 7), np.float32),
+        np.zeros((0, 7, 2), np.float32),
+        np.zeros((5, 0, 2), np.float32),
+        np.zeros((5, 7, 2), bool),
+        np.zeros((5, 7, 2), complex),
+    ],
+    ids=lambda flow: f"{flow.dtype}{flow.shape}",
+)
+def test_what_is_no_flow_is_not_written(tmp_path, to, wrong):
+    path = tmp_path / f"a{files.SUFFIX_OF[to]}"
+    with pytest.raises(InputError, match=r"a\.\w+: the flow is .*, expected numbers"):
+        write_flow(path, wrong, to=to)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("dtype", [np.float64, np.int16])
+def test_flow_of_other_numbers_is_written_as_float32(tmp_path, to, dtype):
+    flow = (10 * some_flow()).astype(dtype)
+    path = written(tmp_path, flow, to)
+    assert read_flow(path).dtype == np.float32
+    same = tmp_path / "same"
+    same.mkdir()
+    assert path.read_bytes() == written(same, flow.astype(np.float32), to).read_bytes()
 
 
 def test_flow_far_longer_than_the_image_is_something_else(tmp_path):

@@ -684,8 +684,12 @@ def test_a_flow_function_that_is_wrong_is_named_with_its_frames(shots):
     def wrong(frame, _):
         return np.zeros((*frame.shape[:2], 3), np.float32)
 
-    with pytest.raises(InputError, match=r"'shot000' and 'shot001': their flow"):
-        segment_video(shots, make_detector(), flow=wrong)
+    def unknown(frame, _):
+        return np.full((*frame.shape[:2], 2), np.nan, np.float32)
+
+    for flow in (wrong, unknown):
+        with pytest.raises(InputError, match=r"'shot000' and 'shot001': the flow"):
+            segment_video(shots, make_detector(), flow=flow)
     with pytest.raises(InputError, match="batch_size"):
         segment_video(shots, make_detector(), batch_size=0)
     with pytest.raises(InputError, match="no frames"):

@@ -130,6 +130,35 @@ def check_frames(frame: np.ndarray, next_frame: np.ndarray) -> None:
         )
 
 
+def checked_flow(
+    flow: np.ndarray, size: tuple[int, int] | None = None, *, finite: bool = True
+) -> Float32[np.ndarray, "h w 2"]:
+    """Returns flow of whatever origin as float32 [h, w, 2], after checking it.
+
+    Args:
+        flow: The flow, integers or floats.
+        size: The height and width that it must have, if known.
+        finite: Whether all numbers must be finite.
+
+    Raises:
+        InputError: It has another shape or is empty, or its numbers are of another
+            kind.
+    """
+    flow = np.asarray(flow)
+    valid = flow.ndim == 3 and flow.shape[2] == 2 and flow.size > 0
+    valid = valid and flow.dtype.kind in "fiu" and size in (None, flow.shape[:2])
+    if valid:
+        with np.errstate(over="ignore"):  # What overflows is infinite.
+            flow = flow.astype(np.float32, copy=False)
+    if not valid or (finite and not np.isfinite(flow).all()):
+        height, width = size or ("height", "width")
+        raise InputError(
+            f"the flow is {flow.dtype}{list(flow.shape)}, expected "
+            f"{'finite ' if finite else ''}numbers [{height}, {width}, 2], not empty."
+        )
+    return flow
+
+
 def _dis(grey, next_grey, preset=cv2.DISOPTICAL_FLOW_PRESET_MEDIUM):
     estimator = cv2.DISOpticalFlow.create(preset)
     # Starting from zero flow gives a different result than starting from None.

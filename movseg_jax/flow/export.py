@@ -11,7 +11,7 @@ import numpy as np
 
 from movseg_jax.errors import InputError
 from movseg_jax.flow.colour_wheel import flow_picture
-from movseg_jax.flow.estimators import FlowEstimator, get_estimator
+from movseg_jax.flow.estimators import FlowEstimator, checked_flow, get_estimator
 from movseg_jax.flow.files import MAGNITUDES, SUFFIX_OF, write_flow
 from movseg_jax.images import encode_png
 from movseg_jax.system.atomic import write_file
@@ -74,8 +74,8 @@ def write_flows(
 
     Raises:
         InputError: There are fewer than two frames; the folder holds something else
-            and `overwrite` is off; a name is not a plain file name or comes twice; the
-            frames differ in size; or a file cannot be written.
+            and `overwrite` is off; a name is not a plain file name or comes twice;
+            frames or flow are of another size; or a file cannot be written.
     """
     if to not in OUTPUTS:
         raise InputError(
@@ -145,6 +145,7 @@ def _write(frames, out, to, algorithm, since):
             else:
                 try:
                     flow = algorithm(last_frame, frame)
+                    flow = checked_flow(flow, frame.shape[:2])
                 except InputError as error:
                     raise InputError(
                         f"frames {last_name!r} and {name!r}: {error}"

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32
 
 from movseg_jax.errors import InputError
 from movseg_jax.flow.encoding import from_picture, to_picture
+from movseg_jax.flow.estimators import checked_flow
 from movseg_jax.images import (
     MAX_PIXELS,
     encode_deep_rgb,
@@ -96,21 +97,21 @@ def read_flow_valid(
     return flow, valid
 
 
-def write_flow(
-    path: str | Path, flow: Float32[np.ndarray, "h w 2"], *, to: str | None = None
-) -> None:
+def write_flow(path: str | Path, flow: np.ndarray, *, to: str | None = None) -> None:
     """Writes a file of flow atomically, and for "png" its text file before it.
 
     Args:
         path: The path, which ends with the suffix of the format.
-        flow: The flow, which is not empty. `encode_flo` and the others say what each
-            format keeps.
+        flow: The flow [h, w, 2], which is not empty. `encode_flo` and the others say
+            what each format keeps. Flow that is not finite or above `UNKNOWN` is read
+            as unknown; "png" cannot hold it.
         to: The format: "flo", "pfm", "npz", "png" (the authors') or "kitti". None takes
             the one of the suffix, and for .png the authors'.
 
     Raises:
-        InputError: The file cannot be written, there is no such format, or the suffix
-            is not that of the format.
+        InputError: The file cannot be written, there is no such format, the suffix is
+            not that of the format, or the flow has another shape or values that the
+            format cannot hold.
     """
     if to is not None and to not in SUFFIX_OF:
         raise InputError(
@@ -121,7 +122,17 @@ def write_flow(
     if suffix not in SUFFIX_OF.values() or (to and suffix != SUFFIX_OF[to]):
         expected = SUFFIX_OF[to] if to else ", ".join(dict.fromkeys(SUFFIX_OF.values()))
         raise InputError(f"{path}: expected a name that ends in {expected}.")
+    try:
+        flow = checked_flow(flow, finite=False)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if suffix == ".png" and to != "kitti":
+        unknown = np.count_nonzero(_is_longer(flow, UNKNOWN))
+        if unknown:
+            raise InputError(
+                f"{path}: the flow is unknown in {unknown} pixels (not finite or above "
+                f'{UNKNOWN:g}), which this format cannot hold; choose "kitti" or "flo".'
+            )
         picture, text = to_picture(flow)
         write_file(path.with_name(path.stem + MAGNITUDES), text.encode())
         write_file(path, encode_png(picture))
@@ -143,10 +154,14 @@ def encode_pfm(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
 
 
 def encode_kitti(flow: Float32[np.ndarray, "h w 2"]) -> bytes:
-    """Encodes KITTI's 16-bit PNG: rounded to 1/64 pixel, clipped to [-512, 512)."""
-    steps = np.clip(np.rint(flow * 64.0) + 2**15, 0, 2**16 - 1)
-    valid = np.ones((*flow.shape[:2], 1))
-    return encode_deep_rgb(np.concatenate([steps, valid], axis=-1).astype(np.uint16))
+    """Encodes KITTI's 16-bit PNG: rounded to 1/64 pixel, clipped to [-512, 512).
+
+    All three channels are 0 where the flow is unknown.
+    """
+    valid = ~_is_longer(flow, UNKNOWN)[..., None]
+    steps = np.rint(np.where(valid, flow, 0) * 64.0) + 2**15
+    pixels = np.concatenate([np.clip(steps, 0, 2**16 - 1), valid], axis=-1)
+    return encode_deep_rgb(np.where(valid, pixels, 0).astype(np.uint16))
 
 
 def encode_npz(flow: Float32[np.ndarray, "h w 2"]) -> bytes:

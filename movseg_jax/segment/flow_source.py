@@ -10,7 +10,12 @@ from jaxtyping import Float32
 
 from movseg_jax.config import NETWORKS, ModelConfig
 from movseg_jax.errors import InputError
-from movseg_jax.flow.estimators import ALGORITHMS, FlowEstimator, get_estimator
+from movseg_jax.flow.estimators import (
+    ALGORITHMS,
+    FlowEstimator,
+    checked_flow,
+    get_estimator,
+)
 from movseg_jax.model.inputs import resized_size
 from movseg_jax.segment.settings import SegmentConfig
 from movseg_jax.video.reading import Frame
@@ -127,17 +132,11 @@ def _estimated_by(estimate: FlowEstimator) -> FlowBetween:
     """Checks what an estimator returns, which may be the user's."""
 
     def flow_between(frame: Frame, next_frame: Frame) -> np.ndarray:
-        expected = (*frame.image.shape[:2], 2)
-        which = f"frames {frame.name!r} and {next_frame.name!r}"
         try:
             flow = estimate(frame.image, next_frame.image)
+            return checked_flow(flow, frame.image.shape[:2])
         except InputError as error:
+            which = f"frames {frame.name!r} and {next_frame.name!r}"
             raise InputError(f"{which}: {error}") from None
-        if flow.shape != expected or not np.isfinite(flow).all():
-            raise InputError(
-                f"{which}: their flow is {flow.dtype} {list(flow.shape)}, expected "
-                f"finite numbers {[*expected]}."
-            )
-        return flow.astype(np.float32, copy=False)
 
     return flow_between
