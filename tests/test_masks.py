@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 
 from movseg_jax import config, masks
@@ -308,6 +309,25 @@ def test_translation_moves_the_pixels_and_drops_those_that_leave(mask, x, y):
     padded = np.pad(mask, ((10, 10), (10, 10)))
     expected = padded[10 - y : 10 - y + height, 10 - x : 10 - x + width]
     assert translate(masks.encode(mask), x, y) == masks.encode(expected)
+
+
+@given(
+    hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 9))),
+    st.integers(0, 8),
+    st.integers(0, 8),
+    st.integers(0, 9),
+    st.integers(0, 9),
+)
+@settings(max_examples=200)
+def test_boxes_and_windows_are_those_of_the_decoded_mask(mask, top, left, high, wide):
+    encoded = masks.encode(mask)
+    assert_array_equal(masks.boxes([encoded, encoded]), [masks.tight_box(mask)] * 2)
+    height, width = mask.shape
+    window = np.s_[
+        min(top, height) : min(top + high, height),
+        min(left, width) : min(left + wide, width),
+    ]
+    assert_array_equal(masks.decode_window(encoded, window), mask[window])
 
 
 def test_polygons_cover_their_inside():

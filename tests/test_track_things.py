@@ -12,7 +12,7 @@ from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_histogram, colour_similarity
-from movseg_jax.track.joining import HANDOVER, join_tracks
+from movseg_jax.track.joining import HANDOVER, join_tracks, near
 from movseg_jax.track.linking import Linker, link, link_back
 from movseg_jax.track.links import Links, to_tracked_frame
 from movseg_jax.track.moving import drop_resting
@@ -240,6 +240,49 @@ def test_legs_that_are_apart_for_some_frames_are_part_of_the_person():
     apart = linked(video, dataclasses.replace(DEFAULT, join=False))
     assert len({id for ids in apart for id in ids}) == 2
     assert {id for ids in linked(video) for id in ids} == {1}
+
+
+@pytest.mark.parametrize("whole, part", [(60, 40), (5, 3), (1, 1)])
+@pytest.mark.parametrize("direction", ["right", "below"])
+def test_a_part_touches_its_whole_up_to_a_gap_however_thin_both_are(
+    whole, part, direction
+):
+    """The frame's longer side is 500, of which GAP is 10."""
+    size = (400, 500)
+
+    def strip(start, thickness):
+        mask = np.zeros(size, bool)
+        across = slice(start, start + thickness)
+        mask[(slice(40, 360), across) if direction == "right" else across] = True
+        return Detection(masks.encode(mask), 0.95, colour=RED)
+
+    def joined(gap):
+        start = 20 + whole + gap
+        together = strip(20, whole + gap + part)  # The whole, with its part.
+        apart = frame(strip(20, whole), strip(start, part))
+        video = [frame(together), *[apart] * 9, frame(together)]
+        ids = Links.from_frames([[1], *[[1, 2]] * 9, [1]])
+        return set(join_tracks(video, ids).ids.tolist()) == {1}
+
+    # Columns between the two are one fewer than the distance of pixels.
+    assert [gap for gap in range(13) if joined(gap)] == [*range(10)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 17)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 17)), max_size=6),
+    st.integers(0, 20),
+)
+def test_masks_are_near_if_two_of_their_pixels_are(some, others, distance):
+    size = (14, 18)
+    a, b = np.zeros((2, *size), bool)
+    for mask, pixels in ((a, some), (b, others)):
+        for pixel in pixels:
+            mask[pixel] = True
+    expected = any(math.dist(p, q) <= distance for p in some for q in others)
+    assert near(masks.encode(a), masks.encode(b), distance) == expected
+    assert near(masks.encode(b), masks.encode(a), distance) == expected
 
 
 def test_what_is_thrown_and_caught_is_a_thing_of_its_own():

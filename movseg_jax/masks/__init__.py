@@ -20,8 +20,10 @@ from movseg_jax.masks.rle import Rle as Rle
 from movseg_jax.masks.rle import Size as Size
 from movseg_jax.masks.rle import area as area
 from movseg_jax.masks.rle import areas as areas
+from movseg_jax.masks.rle import boxes as boxes
 from movseg_jax.masks.rle import containment as containment
 from movseg_jax.masks.rle import decode as decode
+from movseg_jax.masks.rle import decode_window as decode_window
 from movseg_jax.masks.rle import encode as encode
 from movseg_jax.masks.rle import from_json as from_json
 from movseg_jax.masks.rle import from_runs as from_runs

@@ -101,6 +101,16 @@ def decode(rle: Rle) -> Bool[np.ndarray, "h w"]:
     return np.ascontiguousarray(mask.reshape(rle.size[::-1]).T)
 
 
+def decode_window(rle: Rle, window: tuple[slice, slice]) -> Bool[np.ndarray, "h w"]:
+    """Decodes only some rows and columns of a mask, which must be in the frame."""
+    rows, columns = window
+    height = rle.size[0]
+    first, last = columns.start * height, columns.stop * height
+    runs = np.diff(np.clip(to_runs(rle).cumsum(), first, last), prepend=first)
+    pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.ascontiguousarray(pixels.reshape(-1, height)[:, rows].T)
+
+
 def to_runs(rle: Rle) -> Int64[np.ndarray, " n"]:
     """Returns the lengths of alternating runs, the first one off, column by column."""
     # The text of an `Rle` is valid, and checking it takes as long as reading it.
@@ -116,6 +126,14 @@ def areas(rles: Sequence[Rle]) -> Int64[np.ndarray, " n"]:
     """Returns the number of pixels of every mask."""
     encoded: Any = [*map(_to_coco, rles)]  # Its stubs expect a single mask.
     return np.asarray(coco.area(encoded), np.int64)
+
+
+def boxes(rles: Sequence[Rle]) -> Int64[np.ndarray, "n 4"]:
+    """Returns the `tight_box` of every mask, without decoding it."""
+    encoded: Any = [*map(_to_coco, rles)]  # Its stubs expect a single mask.
+    found = np.asarray(coco.toBbox(encoded), np.int64).reshape(-1, 4)
+    found[:, 2:] += found[:, :2]
+    return found
 
 
 def iou(

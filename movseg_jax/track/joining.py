@@ -12,6 +12,7 @@ moment, a track on each side of it. Dave et al. (2019) do none of this.
 import functools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from jaxtyping import Int64
 
@@ -20,15 +21,16 @@ from movseg_jax.masks import Rle
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_similarity
 from movseg_jax.track.links import Links, by_track, check_lengths
-from movseg_jax.track.translation import carry, translate
+from movseg_jax.track.translation import carry
 
 # Before its first frame and after its last one, a part lies inside its whole: at least
 # INSIDE of its mask, within REACH frames.
 REACH = 3
 INSIDE = 0.6
-# A part touches its whole if the gap between them is at most GAP of the frame's longer
-# side. It must do so in the share TOUCHING of the frames in which both are seen, or
-# CLINGING if one of its ends is outside of the whole. SAMPLES of these frames are read.
+# A part touches its whole if some of their pixels are at most GAP of the frame's longer
+# side apart. It must do so in the share TOUCHING of the frames in which both are seen,
+# or CLINGING if one of its ends is outside of the whole. SAMPLES of these frames are
+# read.
 GAP = 0.02
 TOUCHING = 0.7
 CLINGING = 0.9
@@ -178,10 +180,29 @@ def _is_inside(tracks, part, whole, time, step) -> bool | None:
 
 
 def _touch(a: Rle, b: Rle) -> bool:
-    gap = max(1, round(GAP * max(a.size)))
-    steps = ((0, 0), (gap, 0), (-gap, 0), (0, gap), (0, -gap))
-    moved = masks.union([translate(a, x, y) for x, y in steps])
-    return bool(masks.iou([moved], [b])[0, 0] > 0)
+    return near(a, b, max(1, round(GAP * max(a.size))))
+
+
+def near(a: Rle, b: Rle, distance: int) -> bool:
+    """Whether a pixel of one mask is at most so many pixels from one of another."""
+    if masks.iou([a], [b])[0, 0] > 0:
+        return True
+    # Such pixels are in the boxes of both masks with this margin.
+    boxes = masks.boxes([a, b])
+    height, width = a.size
+    left, top = np.maximum(boxes[:, :2].max(axis=0) - distance, 0).tolist()
+    right, bottom = (boxes[:, 2:].min(axis=0) + distance).tolist()
+    window = np.s_[top : min(bottom, height), left : min(right, width)]
+    if top >= bottom or left >= right:
+        return False
+    one, other = (masks.decode_window(rle, window) for rle in (a, b))
+    if not other.any():
+        return False
+    away = cv2.distanceTransform(
+        (~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    # Distances are rounded roots of whole numbers.
+    return bool((away[one] <= distance + 1e-4).any())
 
 
 def _join_successors(tracks: _Tracks) -> None:
