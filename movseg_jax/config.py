@@ -357,8 +357,8 @@ class TrainConfig:
 class TrackConfig:
     """Rules by which detections are linked to tracks.
 
-    The defaults aim at one track per thing. `as_released` is the tracker that the
-    paper's authors released, `as_published` the one that the paper describes.
+    The defaults aim at one track per thing. Cuts, and how often a track must be seen to
+    move, are no rules of linking: only `SegmentConfig.as_paper` switches them off, too.
     """
 
     continue_score: float = 0.7  # Score that a detection must exceed to be linked.
@@ -400,7 +400,7 @@ class TrackConfig:
 
     @classmethod
     def as_released(cls) -> "TrackConfig":
-        """The tracker of the code that Dave et al. (2019) released."""
+        """The linking of Dave et al.'s (2019) released code; see `TrackConfig`."""
         return cls(
             static_overlap=0.1,
             duplicate_iou=1.0,
@@ -413,7 +413,7 @@ class TrackConfig:
     def as_published(cls) -> "TrackConfig":
         """Dave et al. (2019), section 3.4, to the letter; backwards for FBMS only.
 
-        The paper has no least IoU; here masks must overlap at least.
+        The paper has no least IoU; here masks must overlap at least. See `TrackConfig`.
         """
         return dataclasses.replace(
             cls.as_released(),

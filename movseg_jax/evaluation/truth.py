@@ -235,10 +235,10 @@ def read_folders(
             are compressed with loss; or the file is malformed.
     """
     members = list_folders(root)
-    names = _choose(members, chosen, str(root))
-    joined = {} if join is None else read_joins(join, names)
+    measured = _choose(members, chosen, str(root))
+    joined = {} if join is None else read_joins(join, measured)
     sequences = []
-    for sequence in names:
+    for sequence in measured:
         files = list_images(root / sequence)
         check_lossless(files, root / sequence)
         size = image_size(files[0])
@@ -250,8 +250,8 @@ def read_folders(
             )
             for i, (stem, plain) in enumerate(annotations.items())
         )
-        names = tuple(frame.name for frame in frames)
-        sequences.append(TruthSequence(sequence, names, frames))
+        video = tuple(frame.name for frame in frames)
+        sequences.append(TruthSequence(sequence, video, frames))
     options = {} if join is None else {"joined": {**joined}}
     return Truth("", "", options, frozenset(members), None, tuple(sequences))
 

@@ -43,9 +43,9 @@ class ImageObjects:
         boxes: Boxes as in `ImageDetections`.
         masks: Masks as in `ImageDetections`. Their areas are the objects' areas;
             without masks, the areas of the boxes are.
-        void: Pixels where nothing is right or wrong, if there are any. For masks they
-            are one more object to ignore. They have no box: the part of a detection's
-            mask that lies there decides about its box, too.
+        void: Pixels where nothing is right or wrong; None if there are none. A
+            detection that has no object is ignored if enough of its mask lies there.
+            The mask also decides about the detection's box, as these pixels have none.
     """
 
     classes: np.ndarray

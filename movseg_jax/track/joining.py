@@ -54,8 +54,8 @@ def join_tracks(frames: Sequence[FrameDetections], links: Links) -> Links:
     """Gives parts the track of their whole, and tracks that continue another its id.
 
     Args:
-        frames: The detections that were linked. A few frames of each track are read, in
-            any order.
+        frames: The detections that were linked. Some frames of each track are read, in
+            any order, and all frames once if tracks overlap in time.
         links: Links from `link`.
 
     Raises:
@@ -150,7 +150,8 @@ def _is_part(tracks: _Tracks, part: int, whole: int) -> bool:
         return False
     least = TOUCHING
     if False in ends:
-        # It came out of nothing, or went into nothing, so it must cling to the whole.
+        # It was outside of the whole before it appeared, or after it was gone. So it is
+        # only a part if it is beside the whole nearly all the time.
         least = CLINGING
         if len(together) < CLINGING * len(times):
             return False

@@ -24,7 +24,7 @@ def link_moving(
 
     Args:
         frames: The detections, which may be read from disk: they are read three times
-            from an end, and a few of them in any order.
+            from an end, once more if tracks overlap in time, and some in any order.
         config: The settings of linking; the defaults if None.
         min_motion: A threshold of `drop_resting`.
         min_frames: A threshold of `drop_resting`.

@@ -123,7 +123,7 @@ def _group(
             parts[i] = []
         elif len(held) == 1 and not follows[held[0]]:
             (part,) = held
-            # A whole that could not start a track must not end one that its part could.
+            # The part stays if only the part scores enough to start a track.
             if candidates[i].rank[0] >= candidates[part].rank[0]:
                 parts[i] = [part, *parts.pop(part)]
     return {
