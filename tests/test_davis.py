@@ -276,11 +276,21 @@ def test_void_pixels_are_background():
     assert measure.compute(measure.add(frames))["J-mean"] == 1
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_sequence_without_frames_between_first_and_last_is_refused(count):
+@pytest.mark.parametrize("stability", ["python", "matlab", None])
+@pytest.mark.parametrize("count", [1, 2])
+def test_of_fewer_than_three_frames_all_count(count, stability):
     truths = moving_squares(count)
-    with pytest.raises(InputError, match=r"fewer than 3 frames.*first and the last"):
-        Davis16().add(iter(compared_frames(truths, truths)))
+    founds = np.roll(truths, 2, axis=2)
+    measure = Davis16(stability)
+    state = measure.add(iter(compared_frames(truths, founds)))
+    assert [*state.frames] == [f"{i:05d}" for i in range(count)]
+    js = [region_similarity(f > 0, t > 0) for f, t in zip(founds, truths, strict=True)]
+    assert measure.compute(state)["J-mean"] == pytest.approx(np.mean(js))
+
+
+def test_a_sequence_without_frames_is_refused():
+    with pytest.raises(InputError, match="no frames with a truth"):
+        Davis16().add(iter([]))
 
 
 def test_an_unknown_stability_is_refused_before_anything_is_read():

@@ -698,6 +698,43 @@ def test_folders_of_ids_can_be_measured_as_foreground(case, tmp_path):
     assert value(results, "J-mean") == value(results, "F-mean") == 1.0
 
 
+def write_folder(folder, clips):
+    """PNGs of the clips' frames."""
+    for name, frames in clips.items():
+        for i, ids in enumerate(frames):
+            layouts.write(folder / name / f"{i:05d}.png", images.encode_ids(ids))
+    return folder
+
+
+def test_a_short_clip_of_foreground_masks_is_measured_as_a_whole(tmp_path):
+    mask = (layouts.truth(0) > 0) * np.uint8(255)
+    clips = {"long": [mask] * 5, "short": [mask, mask], "still": [mask]}
+    truth = write_folder(tmp_path / "truth", clips)
+    wrong = {**clips, "short": [mask, 0 * mask], "long": [0 * mask, *clips["long"][1:]]}
+    results = run("masks", truth, write_folder(tmp_path / "pred", wrong))
+    found = {name: own["J-mean"] for name, own in results.by_sequence.items()}
+    assert found == {"long": 1, "short": 0.5, "still": 1}
+    said = to_text(results)
+    assert "short: all its frames, as it has fewer than 3." in said
+    assert "still: all" in said and "long: all" not in said
+    assert "6 frames measured" in said
+    # None of these frames may be missing.
+    (tmp_path / "pred" / "short" / "00000.png").unlink()
+    refuse(truth, tmp_path / "pred", "short", "00000", protocol="masks")
+
+
+def test_a_truth_without_objects_does_not_say_that_masks_are_foreground(tmp_path):
+    empty = np.zeros(layouts.SIZE, np.uint8)
+    pred = write_folder(tmp_path / "pred", {"a": [layouts.truth(0)] * 3})
+    results = run("masks", write_folder(tmp_path / "truth", {"a": [empty] * 3}), pred)
+    assert value(results, "overlap: tracks") == 2
+    # Beside foreground masks, a sequence may have none.
+    mask = (layouts.truth(0) > 0) * np.uint8(255)
+    both = {"a": [empty] * 3, "b": [empty, mask, empty]}
+    both = write_folder(tmp_path / "both", both)
+    assert value(run("masks", both, both), "J-mean") == 1
+
+
 def joins(path, **groups):
     clips = {name: {"joined": own, "shows": "?"} for name, own in groups.items()}
     path.write_text(json.dumps({"about": "whatever", "clips": clips}))

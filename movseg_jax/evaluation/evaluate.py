@@ -22,7 +22,7 @@ from movseg_jax.evaluation.protocols import (
 from movseg_jax.evaluation.scoring import Scored, Task, score_sequence, survey_sequence
 from movseg_jax.evaluation.truth import (
     Truth,
-    is_binary,
+    is_foreground,
     listed,
     read_dataset,
     read_folders,
@@ -184,8 +184,8 @@ def _protocol_of(request: Request, truth: Truth) -> str:
         return PROTOCOLS[request.protocol].detections or request.protocol
     if request.protocol != "masks":
         return request.protocol
-    binary = request.foreground or all(is_binary(s) for s in truth.sequences)
-    return MASKS_OF_FOREGROUND if binary else "masks"
+    foreground = request.foreground or is_foreground(truth.sequences)
+    return MASKS_OF_FOREGROUND if foreground else "masks"
 
 
 def _find(request: Request, truth: Truth) -> tuple[list[Prediction], tuple[str, ...]]:

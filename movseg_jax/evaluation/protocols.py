@@ -115,8 +115,8 @@ class Protocol:
         foreground: Whether masks of 0 and 255 are accepted, as objects are not told
             apart.
         left_out: Frames that are not measured. "last" is the last frame of a video, if
-            it is annotated. "ends" are the first and the last annotated frame, which
-            the metric leaves out, as it may need them.
+            it is annotated. "ends" are the first and the last annotated frame, unless
+            there are no others; the metric leaves them out, as it may need them.
         weights: Whether the metrics use the weights of the truth's labels.
         points: Whether the metrics measure point trajectories.
         detections: Protocol by which files of `movseg detect` are measured, which have
@@ -138,8 +138,8 @@ class Protocol:
     def measured(self, truth: TruthSequence) -> range:
         """The numbers of the measured frames among the annotated ones."""
         count = len(truth.frames)
-        if self.left_out == "ends":
-            return range(1, max(count - 1, 1))
+        if self.left_out == "ends" and count > 2:
+            return range(1, count - 1)
         ends = count and truth.frames[-1].place == len(truth.video) - 1
         return range(count - 1 if self.left_out == "last" and ends else count)
 

@@ -98,6 +98,8 @@ def score_sequence(task: Task) -> Scored:
 def _score(task: Task) -> Scored:
     protocol = PROTOCOLS[task.protocol]
     points, note = None, ""
+    if protocol.left_out == "ends" and len(task.truth.frames) < 3:
+        note = "all its frames, as it has fewer than 3"
     if protocol.points and task.prediction.kind == ".dat":
         points = read_point_tracks(task.prediction.path)
         tracks = paint_points(points, task.truth, dense=False)

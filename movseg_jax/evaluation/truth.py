@@ -256,16 +256,20 @@ def read_folders(
     return Truth("", "", options, frozenset(members), None, tuple(sequences))
 
 
-def is_binary(sequence: TruthSequence) -> bool:
-    """Whether a sequence's images have the values 0 and 255 only.
+def is_foreground(sequences: Sequence[TruthSequence]) -> bool:
+    """Whether all images have the values 0 and 255 only, and some have 255.
 
     Raises:
         InputError: An image is damaged.
     """
-    annotation = sequence.frames[0].annotation
-    if not isinstance(annotation, IdImage) or annotation.video is None:
-        return False
-    return annotation.video.is_binary
+    videos = []
+    for sequence in sequences:
+        annotation = sequence.frames[0].annotation
+        if not isinstance(annotation, IdImage) or annotation.video is None:
+            return False
+        videos.append(annotation.video)
+    binary = all(video.is_binary for video in videos)
+    return binary and not all(video.is_empty for video in videos)
 
 
 def check_lossless(files: Sequence[Path], folder: Path) -> None:

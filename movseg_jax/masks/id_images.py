@@ -45,6 +45,15 @@ class MaskVideo:
             for file in self.files
         )
 
+    @functools.cached_property
+    def is_empty(self) -> bool:
+        """Whether all images hold just 0; reading stops at another number.
+
+        Raises:
+            InputError: A file is damaged or not a mask.
+        """
+        return not any(read_ids(file, most=MAX_ID).any() for file in self.files)
+
     def has_void(self, ids: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]):
         """Returns whether a frame's numbers contain 255 and it means void.
 

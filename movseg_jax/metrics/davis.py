@@ -8,7 +8,7 @@ region: all tracks together are compared with all objects together.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -68,7 +68,8 @@ class Davis16Part(NamedTuple):
 class Davis16(TrackMetric):
     """J, F and T as the DAVIS 2016 benchmark reports them.
 
-    The first and the last frame that have a truth do not count. The numbers are
+    The first and the last frame that have a truth do not count, unless there are no
+    others. The numbers are
     "J-mean", "J-recall", "J-decay", the same of F, and "T-mean". Each is the mean over
     sequences; T is the mean over those in which it was measured. A frame's score is the
     mean of its J and F.
@@ -82,8 +83,7 @@ class Davis16(TrackMetric):
             With None, T is neither measured nor reported.
 
     Raises:
-        InputError: The variant does not exist; or, by `add`, there are fewer than 3
-            frames.
+        InputError: The variant does not exist; or, by `add`, there are no frames.
     """
 
     stability: Variant | None = "python"
@@ -101,7 +101,7 @@ class Davis16(TrackMetric):
         ts: list[float] = []
         outline = None
         # Pairs of neighbours leave out the last frame.
-        for i, (frame, _) in enumerate(itertools.pairwise(frames)):
+        for i, (frame, _) in enumerate(itertools.pairwise(_at_least_3(frames))):
             truth, found = _foregrounds(frame)
             if i == 0:
                 is_matlab = self.stability == "matlab"
@@ -115,10 +115,7 @@ class Davis16(TrackMetric):
                 if before is not None and outline is not None:
                     ts.append(_T_SCALE * instability(before, outline))
         if not js:
-            raise InputError(
-                "The sequence has fewer than 3 frames with a truth, and DAVIS 2016 "
-                "leaves out the first and the last one; use another protocol."
-            )
+            raise InputError("The sequence has no frames with a truth, expected some.")
         part = Davis16Part(statistics_of(js), statistics_of(fs), mean(ts))
         return State((part,), scores)
 
@@ -130,6 +127,17 @@ class Davis16(TrackMetric):
         if self.stability is not None:
             numbers["T-mean"] = mean(part.t for part in parts)
         return numbers
+
+
+def _at_least_3(frames: Iterable[ComparedFrame]) -> Iterator[ComparedFrame]:
+    """Repeats the first and the last of one or two frames, so that all count."""
+    frames = iter(frames)
+    begin = [*itertools.islice(frames, 3)]
+    if len(begin) < 3:
+        begin = [*begin[:1], *begin, *begin[-1:]]
+    while begin:
+        yield begin.pop(0)
+    yield from frames
 
 
 def _foregrounds(frame: ComparedFrame):
