@@ -33,7 +33,7 @@ from movseg_jax.evaluation.coco import evaluate_coco
 from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.davis import Davis16
 from movseg_jax.metrics.davis17 import Davis17Unsupervised
-from movseg_jax.metrics.detections import Detection
+from movseg_jax.metrics.detections import DetectionPrecision
 from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (480, 854)
@@ -168,7 +168,7 @@ def coco_case(images: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
 
 def draws_case(draws: int) -> Callable[[], Any]:
     """Average precision of randomly drawn sequences, as intervals need it."""
-    measure = Detection()
+    measure = DetectionPrecision()
     scores = [measure.add(iter(clip(10))) for _ in range(20)]
     rng = np.random.default_rng(0)
 

@@ -19,7 +19,7 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.evaluation.coco import evaluate_coco
 from movseg_jax.metrics.base import ComparedFrame
-from movseg_jax.metrics.detections import Detection, Overlap
+from movseg_jax.metrics.detections import DetectionPrecision, Overlap
 from movseg_jax.results import Sighting, TrackedFrame
 
 SIZE = (12, 16)
@@ -128,11 +128,11 @@ def tight(mask):
     return [int(x), int(y), int(columns.max() - x + 1), int(rows.max() - y + 1)]
 
 
-def coco_files(videos, *, drop_last_frame=True):
+def coco_files(videos):
     """The videos as COCO's truth and results, by loops; void is a crowd of masks."""
     images, annotations, results = [], [], []
     for video in videos:
-        for f in video[:-1] if drop_last_frame else video:
+        for f in video:
             image = {"id": len(images), "height": SIZE[0], "width": SIZE[1]}
             images.append(image)
             truth = f.truth if f.void is None else np.where(f.void, 0, f.truth)
@@ -197,18 +197,18 @@ def assert_close(measures, expected):
 
 
 @settings(max_examples=10)
-@given(seed=st.integers(0, 2**32), drop=st.booleans())
-def test_detections_of_tracks_are_measured_as_by_cocoeval(seed, drop):
+@given(seed=st.integers(0, 2**32))
+def test_detections_of_tracks_are_measured_as_by_cocoeval(seed):
     videos = [random_video(seed + i) for i in range(3)]
-    measures = evaluate(Detection(drop_last_frame=drop), *videos)
-    assert_close(measures, by_cocoeval(*coco_files(videos, drop_last_frame=drop)))
+    measures = evaluate(DetectionPrecision(), *videos)
+    assert_close(measures, by_cocoeval(*coco_files(videos)))
 
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**32))
 def test_void_is_a_crowd_to_masks_as_by_cocoeval(seed):
     videos = [random_video(seed + i, void=True) for i in range(3)]
-    measures = evaluate(Detection(), *videos)
+    measures = evaluate(DetectionPrecision(), *videos)
     expected = by_cocoeval(*coco_files(videos))
     for name in [n for n in expected if n.startswith("mask")]:
         assert measures[name] == pytest.approx(expected[name], abs=1e-9, nan_ok=True)
@@ -221,7 +221,7 @@ def test_neither_the_order_of_sequences_nor_the_ids_matter_to_a_byte(seed):
     videos = [
         random_video(seed + i, void=True, distinct_scores=False) for i in range(3)
     ]
-    for measure in (Detection(), Overlap()):
+    for measure in (DetectionPrecision(), Overlap()):
         scores = [measure.add(iter(video)) for video in videos]
         twice = [*scores, scores[0]]  # As when drawn with repetition.
         expected = repr(measure.compute(measure.merge(twice)))
@@ -244,7 +244,9 @@ def test_the_order_to_paint_does_not_matter_to_detections_even_of_equal_scores(s
         )
         for f in video
     ]
-    assert repr(evaluate(Detection(), video)) == repr(evaluate(Detection(), backwards))
+    assert repr(evaluate(DetectionPrecision(), video)) == repr(
+        evaluate(DetectionPrecision(), backwards)
+    )
 
 
 @pytest.mark.parametrize(("one", "two"), [(1, 2), (2, 1)])
@@ -253,13 +255,13 @@ def test_of_objects_overlapped_equally_ids_do_not_decide_which_is_taken(one, two
     left[2:8, 2:6], right[2:8, 6:10] = True, True
     found = {1: (left | right, 0.9), 2: (right, 0.8)}
     video = [frame_of(0, one * left + two * right, found)]
-    measures = evaluate(Detection(drop_last_frame=False), video)
+    measures = evaluate(DetectionPrecision(), video)
     assert measures["mask_ap50"] == 1  # `left`, so that the other one is free.
 
 
 def test_a_truth_that_is_found_is_perfect():
     videos = [random_video(seed, void=True) for seed in range(6)]
-    measures = evaluate(Detection(), *map(perfect, videos))
+    measures = evaluate(DetectionPrecision(), *map(perfect, videos))
     # The best detection of a frame alone cannot take all its objects.
     exact = [name for name in measures if not name.endswith("ar1")]
     assert {measures[name] for name in exact} == {1.0}
@@ -268,27 +270,23 @@ def test_a_truth_that_is_found_is_perfect():
     assert set(measures.values()) == {1.0}
 
 
-def test_the_last_frame_of_a_sequence_is_left_out_unless_asked_for():
+def test_every_frame_of_a_sequence_counts():
     box = np.zeros(SIZE, bool)
     box[2:8, 2:8] = True
     video = [frame_of(i, box, {1: box} if i < 2 else {}) for i in range(3)]
-    scores = Detection().add(iter(video))
-    assert scores.frames == {"00000": 1.0, "00001": 1.0}
-    assert Detection().compute(scores)["mask_ar100"] == 1
-    all_of_it = Detection(drop_last_frame=False)
-    scores = all_of_it.add(iter(video))
+    measure = DetectionPrecision()
+    scores = measure.add(iter(video))
     assert scores.frames == {"00000": 1.0, "00001": 1.0, "00002": 0.0}
-    assert all_of_it.compute(scores)["mask_ar100"] == pytest.approx(2 / 3)
-    for nothing in (video[:1], []):
-        scores = Detection().add(iter(nothing))
-        assert scores.frames == {}
-        assert all(map(math.isnan, Detection().compute(scores).values()))
+    assert measure.compute(scores)["mask_ar100"] == pytest.approx(2 / 3)
+    scores = measure.add(iter([]))
+    assert scores.frames == {}
+    assert all(map(math.isnan, measure.compute(scores).values()))
 
 
 def test_nothing_found_is_zero_and_nothing_to_find_is_not_defined():
     empty, box = np.zeros((2, *SIZE), bool)
     box[2:8, 2:8] = True
-    measure = Detection(drop_last_frame=False)
+    measure = DetectionPrecision()
     nothing_found = evaluate(measure, [frame_of(0, box, {})])
     assert set(nothing_found.values()) == {0.0}
     scores = measure.add(
@@ -309,7 +307,7 @@ def test_detections_are_whole_masks_even_where_another_track_is_painted_over():
     below, above = np.zeros((2, *SIZE), bool)
     below[2:10, 2:10], above[2:10, 2:8] = True, True
     video = [frame_of(0, below, {1: (below, 0.9), 2: (above, 0.1)})]
-    measures = evaluate(Detection(drop_last_frame=False), video)
+    measures = evaluate(DetectionPrecision(), video)
     assert measures["mask_ap"] == 1
 
 
@@ -317,9 +315,9 @@ def test_only_the_best_detections_of_a_frame_count():
     left, right = np.zeros((2, *SIZE), bool)
     left[2:8, 2:6], right[2:8, 8:14] = True, True
     video = [frame_of(0, left + 2 * right, {1: (left, 0.9), 2: (right, 0.8)})]
-    one = Detection(drop_last_frame=False, max_detections=1)
+    one = DetectionPrecision(max_detections=1)
     assert evaluate(one, video)["mask_ar1"] == 0.5
-    two = evaluate(Detection(drop_last_frame=False), video)
+    two = evaluate(DetectionPrecision(), video)
     assert (two["mask_ar1"], two["mask_ar10"], two["mask_ar100"]) == (0.5, 1, 1)
 
 
@@ -330,7 +328,7 @@ def random_files(seed, classes=3):
     """With crowds, several classes, and objects that are found twice as two of them."""
     rng = random.Random(seed)
     videos = [random_video(seed + i) for i in range(2)]
-    results, truth = coco_files(videos, drop_last_frame=False)
+    results, truth = coco_files(videos)
     truth["categories"] = [{"id": 7 * i, "name": f"c{i}"} for i in range(classes)]
     again = []
     for row in results:
@@ -382,7 +380,7 @@ def test_a_video_without_frames_has_no_overlap():
 
 
 def test_stacked_results_may_be_of_categories_that_the_truth_does_not_know():
-    results, truth = coco_files([random_video(3)], drop_last_frame=False)
+    results, truth = coco_files([random_video(3)])
     expected = evaluate_coco(results, truth)
     results = [{**row, "category_id": 80 + i} for i, row in enumerate(results)]
     assert evaluate_coco(results, truth, stacked=True) == expected
@@ -462,7 +460,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("where", "key", "value", "message"), WRONG)
 def test_what_is_malformed_is_an_error_that_says_where(where, key, value, message):
-    results, truth = coco_files([random_video(1)] * 2, drop_last_frame=False)
+    results, truth = coco_files([random_video(1)] * 2)
     row = {
         "truth": truth,
         "image": truth["images"][0],
@@ -494,7 +492,7 @@ json_values = st.recursive(
 @settings(max_examples=40)
 @given(value=json_values, place=st.integers(0, 15))
 def test_any_json_is_measured_or_an_input_error(value, place):
-    results, truth = coco_files([random_video(1)], drop_last_frame=False)
+    results, truth = coco_files([random_video(1)])
     rows = [truth["images"][0], truth["annotations"][0], results[0]]
     places = [(row, key) for row in rows for key in row]
     if place < len(places):
@@ -616,7 +614,7 @@ def test_overlap_with_nothing_there_or_nothing_found():
 # Cost ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("measure", [Detection(), Overlap()])
+@pytest.mark.parametrize("measure", [DetectionPrecision(), Overlap()])
 def test_no_frame_is_kept_when_the_next_ones_are_seen(measure):
     truths = []
 

@@ -21,7 +21,6 @@ ENTRY = re.compile(r"    \w[\w, *]*: (.*)")
 SAME_FILE_NAMES = {"coco", "davis", "fbms", "base", "results"}
 SAME_CLASS_NAMES = {
     "Batch",  # A command is called like its class.
-    "Detection",
     "Family",
     "Frame",
     "Header",

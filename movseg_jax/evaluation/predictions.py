@@ -155,8 +155,8 @@ def open_tracks(
 ) -> Recorded | MaskFolder:
     """Opens the frames of a prediction; PNGs are read when a frame is asked for.
 
-    A file of detections gives those that are foreground. The metric `Detection` reads
-    all of its detections elsewhere.
+    A file of detections gives those that are foreground. For `DetectionPrecision`,
+    `scoring.score_sequence` takes all of them instead.
 
     Args:
         prediction: Place of the prediction.

@@ -14,7 +14,7 @@ from movseg_jax.evaluation.truth import TruthSequence
 from movseg_jax.metrics.base import TrackMetric
 from movseg_jax.metrics.davis import Davis16
 from movseg_jax.metrics.davis17 import Davis17Unsupervised
-from movseg_jax.metrics.detections import Detection, Overlap
+from movseg_jax.metrics.detections import DetectionPrecision, Overlap
 from movseg_jax.metrics.fbms import Proposed, ThreeD
 from movseg_jax.metrics.fbms_official import Official
 from movseg_jax.metrics.tracking import Tracking
@@ -74,8 +74,7 @@ _METRICS: dict[str, Callable[[Settings], TrackMetric]] = {
     "official": lambda settings: Official(),
     "proposed": lambda settings: Proposed(0 if settings.background == "0" else "infer"),
     "3d": lambda settings: ThreeD(),
-    # The protocol leaves out the last frame, not the metric.
-    "detection": lambda settings: Detection(drop_last_frame=False),
+    "detection": lambda settings: DetectionPrecision(),
     "overlap": lambda settings: Overlap(),
     "tracking": lambda settings: Tracking(),
     "davis16": lambda settings: Davis16(

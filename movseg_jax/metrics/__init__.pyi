@@ -6,7 +6,7 @@ from .davis import Davis16 as Davis16
 from .davis import boundary_accuracy as boundary_accuracy
 from .davis import region_similarity as region_similarity
 from .davis17 import Davis17Unsupervised as Davis17Unsupervised
-from .detections import Detection as Detection
+from .detections import DetectionPrecision as DetectionPrecision
 from .detections import Overlap as Overlap
 from .fbms import Proposed as Proposed
 from .fbms import ThreeD as ThreeD

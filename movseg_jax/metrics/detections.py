@@ -5,7 +5,7 @@ Neither looks at classes.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import nan
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ MAX_DETECTIONS = 100  # Detections that count in a frame, as in COCO.
 
 
 @dataclasses.dataclass(frozen=True)
-class Detection(TrackMetric):
+class DetectionPrecision(TrackMetric):
     """Average precision and recall of boxes and masks over all frames (COCO).
 
     Every sighting of a track is a detection of its complete mask, with its score and
@@ -45,12 +45,9 @@ class Detection(TrackMetric):
     nothing wrong was found, and 0 otherwise.
 
     Attributes:
-        drop_last_frame: Whether to leave out the last frame of every sequence. Flow
-            leads from a frame to the next, so none starts there (Dave et al., 2019).
         max_detections: Number of detections that count in a frame; the best ones do.
     """
 
-    drop_last_frame: bool = True
     max_detections: int = MAX_DETECTIONS
 
     @property
@@ -64,7 +61,7 @@ class Detection(TrackMetric):
         metric = self._precision
         states: list[State] = []
         scores: dict[str, float] = {}
-        for frame in _all_but_last(frames) if self.drop_last_frame else frames:
+        for frame in frames:
             image = ComparedImage(frame.name, _detections(frame), _objects(frame))
             state = metric.add(image)
             states.append(state)
@@ -75,14 +72,6 @@ class Detection(TrackMetric):
     def compute(self, state: State) -> dict[str, float]:
         """Returns the numbers over the frames of all sequences."""
         return self._precision.numbers(concatenate(state.parts))
-
-
-def _all_but_last(frames: Iterable[ComparedFrame]) -> Iterator[ComparedFrame]:
-    before = None
-    for frame in frames:
-        if before is not None:
-            yield before
-        before = frame
 
 
 def _detections(frame: ComparedFrame) -> ImageDetections:
