@@ -321,8 +321,8 @@ class Reproduction:
         """Detects in all frames of a row's data set; returns the file."""
         name = f"{run.stem}-{self.flow_name(row.flow)}-{row.dataset}-{row.split}.json"
         out = self.options.out / "detections" / name
-        estimated = flow is None or flow in ALGORITHMS
-        options = {} if estimated else {"flow": flow}
+        folder = None if flow is None or flow in ALGORITHMS else Path(flow)
+        options = {} if folder is None else {"flow": folder}
         source = open_source(
             row.dataset,
             row.split,
@@ -339,7 +339,7 @@ class Reproduction:
                 "dataset": row.dataset,
                 "split": row.split,
                 "data_folder": str(root.resolve()),
-                "flow_folder": None if estimated else str(flow.resolve()),
+                "flow_folder": None if folder is None else str(folder.resolve()),
             },
             flow=str(flow) if flow in ALGORITHMS else "dis",
         )

@@ -330,6 +330,23 @@ def test_boxes_and_windows_are_those_of_the_decoded_mask(mask, top, left, high, 
     assert_array_equal(masks.decode_window(encoded, window), mask[window])
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 17)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 17)), max_size=6),
+    st.integers(0, 20),
+)
+def test_masks_are_near_if_two_of_their_pixels_are(some, others, distance):
+    size = (14, 18)
+    a, b = np.zeros((2, *size), bool)
+    for mask, pixels in ((a, some), (b, others)):
+        for pixel in pixels:
+            mask[pixel] = True
+    expected = any(math.dist(p, q) <= distance for p in some for q in others)
+    assert masks.near(masks.encode(a), masks.encode(b), distance) == expected
+    assert masks.near(masks.encode(b), masks.encode(a), distance) == expected
+
+
 def test_polygons_cover_their_inside():
     """Integer corners: the pixels within. Two polygons: those of either."""
     square = [2, 3, 6, 3, 6, 8, 2, 8]

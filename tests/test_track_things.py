@@ -12,7 +12,7 @@ from movseg_jax import masks
 from movseg_jax.config import TrackConfig
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_histogram, colour_similarity
-from movseg_jax.track.joining import HANDOVER, join_tracks, near
+from movseg_jax.track.joining import HANDOVER, join_tracks
 from movseg_jax.track.linking import Linker, link, link_back
 from movseg_jax.track.links import Links, to_tracked_frame
 from movseg_jax.track.moving import drop_resting
@@ -266,23 +266,6 @@ def test_a_part_touches_its_whole_up_to_a_gap_however_thin_both_are(
 
     # Columns between the two are one fewer than the distance of pixels.
     assert [gap for gap in range(13) if joined(gap)] == [*range(10)]
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 17)), max_size=6),
-    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 17)), max_size=6),
-    st.integers(0, 20),
-)
-def test_masks_are_near_if_two_of_their_pixels_are(some, others, distance):
-    size = (14, 18)
-    a, b = np.zeros((2, *size), bool)
-    for mask, pixels in ((a, some), (b, others)):
-        for pixel in pixels:
-            mask[pixel] = True
-    expected = any(math.dist(p, q) <= distance for p in some for q in others)
-    assert near(masks.encode(a), masks.encode(b), distance) == expected
-    assert near(masks.encode(b), masks.encode(a), distance) == expected
 
 
 def test_what_is_thrown_and_caught_is_a_thing_of_its_own():

@@ -28,6 +28,7 @@ from movseg_jax.masks.rle import encode as encode
 from movseg_jax.masks.rle import from_json as from_json
 from movseg_jax.masks.rle import from_runs as from_runs
 from movseg_jax.masks.rle import iou as iou
+from movseg_jax.masks.rle import near as near
 from movseg_jax.masks.rle import tight_box as tight_box
 from movseg_jax.masks.rle import tight_boxes as tight_boxes
 from movseg_jax.masks.rle import to_json as to_json

@@ -15,6 +15,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from pycocotools import mask as coco
@@ -162,6 +163,37 @@ def iou(
 def containment(a: Sequence[Rle], b: Sequence[Rle]) -> Float64[np.ndarray, "n m"]:
     """Returns the share of each mask in `a` that is inside each mask in `b`."""
     return iou(a, b, crowd=[True] * len(b))
+
+
+def near(a: Rle, b: Rle, distance: int) -> bool:
+    """Returns whether a pixel of one mask is at most so far from one of the other.
+
+    Args:
+        a: A mask.
+        b: Another one of the same size.
+        distance: The largest distance of the two pixels, in pixels.
+
+    Raises:
+        InputError: The masks differ in size.
+    """
+    if iou([a], [b])[0, 0] > 0:
+        return True
+    # Such pixels are in the boxes of both masks with this margin.
+    both = boxes([a, b])
+    height, width = a.size
+    left, top = np.maximum(both[:, :2].max(axis=0) - distance, 0).tolist()
+    right, bottom = (both[:, 2:].min(axis=0) + distance).tolist()
+    window = np.s_[top : min(bottom, height), left : min(right, width)]
+    if top >= bottom or left >= right:
+        return False
+    one, other = (decode_window(rle, window) for rle in (a, b))
+    if not other.any():
+        return False
+    away = cv2.distanceTransform(
+        (~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
+    )
+    # The root that a distance is may be rounded up.
+    return bool((away[one] <= distance + 1e-4).any())
 
 
 def union(rles: Sequence[Rle]) -> Rle:

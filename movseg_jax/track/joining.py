@@ -12,7 +12,6 @@ moment, a track on each side of it. Dave et al. (2019) do none of this.
 import functools
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from jaxtyping import Int64
 
@@ -181,29 +180,7 @@ def _is_inside(tracks, part, whole, time, step) -> bool | None:
 
 
 def _touch(a: Rle, b: Rle) -> bool:
-    return near(a, b, max(1, round(GAP * max(a.size))))
-
-
-def near(a: Rle, b: Rle, distance: int) -> bool:
-    """Whether a pixel of one mask is at most so many pixels from one of another."""
-    if masks.iou([a], [b])[0, 0] > 0:
-        return True
-    # Such pixels are in the boxes of both masks with this margin.
-    boxes = masks.boxes([a, b])
-    height, width = a.size
-    left, top = np.maximum(boxes[:, :2].max(axis=0) - distance, 0).tolist()
-    right, bottom = (boxes[:, 2:].min(axis=0) + distance).tolist()
-    window = np.s_[top : min(bottom, height), left : min(right, width)]
-    if top >= bottom or left >= right:
-        return False
-    one, other = (masks.decode_window(rle, window) for rle in (a, b))
-    if not other.any():
-        return False
-    away = cv2.distanceTransform(
-        (~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-    )
-    # Distances are rounded roots of whole numbers.
-    return bool((away[one] <= distance + 1e-4).any())
+    return masks.near(a, b, max(1, round(GAP * max(a.size))))
 
 
 def _join_successors(tracks: _Tracks) -> None:
