@@ -326,7 +326,7 @@ class Segment:
         from movseg_jax.segment.batch_folder import BatchFolder, Wanted
 
         folder = BatchFolder(self._out)
-        about = folder.expected(self.config.stored())
+        about = folder.expected(dataclasses.asdict(self.config))
         folder.check(about, overwrite=self.overwrite)
         # Videos that failed are tried again.
         wanted = Wanted(about, self.allow_truncated, since=math.inf)
