@@ -58,6 +58,7 @@ def test_every_field_can_be_set(read, option, hint):
         arguments = [option, *a_value(hint)]
     needed = ["--data.validation.name", "davis2016"] * ("validation" in option)
     needed *= not option.endswith(".name")
+    needed += ["--train.targets.anchor-negative-iou=0"] * ("anchor-pos" in option)
     config = read(*arguments, *needed)
     for name in option.removeprefix("--").replace("-", "_").split("."):
         config = config[int(name)] if name.isdecimal() else getattr(config, name)
