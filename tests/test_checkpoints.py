@@ -505,7 +505,7 @@ def save_forever(folder):
         print("start", flush=True)
         while True:
             step += 1
-            checkpoints.save(step, make_state(step), {"examples": step * 8}, step % 5)
+            checkpoints.save(step, make_state(step), {"examples": step * 8})
             checkpoints.wait()
             print(step, flush=True)
 

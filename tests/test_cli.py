@@ -137,7 +137,9 @@ def test_bad_input_is_one_line_and_status_2(arguments, message, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_demo_finds_what_moves(tmp_path):
+def test_the_demo_finds_what_moves(tmp_path, monkeypatch):
+    # That of the fixture `compilation_cache`, if a test before has used it.
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     out, home = tmp_path / "out", {"XDG_CACHE_HOME": str(tmp_path)}
     result = movseg("demo", "--out", out, **home)
     assert result.returncode == 0, result.stderr

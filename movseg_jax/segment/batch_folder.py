@@ -172,7 +172,7 @@ class BatchFolder:
         """Returns what decides about the results if only the settings may have changed.
 
         Args:
-            settings: The settings, see `SegmentConfig.stored`.
+            settings: The settings, as `dataclasses.asdict` gives them.
         """
         known = read_marker(self.path / MARKER) or {}
         return {**known, "settings": json.loads(json.dumps(settings))}
