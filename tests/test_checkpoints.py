@@ -550,7 +550,7 @@ def take_part(folder, port, index):
     with Checkpoints(folder) as checkpoints:
         for step in (1, 2):
             state = parallel.replicate(make_state(step))
-            checkpoints.save(step, state, {"examples": step * 8}, 1.0)
+            checkpoints.save(step, state, {"examples": step * 8})
         assert checkpoints.latest_good() == 2
         again, _ = checkpoints.restore(2, state)
         assert_same(again, make_state(2))

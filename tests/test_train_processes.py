@@ -336,7 +336,7 @@ def test_the_command_line_trains_stops_and_goes_on_with_two_processes(tmp_path):
     texts = run([STOPPED, STOPPED], stop)
     stopped = [re.search(r"stopped at step \d+; start it again", t) for t in texts]
     assert stopped[0] and stopped[1] and stopped[0][0] == stopped[1][0]
-    texts = run([2, None], None, "--train.save-every", "7")
+    texts = run([2, None], None, "--seed", "7")
     assert "holds a run with another config" in texts[0]
     texts = run([0, 0])
     assert all("finished, 40 steps" in text for text in texts)
