@@ -69,10 +69,9 @@ class Davis16(TrackMetric):
     """J, F and T as the DAVIS 2016 benchmark reports them.
 
     The first and the last frame that have a truth do not count, unless there are no
-    others. The numbers are
-    "J-mean", "J-recall", "J-decay", the same of F, and "T-mean". Each is the mean over
-    sequences; T is the mean over those in which it was measured. A frame's score is the
-    mean of its J and F.
+    others. The numbers are "J-mean", "J-recall", "J-decay", the same of F, and
+    "T-mean". Each is the mean over sequences; T is the mean over those in which it was
+    measured. A frame's score is the mean of its J and F.
 
     T is meant for `STABLE_SEQUENCES` only. So add those to `Davis16("python")` and the
     others to `Davis16(None)`, and compute all numbers by the former.
