@@ -9,7 +9,6 @@ the disk.
 import collections
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from movseg_jax.data.prepared import (
     FORMAT,
     SPLIT,
     PreparedSource,
+    folder_name,
     open_prepared,
     plain_options,
 )
@@ -166,7 +166,7 @@ def variant(described: dict[str, Any]) -> str:
             parts.append(f"{key}_{value}")
     if described["flow"]:
         parts.append(f"flow_{described['flow']}")
-    return re.sub(r"[^\w.-]", "_", "-".join(parts))
+    return folder_name("-".join(parts))
 
 
 def write_source(

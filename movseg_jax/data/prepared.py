@@ -212,9 +212,21 @@ def open_prepared(folder: Path) -> PreparedSource:
 
 def has_prepared(name: str, split: str, root: Path) -> bool:
     """Whether `prepare` wrote a data set's split to a folder, with any options."""
-    start = re.sub(r"[^\w.-]", "_", f"{name}-{split}")
-    folders = (f.parents[1].name for f in root.glob(f"{DATASET}/*/*/metadata.json"))
-    return any(folder == start or folder.startswith(f"{start}-") for folder in folders)
+    start = folder_name(f"{name}-{split}")
+    variants = (folder.parent.name for folder in _prepared_folders(root))
+    return any(name == start or name.startswith(f"{start}-") for name in variants)
+
+
+def folder_name(text: str) -> str:
+    """Returns a text with "_" for whatever may mean something in a path."""
+    return re.sub(r"[^\w.-]", "_", text)
+
+
+def _prepared_folders(root: Path) -> list[Path]:
+    """The folders that `prepare` wrote below another one."""
+    folders = [file.parent for file in root.glob(f"{DATASET}/*/*/metadata.json")]
+    # A run that was stopped may leave a folder "incomplete..." of TFDS.
+    return sorted(folder for folder in folders if folder.name[:1].isdigit())
 
 
 def find_prepared(
@@ -240,9 +252,7 @@ def find_prepared(
         InputError: No folder fits, or several do.
     """
     itself = (root / "metadata.json").exists()
-    folders = sorted(file.parent for file in root.glob(f"{DATASET}/*/*/metadata.json"))
-    # A run that was stopped may leave a folder "incomplete..." of TFDS.
-    folders = [root] if itself else [f for f in folders if f.name[:1].isdigit()]
+    folders = [root] if itself else _prepared_folders(root)
     if not folders:
         return None
     wanted = {

@@ -55,7 +55,7 @@ def with_flow(source: Source) -> "Subset":
 
 
 def without_last(source: Source) -> "Subset":
-    """Returns the examples that have a next frame, so those that flow can be for.
+    """Returns the examples that have a next frame, to which there can be flow.
 
     The last example of a sequence has one if it is followed by frames that are not
     annotated.

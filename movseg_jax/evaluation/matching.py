@@ -112,7 +112,7 @@ def _choose_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str | Non
     """The rule of the pairing; None if none is certain."""
     count, names = len(survey.names), set(survey.names)
     position = None
-    if by == "position" or not survey.named or _are_numbers(survey):
+    if by == "position" or _are_numbers(survey):
         if count == len(truth.video):
             position = BY_POSITION
         elif count == len(truth.frames):
@@ -153,10 +153,9 @@ def _no_rule(truth: TruthSequence, survey: Survey, by: MatchBy) -> str:
         )
     missing = sorted(set(truth.names) - set(survey.names))
     extra = sorted(set(survey.names) - set(truth.video))
-    as_names = " and ".join(
-        ([f"without {listed(missing)}"] if missing else [])
-        + ([f"with {listed(extra)} extra"] if extra else [])
-    )
+    differing = {f"without {listed(missing)}": missing}
+    differing[f"with {listed(extra)} extra"] = extra
+    as_names = " and ".join(text for text, names in differing.items() if names)
     return (
         f"{truth.name}: {counts}. Are its frames numbered from the first (--match "
         f"position), or is the prediction {as_names} (--match name)?"

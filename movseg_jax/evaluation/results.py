@@ -268,7 +268,7 @@ def _about_truth(measured: Measured) -> list[str]:
         and measured.truth.options["task"] is None
     ):
         found.append(
-            "The truth is that of the semi-supervised challenge, as there is no folder "
+            "The truth is that of the semi-supervised challenge, not that in "
             "Annotations_unsupervised."
         )
     groups = sum(map(len, measured.truth.options.get("joined", {}).values()))

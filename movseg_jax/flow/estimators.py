@@ -148,7 +148,7 @@ def checked_flow(
     valid = flow.ndim == 3 and flow.shape[2] == 2 and flow.size > 0
     valid = valid and flow.dtype.kind in "fiu" and size in (None, flow.shape[:2])
     if valid:
-        with np.errstate(over="ignore"):  # What overflows is infinite.
+        with np.errstate(over="ignore"):  # Overflow gives infinity.
             flow = flow.astype(np.float32, copy=False)
     if not valid or (finite and not np.isfinite(flow).all()):
         height, width = size or ("height", "width")

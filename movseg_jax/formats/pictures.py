@@ -308,8 +308,8 @@ def with_images(
         if next(opened, None) is not None:
             raise InputError(
                 f"{out}: the tracks end after {count} frames, the video goes on; "
-                "expected the video that they were made of. Of a part of a video, only "
-                "the tracks.json of `movseg segment` says where it starts."
+                "expected the video that they were made of. If they are of a part of "
+                "it, only the tracks.json of `movseg segment` says where that starts."
             )
     finally:
         close = getattr(opened, "close", None)

@@ -326,8 +326,9 @@ def _video(number: int, row: Mapping[str, Any], path: Path) -> _Video:
     if not known:
         expected = "a list of frames after the first, counted from 0"
         raise parsing.unexpected(where, '"cuts"', cuts, expected)
-    known = row.get("first_frame") is not None
-    first = parsing.integer(row, "first_frame", where, low=0) if known else None
+    first = None
+    if row.get("first_frame") is not None:
+        first = parsing.integer(row, "first_frame", where, low=0)
     return _Video(number, size, names, seconds, order, frozenset(cuts), first)
 
 

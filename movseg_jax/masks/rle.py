@@ -192,7 +192,7 @@ def near(a: Rle, b: Rle, distance: int) -> bool:
     away = cv2.distanceTransform(
         (~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
     )
-    # The root that a distance is may be rounded up.
+    # A distance is a root, which may be rounded up.
     return bool((away[one] <= distance + 1e-4).any())
 
 

@@ -135,7 +135,7 @@ def _at_least_3(frames: Iterable[ComparedFrame]) -> Iterator[ComparedFrame]:
     if len(begin) < 3:
         begin = [*begin[:1], *begin, *begin[-1:]]
     while begin:
-        yield begin.pop(0)
+        yield begin.pop(0)  # Frames are large: none is kept.
     yield from frames
 
 

@@ -7,7 +7,6 @@ belong to neither tracks nor objects.
 """
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -114,7 +113,7 @@ class Davis17Unsupervised(TrackMetric):
         """All frames, and the tracks in the order of their first pixels."""
         pairs: list[FramePairs] = []
         visible: dict[int, None] = {}
-        last: float | None = math.inf if self.late_objects else None
+        last = 0  # The largest id in the first frame.
         for frame in frames:
             visible.update(dict.fromkeys(ids_by_first_pixel(frame.found)))
             if len(visible) > self.max_tracks:
@@ -124,9 +123,10 @@ class Davis17Unsupervised(TrackMetric):
                     "sequence (`max_tracks`): keep the best ones only."
                 )
             truth, found = frame.without_void()
-            last = int(truth.max(initial=0)) if last is None else last
-            objects = np.where(truth <= last, truth, 0)
-            pairs.append(_compare(frame.name, objects, found))
+            if not self.late_objects:
+                last = last if pairs else int(truth.max(initial=0))
+                truth = np.where(truth <= last, truth, 0)
+            pairs.append(_compare(frame.name, truth, found))
         return pairs, [*visible]
 
     def compute(self, state: State) -> dict[str, float]:

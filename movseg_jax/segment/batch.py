@@ -118,9 +118,10 @@ class _Driver:
 
     def run(self, videos: Sequence[str], shard: Shard, limit: int | None) -> None:
         """Segments the videos."""
-        if not shard.of(videos):
+        count = len(shard.of(videos))
+        if not count:
             return
-        self._jobs = min(self.engine.jobs, len(shard.of(videos)))
+        self._jobs = min(self.engine.jobs, count)
         while not self._about:
             if self.stop.requested:
                 return

@@ -261,7 +261,7 @@ class BatchFolder:
             claim = claims.take(self.claims(row))
             if claim is None:
                 return None
-            # Who had the claim before may have begun another video of the same name.
+            # Another process may have begun a video of the same name meanwhile.
             now = self.read(row)
             if now.folder == row.folder:
                 return now, claim

@@ -36,7 +36,7 @@ CHUNK = 2**20  # Bytes.
 def address_name(video: str) -> str | None:
     """Returns the name of an address in results; None for other videos.
 
-    What follows a question mark may be a password, so a hash stands for it.
+    A hash stands for the part after a question mark, which may be a password.
     """
     if not is_address(video):
         return None
@@ -47,7 +47,7 @@ def address_name(video: str) -> str | None:
 def identifies(known: object, video: str) -> bool:
     """Whether a stored `fingerprint` is that of a video; downloads nothing.
 
-    Of an address, whose size is in its fingerprint, the address alone counts.
+    An address is compared without the size, which is a part of its fingerprint.
     """
     if is_address(video):
         return str(known).rpartition(" (")[0] == address_name(video)

@@ -37,7 +37,7 @@ class ReadableFrames(Iterator[Frame]):
         except InputError as error:
             if not self._any:
                 raise
-            self.damage = error.message  # What to do depends on who asks.
+            self.damage = error.message  # The caller says what to do.
             raise StopIteration from None
         self._any = True
         return frame

@@ -90,7 +90,7 @@ def serve(
 
 
 def _sweep(visits: Visits) -> None:
-    """Deletes what is old; what keeps it from that is printed, and tried again."""
+    """Deletes old clips; an error is printed, and the next sweep tries again."""
     try:
         visits.close_old()
     except Exception:

@@ -179,16 +179,13 @@ def _train(config, place, sources, validation, quiet, progress):
             ):
                 for line in (*report, *changes):
                     log.note(line)
-                evaluates = validation is not None and config.train.evaluate_every > 0
                 evaluation = best = None
-                if validation is not None and evaluates and first:
+                if validation is not None and config.train.evaluate_every and first:
                     evaluation = Evaluation(validation, config)
                     best = BestWeights(workdir, done)
                 parts = (config, stage, checkpoints, loader, log)
                 licence = extra.get("licence", "")
-                run = _Run(
-                    *parts, evaluates, evaluation, best, place, progress, licence
-                )
+                run = _Run(*parts, evaluation, best, place, progress, licence)
                 state, finished = run(state, stop)
             now = int(state.step)
             if not finished:
@@ -240,7 +237,6 @@ class _Run:
     checkpoints: Checkpoints
     loader: Loader
     log: Log
-    evaluates: bool
     evaluation: Evaluation | None  # In the first process only.
     best: BestWeights | None  # In the first process only.
     place: Workdir
@@ -298,9 +294,8 @@ class _Run:
         return state, True
 
     def _evaluates_after(self, number):
-        settings = self.config.train
-        due = self.evaluates and number % settings.evaluate_every == 0
-        return number > 0 and (due or (self.evaluates and number == settings.steps))
+        every, steps = self.config.train.evaluate_every, self.config.train.steps
+        return every > 0 and number > 0 and (number % every == 0 or number == steps)
 
     def _lacks_evaluation(self, number):
         """Whether the evaluation after this step is missing, in the first process."""

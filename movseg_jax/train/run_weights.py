@@ -1,4 +1,4 @@
-"""The weights that a run leaves: of its end, and of its best evaluation."""
+"""The weights that a run leaves: those of its end and of its best evaluation."""
 
 import contextlib
 import dataclasses
@@ -40,8 +40,7 @@ def write_weights(
 class BestWeights:
     """The weights of a run's best evaluation, in `best.safetensors`.
 
-    A run overfits if it is long and its data few; its last weights are then worse than
-    some before.
+    A long run on few data overfits: its last weights are worse than earlier ones.
     """
 
     def __init__(self, workdir: Path, step: int):
@@ -68,7 +67,7 @@ class BestWeights:
         Args:
             step: The number of updates made.
             params: The parameters that were evaluated.
-            metrics: The evaluation's measures. None is the best without `SCORE`.
+            metrics: The evaluation's measures. Without `SCORE` it is never the best.
             config: The run's config.
             licence: The licence of the weights that the run started from.
 

@@ -127,8 +127,8 @@ def claimed(workdir: Path, config: Config) -> Iterator[tuple[str, ...]]:
     """Claims a folder for this config, and keeps other processes out meanwhile.
 
     Yields:
-        What has changed since the run was started, a sentence each; only settings in
-        `FREE` may.
+        A sentence for each setting that has changed since the run was started, all of
+        them in `FREE`.
 
     Raises:
         InputError: The folder holds the run of another config, and the message shows
