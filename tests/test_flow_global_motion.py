@@ -2,17 +2,32 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from movseg_jax.flow.encoding import flip_flow, resize_flow
 from movseg_jax.flow.global_motion import (
     camera_motion,
     homography_flow,
+    median,
     residual_flow,
     resized_homography,
 )
 
 SIZE = (240, 427)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        st.integers(1, 9),
+        elements=st.floats(-1e6, 1e6, width=32),
+    )
+)
+def test_the_median_is_numpy_s(values):
+    assert median(values) == np.median(values)
 
 
 def random_homography(seed):

@@ -39,15 +39,24 @@ def iou(a, b):
     return (a & b).sum() / (a | b).sum()
 
 
-def test_the_filter_is_he_s():
-    """Computed window by window, as section 3 of the paper defines it."""
+@pytest.mark.parametrize("kind", ["coloured", "grey", "black"])
+def test_the_filter_is_he_s(kind):
+    """Computed window by window, as section 3 of the paper defines it.
+
+    The covariance of grey pixels has no inverse but for its least variance.
+    """
     rng = np.random.default_rng(0)
-    image = rng.random((12, 9, 3)).astype(np.float32)
+    frame = rng.integers(0, 256, (12, 9, 3)).astype(np.uint8)
+    if kind == "grey":
+        frame[:] = frame[..., :1]
+    if kind == "black":
+        frame[:] = 0
+    image = frame / 255
     mask = rng.random((12, 9)).astype(np.float32)
     radius = 2  # Pixels.
     padded, target = (
         np.pad(x, [(radius, radius)] * 2 + [(0, 0)] * (x.ndim - 2), "edge")
-        for x in (image.astype(np.float64), mask.astype(np.float64))
+        for x in (image, mask.astype(np.float64))
     )
     functions = np.zeros((12, 9, 4))
     for y, x in np.ndindex(12, 9):
@@ -64,7 +73,7 @@ def test_the_filter_is_he_s():
         window = np.s_[y : y + 2 * radius + 1, x : x + 2 * radius + 1]
         mean = around[window].reshape(-1, 4).mean(axis=0)
         expected[y, x] = mean[:3] @ image[y, x] + mean[3]
-    assert_allclose(guided_filter(mask, image, float(radius)), expected, atol=2e-4)
+    assert_allclose(guided_filter(mask, frame, float(radius)), expected, atol=2e-4)
 
 
 @pytest.mark.parametrize("shift", [(3, 0), (0, -3), (2, 2)])

@@ -71,8 +71,10 @@ def encode_flow(
 
 
 def _vectors(flow, relative):
-    length = np.hypot(flow[..., 0], flow[..., 1])
-    motion = np.concatenate([length[..., None], relative], axis=-1)
+    motion = np.empty((*flow.shape[:2], 3), np.float32)
+    motion[..., 0] = np.hypot(flow[..., 0], flow[..., 1])
+    motion[..., 1] = relative[..., 0]
+    motion[..., 2] = relative[..., 1]
     unit = math.hypot(*flow.shape[:2]) / UNITS
     return np.arcsinh(motion / np.float32(unit))
 
@@ -150,4 +152,6 @@ def resize_flow(
     if (height, width) == size:
         return flow
     resized = cv2.resize(flow, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return resized * np.array([size[1] / width, size[0] / height], np.float32)
+    resized[..., 0] *= np.float32(size[1] / width)
+    resized[..., 1] *= np.float32(size[0] / height)
+    return resized

@@ -8,7 +8,7 @@ import math
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 
 POINTS = 1500  # The approximate number of pixels, on a regular grid, that are used.
 TOLERANCE = 0.5  # Pixels; the largest error of a point that moves with the camera.
@@ -54,6 +54,18 @@ def camera_motion(
     return shift
 
 
+def median(values: Float[np.ndarray, " n"]) -> np.floating:
+    """Returns the median of one or more finite numbers.
+
+    NumPy's own takes 50 microseconds more, and this is called 50 times per frame.
+    """
+    half = len(values) // 2
+    if len(values) % 2:
+        return np.partition(values, half)[half]
+    low, high = np.partition(values, (half - 1, half))[half - 1 : half + 1]
+    return (low + high) / 2
+
+
 def homography_flow(
     homography: Float64[np.ndarray, "3 3"], size: tuple[int, int], stride: int = 1
 ) -> Float32[np.ndarray, "_ _ 2"]:
@@ -66,8 +78,8 @@ def homography_flow(
     across, down, depth = (row[0] * x + (row[1] * y + row[2]) for row in homography)
     depth = np.maximum(depth, 1e-6)
     flow = np.empty((*depth.shape, 2), np.float32)
-    np.subtract(across / depth, x, out=flow[..., 0], casting="same_kind")
-    np.subtract(down / depth, y, out=flow[..., 1], casting="same_kind")
+    flow[..., 0] = across / depth - x
+    flow[..., 1] = down / depth - y
     return flow
 
 
@@ -136,7 +148,7 @@ def _refined(homography, points, moved, rounds=12):
         projected = estimate @ start
         difference = projected[:2] / projected[2] - [u, v]
         squared = (difference**2).sum(axis=0) * (size / 2) ** 2
-        spread = np.clip(4 * np.median(squared), 0.02**2, 1)
+        spread = min(max(4 * median(squared), 0.02**2), 1)
         weights = np.tile((1 + squared / spread) ** -2, 2)[:, None] * equations
         solution = np.linalg.solve(weights.T @ equations, weights.T @ right)
         estimate = np.append(solution, 1).reshape(3, 3)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
-from movseg_jax.flow.global_motion import camera_motion, homography_flow
+from movseg_jax.flow.global_motion import camera_motion, homography_flow, median
 from movseg_jax.masks import Crop, crop
 
 # The approximate number of points on the longer side of the grid for measuring motion.
@@ -63,7 +63,7 @@ def object_speeds(
     stride = _stride(flow)
     camera = camera_motion(flow) if camera is None else camera
     by_camera = homography_flow(camera, flow.shape[:2], stride)
-    speed = float(np.median(np.hypot(by_camera[..., 0], by_camera[..., 1])))
+    speed = float(median(np.hypot(by_camera[..., 0], by_camera[..., 1]).ravel()))
     tolerance = 0.0
     if speed > RESTING:  # Without camera motion there is no parallax.
         steps = np.clip(speed / stride, LEAST_SPEED, MOST_SPEED)
@@ -74,12 +74,12 @@ def object_speeds(
         on_grid = other.every(stride)
         moving[on_grid.window] |= on_grid.pixels
     windows = [_window(mask.every(stride), moving, residual) for mask in objects]
-    speeds = [_speed(window.flow[window.mask]) for window in windows]
+    speeds = [_speed(_vectors(window.flow, window.mask)) for window in windows]
     for i, mask in enumerate(objects):
         if math.isnan(speeds[i]) and mask.pixels.any():
             # The object lies between the grid's points.
             there = homography_flow(camera, flow.shape[:2])[mask.window]
-            speeds[i] = _speed((flow[mask.window] - there)[mask.pixels])
+            speeds[i] = _speed(_vectors(flow[mask.window] - there, mask.pixels))
     if tolerance:
         for i in _carried(windows, tolerance):
             speeds[i] = math.nan
@@ -100,12 +100,20 @@ def object_shifts(
     shifts = []
     for mask in objects:
         on_grid = mask.every(stride)
-        vectors = grid[on_grid.window][on_grid.pixels]
-        if not len(vectors):  # The object lies between the grid's points.
-            vectors = flow[mask.window][mask.pixels]
-        x, y = np.median(vectors, axis=0) if len(vectors) else (math.nan, math.nan)
+        vectors = _vectors(grid[on_grid.window], on_grid.pixels)
+        if not vectors.size:  # The object lies between the grid's points.
+            vectors = _vectors(flow[mask.window], mask.pixels)
+        x, y = map(median, vectors) if vectors.size else (math.nan, math.nan)
         shifts.append((float(x), float(y)))
     return shifts
+
+
+def _vectors(
+    flow: Float32[np.ndarray, "h w 2"], where: Mask
+) -> Float32[np.ndarray, "2 n"]:
+    """Returns the x and y of the flow at some pixels."""
+    # NumPy takes six times as long to pick vectors as to pick numbers.
+    return np.stack([flow[..., 0][where], flow[..., 1][where]])
 
 
 def _stride(flow) -> int:
@@ -133,8 +141,8 @@ def _window(mask: Crop, others, residual) -> _Window:
     return _Window(wide.pixels, others[wide.window], residual[wide.window])
 
 
-def _speed(vectors: Float32[np.ndarray, "n 2"]) -> float:
-    return float(np.median(np.hypot(*vectors.T))) if len(vectors) else math.nan
+def _speed(vectors: Float32[np.ndarray, "2 n"]) -> float:
+    return float(median(np.hypot(*vectors))) if vectors.size else math.nan
 
 
 def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
@@ -157,8 +165,8 @@ def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
         rings.items(), chosen, middles, sizes, motions, strict=True
     ):
         continued = _terms((np.argwhere(ring) - middle) / size) @ motion
-        apart = np.hypot(*(window.flow[ring] - continued).T)
-        if np.quantile(apart, SHARE) < tolerance:
+        apart = np.hypot(*(_vectors(window.flow, ring) - continued.T))
+        if np.count_nonzero(apart < tolerance) > SHARE * len(apart):
             yield i
 
 

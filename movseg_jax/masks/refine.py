@@ -38,24 +38,25 @@ def refine(cropped: Crop, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
     radius = RADIUS * math.sqrt(area)
     # Beyond twice the radius, no function is fitted to pixels of the object.
     wide = cropped.padded(math.ceil(2 * radius), image.shape[:2])
-    colours = image[wide.window] * np.float32(1 / 255)
-    filtered = guided_filter(wide.pixels.astype(np.float32), colours, radius)
+    filtered = guided_filter(wide.pixels.astype(np.float32), image[wide.window], radius)
     refined = crop(filtered > 0.5, wide.top, wide.left)
     return refined if refined.pixels.size else cropped  # A hair would be smoothed away.
 
 
 def guided_filter(
     mask: Float32[np.ndarray, "h w"],
-    colours: Float32[np.ndarray, "h w 3"],
+    image: UInt8[np.ndarray, "h w 3"],
     radius: float,
 ) -> Float32[np.ndarray, "h w"]:
     """Filters a mask, guided by the image's colours.
 
     Args:
         mask: The mask, 0 to 1.
-        colours: The image, RGB, 0 to 1.
+        image: The image, RGB.
         radius: The radius of the filter's square windows, in pixels.
     """
+    # A linear function of a colour is a product with (red, green, blue, 1).
+    colours = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) * np.float32(1 / 255)
     scale = min(1.0, SIDE / max(mask.shape))
     size = [max(1, round(side * scale)) for side in mask.shape[::-1]]
     small = cv2.resize(colours, size, interpolation=cv2.INTER_AREA)
@@ -65,22 +66,40 @@ def guided_filter(
     def mean(values):
         return cv2.blur(values, (width, width), borderType=cv2.BORDER_REPLICATE)
 
-    mean_colour, mean_target = mean(small), mean(target)
-    covariance = mean(small * target[..., None]) - mean_colour * mean_target[..., None]
+    *colour, _ = cv2.split(mean(small))
+    *covariance, mean_target = cv2.split(mean(small * target[..., None]))
+    covariance = [c - x * mean_target for c, x in zip(covariance, colour, strict=True)]
     # The colours' covariance matrix has six different entries.
     rows, columns = np.triu_indices(3)
-    products = mean(small[..., rows] * small[..., columns])
-    products -= mean_colour[..., rows] * mean_colour[..., columns]
-    matrix = np.empty((*target.shape, 3, 3), np.float32)
-    matrix[..., rows, columns] = matrix[..., columns, rows] = products
-    matrix += EPSILON * np.eye(3, dtype=np.float32)
-    slope = np.linalg.solve(matrix, covariance[..., None])[..., 0]
-    offset = mean_target - _product(slope, mean_colour)
-    functions = mean(np.concatenate([slope, offset[..., None]], axis=-1))
+    matrix = [
+        product - colour[i] * colour[j] + (EPSILON if i == j else 0)
+        for product, i, j in zip(
+            cv2.split(mean(small[..., rows] * small[..., columns])),
+            rows,
+            columns,
+            strict=True,
+        )
+    ]
+    slope = _solve(matrix, covariance)
+    offset = mean_target - sum(s * x for s, x in zip(slope, colour, strict=True))
+    functions = mean(cv2.merge([*slope, offset]))
     functions = cv2.resize(functions, mask.shape[::-1])
-    return _product(functions[..., :3], colours) + functions[..., 3]
+    return cv2.transform(functions * colours, np.ones((1, 4)))
 
 
-def _product(a, b):
-    # Several times as fast as summing the products over the short last axis.
-    return np.einsum("hwc,hwc->hw", a, b)
+def _solve(matrix, right):
+    """Solves a system of three equations for each pixel, by Cramer's rule.
+
+    The matrices are symmetric, and given by the planes of their upper triangles.
+    LAPACK, which would be called for each pixel, takes four times as long.
+    """
+    a, b, c, d, e, f = (plane.astype(np.float64) for plane in matrix)
+    # The adjugate, which is symmetric, too. float32 would lose it to rounding.
+    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
+    bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
+    scale = 1 / (a * aa + b * ab + c * ac)
+    x, y, z = right
+    return [
+        ((p * x + q * y + r * z) * scale).astype(np.float32)
+        for p, q, r in ((aa, ab, ac), (ab, bb, bc), (ac, bc, cc))
+    ]

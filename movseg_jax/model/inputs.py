@@ -150,8 +150,13 @@ def normalise(
     arithmetic = config.arithmetic
     if arithmetic.channel_order == "bgr":
         frame = frame[..., ::-1]
-    mean, std = (np.array(x, np.float32) for x in (arithmetic.mean, arithmetic.std))
-    return (frame - mean) / std
+    # A row at a time: NumPy takes ten times as long over a last axis of three.
+    mean, std = (
+        np.tile(np.array(x, np.float32), frame.shape[1])
+        for x in (arithmetic.mean, arithmetic.std)
+    )
+    rows = frame.reshape(len(frame), -1)
+    return ((rows - mean) / std).reshape(frame.shape)
 
 
 def stack(inputs: Sequence[Inputs]) -> Inputs:

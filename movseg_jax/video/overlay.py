@@ -5,6 +5,7 @@ what may move or not; what stands still is hatched. No label covers another one.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt, UInt8
+from jaxtyping import Bool, Int32, UInt, UInt8
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
@@ -83,9 +84,9 @@ def draw_tracks(
         box = _tight(mask)
         stripe = max(2, short // 100) if sighting.stands_still else 0
         _fill(drawn, image, mask, box, track_colour(sighting.id), stripe)
-        _outline(drawn, mask, box, max(1, round(short / 540)))
-        if mask[box].size:
-            labels.append((sighting, _top_of_largest_piece(mask, box)))
+        outlines = _outline(drawn, mask, box, max(1, round(short / 540)))
+        if outlines:
+            labels.append((sighting, _top_of_largest_piece(outlines, box)))
     taken: list[Plate] = []
     for sighting, place in labels:  # Last, so that no mask hides them.
         text = label_text(sighting, why=why)
@@ -95,13 +96,11 @@ def draw_tracks(
     return drawn
 
 
-def _top_of_largest_piece(mask, box) -> tuple[int, int]:
+def _top_of_largest_piece(outlines, box) -> tuple[int, int]:
     """The place (x, y) that a label belongs to: other pieces may be far away."""
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask[box].view(np.uint8))
-    largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    top = int(stats[largest, cv2.CC_STAT_TOP])
-    middle = int(np.flatnonzero(pieces[top] == largest).mean())
-    return box[1].start + middle, box[0].start + top
+    x, y = max(outlines, key=cv2.contourArea)[:, 0].T
+    top = int(y.min())
+    return box[1].start + int(x[y == top].mean()), box[0].start + top
 
 
 def _sightings(ids: UInt[np.ndarray, "h w"]) -> list[Sighting]:
@@ -272,14 +271,22 @@ def _fill(
     """
     if not mask[box].size:
         return
-    part = frame[box]
-    solid = np.full_like(part, colour)
-    blend = cv2.addWeighted(part, 1 - OPACITY, solid, OPACITY, 0)
+    filled = mask[box]
     if stripe:
         rows, columns = np.ogrid[box]
-        between = (rows + columns) // stripe % 2 == 1
-        np.copyto(blend, part, where=between[..., None])
-    np.copyto(drawn[box], blend, where=mask[box][..., None])
+        filled = filled & ((rows + columns) // stripe % 2 == 0)
+        # Nothing that was drawn before shows between the stripes.
+        cv2.copyTo(frame[box], mask[box].view(np.uint8), drawn[box])
+    blend = cv2.LUT(frame[box], _blended(colour))
+    cv2.copyTo(blend, filled.view(np.uint8), drawn[box])
+
+
+@functools.cache
+def _blended(colour: Colour) -> UInt8[np.ndarray, "1 256 3"]:
+    """What each value of a channel becomes under a colour."""
+    values = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 256, 3)
+    solid = np.full_like(values, colour)
+    return cv2.addWeighted(values, 1 - OPACITY, solid, OPACITY, 0)
 
 
 def _outline(
@@ -287,15 +294,17 @@ def _outline(
     mask: Bool[np.ndarray, "h w"],
     box: Box,
     thickness: int,
-) -> None:
+) -> Sequence[Int32[np.ndarray, "n 1 2"]]:
+    """Draws the outlines of a mask's pieces; returns their pixels (x, y) in the box."""
     if not mask[box].size:
-        return
+        return ()
     part = np.ascontiguousarray(mask[box]).view(np.uint8)
     lines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     corner = (box[1].start, box[0].start)
     cv2.drawContours(
         drawn, lines, -1, WHITE, thickness, cv2.LINE_8, None, 2**31 - 1, corner
     )
+    return lines
 
 
 def _label(
