@@ -229,7 +229,7 @@ class Reproduction:
         """Trains a run, after those that it starts from."""
         config = self.with_starts(load_config(self.config_file(name)))
         kind = "" if config.model.motion is None else TRAINED_ON.get(name, "flownet2")
-        prepared = self.options.out / "prepared" / (kind or "still")
+        prepared = self.prepared_folder(kind)
         validation = config.data.validation if config.train.evaluate_every else None
         for source in (*config.data.sources, validation):
             if source is not None:
@@ -242,6 +242,12 @@ class Reproduction:
             print(outcome.report)
             raise SystemExit(STOPPED)
         return workdir
+
+    def prepared_folder(self, kind: str) -> Path:
+        """Returns the folder of data that are prepared with a kind of flow."""
+        estimator = self.options.flow if self.options.flow in ALGORITHMS else None
+        flow = "-".join(filter(None, (kind, estimator))) if kind else "still"
+        return self.options.out / "prepared" / flow
 
     def with_starts(self, config: Config) -> Config:
         """Returns a config that starts from the runs in this folder of runs."""

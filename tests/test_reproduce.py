@@ -248,6 +248,18 @@ def test_the_instances_of_davis_2016_are_prepared_from_2017(script, data, tmp_pa
     assert list(prepared.has_flow) == [True, True, True, False] * 2
 
 
+def test_data_with_other_flow_are_prepared_in_another_folder(script, tmp_path):
+    def folder(kind, *words):
+        options = ["--data", str(tmp_path), "--runs", str(tmp_path), *words]
+        return script.Reproduction(script.parse(options)).prepared_folder(kind)
+
+    flows = [(), ("--flow", "dis"), ("--flow", "dis_fast")]
+    kinds = ["flownet2", "liteflownet", "true"]
+    assert len({folder(kind, *flow) for kind in kinds for flow in flows}) == 9
+    # Without flow, the data are the same.
+    assert len({folder("", *flow) for flow in flows}) == 1
+
+
 @pytest.mark.slow
 def test_from_tiny_data_to_tables(script, data, tmp_path, compilation_cache):
     """One run is there, one is trained, the others are missing."""

@@ -43,18 +43,15 @@ def detect_function(
         from movseg_jax.model.detector import Detector
 
         return jax.jit(Detector(config, precision=precision).apply)
-    programs: dict[Any, Callable] = {}
 
+    @jax.jit  # So this runs once for each kind of arguments.
     def detect(variables: Any, inputs: Inputs) -> Outputs:
         leaves, tree = jax.tree.flatten((variables, inputs))
-        kind = tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        if kind not in programs:
-            shapes = [jax.ShapeDtypeStruct(*each) for each in kind[1]]
-            key = _key(f"{config} {precision} {tree} {shapes}")
-            path = Path(folder) / "traced" / key
-            found = _read(path) or _trace(config, precision, tree, shapes, path)
-            programs[kind] = jax.jit(found)
-        moving, static = programs[kind](leaves)
+        shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+        key = _key(f"{config} {precision} {tree} {shapes}")
+        path = Path(folder) / "traced" / key
+        program = _read(path) or _trace(config, precision, tree, shapes, path)
+        moving, static = program(leaves)
         return Outputs(Detections(**moving), Detections(**static) if static else None)
 
     return detect

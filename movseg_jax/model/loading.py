@@ -105,6 +105,8 @@ def _compiled(
 
 def _place(params: Any, inputs: Inputs, devices: int) -> tuple[Any, Inputs]:
     """Moves parameters and a batch to devices; `replicate` has spared most copies."""
+    if jax.local_device_count() == 1:
+        return params, inputs
     if devices == 1:
         # The copy on the first device, if there is one on each.
         params = jax.tree.map(_on_first, params)
