@@ -1,16 +1,20 @@
 """Checks that the dataclasses of `config` share."""
 
 import math
+import numbers
 import typing
 from typing import Any, Literal
 
 from movseg_jax.errors import InputError
 
+# What a field may hold: also numbers of NumPy, and whole ones instead of others.
+KINDS = {int: numbers.Integral, float: numbers.Real}
+
 
 def check_fields(
     config: Any, may_be_zero: tuple[str, ...] = (), **ranges: tuple[float, float]
 ) -> None:
-    """Refuses values that are not a choice, not finite, or out of range.
+    """Refuses values that are no number, not a choice, not finite, or out of range.
 
     Args:
         config: A dataclass.
@@ -29,6 +33,11 @@ def check_fields(
             raise InputError(
                 f"{where}.{name} is {value!r}, expected one of {expected}."
             )
+        if kind in KINDS and (
+            isinstance(value, bool) or not isinstance(value, KINDS[kind])
+        ):
+            wanted = "a whole number" if kind is int else "a number"
+            raise InputError(f"{where}.{name} is {value!r}, expected {wanted}.")
         least = 0 if name in may_be_zero else 1
         if kind is int and value < least:
             raise InputError(f"{where}.{name} is {value}, expected at least {least}.")

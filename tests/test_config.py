@@ -193,16 +193,24 @@ def test_a_wrong_value_is_an_input_error_in_python_too(make, message):
         make()
 
 
-def test_a_value_that_is_no_choice_is_an_input_error_in_python_too():
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        ("TrunkConfig(norm='batch')", "is 'batch', expected one of 'affine', 'group'."),
+        ("ModelConfig(channels=None)", "is None, expected a whole number."),
+        ("ModelConfig(channels=9.5)", "is 9.5, expected a whole number."),
+        ("ModelConfig(channels=True)", "is True, expected a whole number."),
+        ("ModelConfig(anchor_size='4')", "is '4', expected a number."),
+    ],
+)
+def test_a_value_of_another_kind_is_an_input_error_in_python_too(make, message):
     # In a process of its own: here, beartype would be faster.
-    code = "from movseg_jax.config import TrunkConfig; TrunkConfig(norm='batch')"
+    code = f"from movseg_jax.config import *; {make}"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True
     )
-    message = (
-        "InputError: TrunkConfig.norm is 'batch', expected one of 'affine', 'group'."
-    )
-    assert message in result.stderr
+    name = make.partition("=")[0].replace("(", ".")
+    assert f"InputError: {name} {message}" in result.stderr
 
 
 def test_deep_json_is_an_input_error():

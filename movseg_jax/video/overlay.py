@@ -283,7 +283,7 @@ def _fill(
 
 @functools.cache
 def _blended(colour: Colour) -> UInt8[np.ndarray, "1 256 3"]:
-    """What each value of a channel becomes under a colour."""
+    """A table of what each value of a channel becomes under a colour."""
     values = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 256, 3)
     solid = np.full_like(values, colour)
     return cv2.addWeighted(values, 1 - OPACITY, solid, OPACITY, 0)
