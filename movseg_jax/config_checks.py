@@ -7,14 +7,20 @@ from typing import Any, Literal
 
 from movseg_jax.errors import InputError
 
-# What a field may hold: also numbers of NumPy, and whole ones instead of others.
-KINDS = {int: numbers.Integral, float: numbers.Real}
+# The values that a field of each type accepts, and their name. Numbers of NumPy are
+# numbers, too, and whole numbers will do where any number does.
+KINDS = {
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+    bool: (bool, "True or False"),
+    str: (str, "text"),
+}
 
 
 def check_fields(
     config: Any, may_be_zero: tuple[str, ...] = (), **ranges: tuple[float, float]
 ) -> None:
-    """Refuses values that are no number, not a choice, not finite, or out of range.
+    """Refuses values of the wrong kind, no choice, not finite, or out of range.
 
     Args:
         config: A dataclass.
@@ -33,11 +39,10 @@ def check_fields(
             raise InputError(
                 f"{where}.{name} is {value!r}, expected one of {expected}."
             )
-        if kind in KINDS and (
-            isinstance(value, bool) or not isinstance(value, KINDS[kind])
-        ):
-            wanted = "a whole number" if kind is int else "a number"
-            raise InputError(f"{where}.{name} is {value!r}, expected {wanted}.")
+        accepted, expected = KINDS.get(kind, (object, ""))
+        is_flag = isinstance(value, bool) and kind in (int, float)
+        if is_flag or not isinstance(value, accepted):
+            raise InputError(f"{where}.{name} is {value!r}, expected {expected}.")
         least = 0 if name in may_be_zero else 1
         if kind is int and value < least:
             raise InputError(f"{where}.{name} is {value}, expected at least {least}.")

@@ -206,7 +206,8 @@ class Reproduction:
         """Returns the first of some runs that is there, or trains the first."""
         runs = self.options.runs
         for name in names:
-            for path in (runs / name, runs / f"{name}.safetensors"):
+            trained = self.trained(name)
+            for path in (trained, runs / name, runs / f"{name}.safetensors"):
                 if path.is_file() or (path / RUN_WEIGHTS).is_file():
                     return path
         if self.options.train:
@@ -229,12 +230,12 @@ class Reproduction:
         """Trains a run, after those that it starts from."""
         config = self.with_starts(load_config(self.config_file(name)))
         kind = "" if config.model.motion is None else TRAINED_ON.get(name, "flownet2")
-        prepared = self.prepared_folder(kind)
+        prepared = self.options.out / "prepared" / self.seen(kind)
         validation = config.data.validation if config.train.evaluate_every else None
         for source in (*config.data.sources, validation):
             if source is not None:
                 self.prepare(source, kind, prepared)
-        workdir = self.options.runs / name
+        workdir = self.trained(name) if kind else self.options.runs / name
         print(f"Training {workdir}", flush=True)
         sources = open_sources(config, prepared)
         outcome = train(config, workdir, *sources, quiet=self.options.quiet)
@@ -243,11 +244,19 @@ class Reproduction:
             raise SystemExit(STOPPED)
         return workdir
 
-    def prepared_folder(self, kind: str) -> Path:
-        """Returns the folder of data that are prepared with a kind of flow."""
-        estimator = self.options.flow if self.options.flow in ALGORITHMS else None
-        flow = "-".join(filter(None, (kind, estimator))) if kind else "still"
-        return self.options.out / "prepared" / flow
+    def trained(self, name: str) -> Path:
+        """Returns the folder of a run that --train trains, if its model sees flow.
+
+        With another estimator's flow, it is not the run of that name.
+        """
+        other = self.options.flow in ALGORITHMS
+        return self.options.runs / (f"{name}-{self.options.flow}" if other else name)
+
+    def seen(self, kind: str) -> str:
+        """Returns the name of data that are prepared with a kind of flow."""
+        other = self.options.flow in ALGORITHMS
+        source = self.options.flow if other else "files"
+        return f"{kind}-{source}" if kind else "still"
 
     def with_starts(self, config: Config) -> Config:
         """Returns a config that starts from the runs in this folder of runs."""

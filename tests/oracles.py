@@ -1,5 +1,6 @@
 """Slow, plain definitions and reproducible numbers that several tests share."""
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,3 +127,11 @@ def random_params(shapes, seed: int = 0):
         return jnp.asarray(values, leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(make, shapes)
+
+
+def top_of_largest_piece(mask):
+    """The middle (x, y) of the uppermost row of a mask's largest piece."""
+    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+    rows, columns = np.nonzero(pieces == largest)
+    return int(columns[rows == rows.min()].mean()), int(rows.min())

@@ -201,6 +201,8 @@ def test_a_wrong_value_is_an_input_error_in_python_too(make, message):
         ("ModelConfig(channels=9.5)", "is 9.5, expected a whole number."),
         ("ModelConfig(channels=True)", "is True, expected a whole number."),
         ("ModelConfig(anchor_size='4')", "is '4', expected a number."),
+        ("ModelConfig(static_branch='no')", "is 'no', expected True or False."),
+        ("ModelConfig(fusion=None)", "is None, expected text."),
     ],
 )
 def test_a_value_of_another_kind_is_an_input_error_in_python_too(make, message):

@@ -1,6 +1,7 @@
 """Overlays: what is drawn where, and videos of them."""
 
 import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,9 @@ from movseg_jax import masks
 from movseg_jax.errors import InputError
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.video import labels, overlay
+from movseg_jax.video.labels import Plate
 from movseg_jax.video.reading import Frame
+from tests.oracles import top_of_largest_piece
 
 SIZE = (120, 200)
 
@@ -126,6 +129,33 @@ def test_a_label_is_at_the_largest_piece_of_an_object():
     alone = overlay.draw_tracks(frame, tracked(sighting(1, object_)))
     assert_array_equal(drawn[:, 100:], alone[:, 100:])
     assert_array_equal(drawn[:28], frame[:28])
+
+
+@pytest.mark.parametrize("kind", ["blobs", "specks", "line", "ring", "nested"])
+def test_a_piece_is_as_large_as_the_number_of_its_pixels(kind, monkeypatch):
+    """So say the overlay and the report's page, which counts pixels, too."""
+    places = []
+
+    def record(drawn, text, place, *_):
+        places.append(place)
+        return Plate(0, 0, 1, 1)
+
+    monkeypatch.setattr(overlay, "_label", record)
+    mask = rectangle(60, 80, 110, 130)
+    if kind in ("blobs", "specks"):
+        blur = 4 if kind == "blobs" else 0.6
+        grey = cv2.GaussianBlur(
+            np.random.default_rng(0).normal(size=SIZE), (0, 0), blur
+        )
+        mask = grey > np.quantile(grey, 0.7)
+    elif kind == "line":
+        mask = rectangle(60, 63, 110, 113) | rectangle(20, 21, 10, 110)
+    elif kind == "ring":
+        mask |= rectangle(20, 50, 30, 60) & ~rectangle(21, 49, 31, 59)
+    else:
+        mask |= rectangle(50, 90, 100, 140) & ~rectangle(51, 89, 101, 139)
+    overlay.draw_tracks(noise(), tracked(sighting(1, mask)))
+    assert places == [top_of_largest_piece(mask)]
 
 
 def test_colours_belong_to_ids_and_are_never_black():

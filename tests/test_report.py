@@ -25,6 +25,7 @@ from movseg_jax.report.page import (
 from movseg_jax.results import Sighting, TrackedFrame
 from movseg_jax.video.overlay import paired
 from tests.browser import CHROMIUM, chromium
+from tests.oracles import top_of_largest_piece
 
 SIZE = (60, 80)
 HOSTILE = "</script><img src=x onerror=alert(1)>\ud800 & \"'"
@@ -261,14 +262,6 @@ def test_a_browser_shows_frames_and_switches_tracks_off(tmp_path, browser):
     browser.open(path, "frame=14&off=1,3&view=flow")
     seen, painted = canvas_of(browser, 14)
     assert seen["view"] == "flow" and painted == {}
-
-
-def top_of_largest_piece(mask):
-    """The middle (x, y) of the uppermost row of a mask's largest piece."""
-    _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    largest = 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-    rows, columns = np.nonzero(pieces == largest)
-    return int(columns[rows == rows.min()].mean()), int(rows.min())
 
 
 @pytest.mark.slow

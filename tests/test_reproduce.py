@@ -249,15 +249,19 @@ def test_the_instances_of_davis_2016_are_prepared_from_2017(script, data, tmp_pa
 
 
 def test_data_with_other_flow_are_prepared_in_another_folder(script, tmp_path):
-    def folder(kind, *words):
-        options = ["--data", str(tmp_path), "--runs", str(tmp_path), *words]
-        return script.Reproduction(script.parse(options)).prepared_folder(kind)
-
     flows = [(), ("--flow", "dis"), ("--flow", "dis_fast")]
+    folders = ["--data", str(tmp_path), "--runs", str(tmp_path)]
+    made = [script.Reproduction(script.parse([*folders, *flow])) for flow in flows]
     kinds = ["flownet2", "liteflownet", "true"]
-    assert len({folder(kind, *flow) for kind in kinds for flow in flows}) == 9
+    assert len({each.seen(kind) for kind in kinds for each in made}) == 9
     # Without flow, the data are the same.
-    assert len({folder("", *flow) for flow in flows}) == 1
+    assert len({each.seen("") for each in made}) == 1
+    # So are runs; those that were trained on another flow come first.
+    assert len({each.trained("joint_davis") for each in made}) == 3
+    for each, found in zip(made, ["", "-dis", ""], strict=True):
+        for name in ("joint_davis", "joint_davis-dis"):
+            layouts.write(tmp_path / name / "weights.safetensors", "")
+        assert each.find_run(("joint_davis",)) == tmp_path / f"joint_davis{found}"
 
 
 @pytest.mark.slow

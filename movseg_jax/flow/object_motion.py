@@ -47,7 +47,7 @@ def object_speeds(
     """Returns the speed of each object relative to the scene, in pixels per frame.
 
     The speed is the median distance between the flow and the camera's flow. It is NaN
-    (unknown) for an empty mask, and for an object with which a quarter of its
+    (unknown) for an empty mask, and for an object with which more than a quarter of its
     surroundings move: both may be a stationary part of the scene near the camera, or
     move together.
 
@@ -174,9 +174,11 @@ def _ring(window: _Window) -> Mask | None:
     """Returns an object's surroundings, or None if there are too few points."""
     ring = _dilated(window.mask, RING[1]) & ~_dilated(window.mask, RING[0])
     free = ring & ~window.others
-    if free.sum() >= LEAST_POINTS:  # Otherwise the object is among others only.
+    if (
+        np.count_nonzero(free) >= LEAST_POINTS
+    ):  # Otherwise the object is among others only.
         ring = free
-    return ring if ring.sum() >= LEAST_POINTS else None
+    return ring if np.count_nonzero(ring) >= LEAST_POINTS else None
 
 
 def _dilated(mask, by) -> Mask:
@@ -187,8 +189,9 @@ def _dilated(mask, by) -> Mask:
 def _sampled(mask) -> Int[np.ndarray, "s 2"]:
     """Samples points of an object, away from its edges if there are enough."""
     core = cv2.erode(mask.view(np.uint8), np.ones((5, 5), np.uint8)).view(bool)
-    points = np.argwhere(core if core.sum() >= LEAST_POINTS else mask)
-    return points[np.linspace(0, len(points) - 1, SAMPLES).round().astype(int)]
+    places = np.flatnonzero(core if np.count_nonzero(core) >= LEAST_POINTS else mask)
+    chosen = places[np.linspace(0, len(places) - 1, SAMPLES).round().astype(int)]
+    return np.stack(np.unravel_index(chosen, mask.shape), axis=1)
 
 
 def _terms(points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:

@@ -25,14 +25,13 @@ def refine(cropped: Crop, image: UInt8[np.ndarray, "h w 3"]) -> Crop:
     """Returns the mask with its outline at edges of the image.
 
     Nothing changes further from the outline than twice the filter's radius. The
-    functions are fitted to a reduced image ("Fast Guided Filter", He and Sun, 2015),
-    which takes about a millisecond.
+    functions are fitted to a reduced image ("Fast Guided Filter", He and Sun, 2015).
 
     Args:
         cropped: The mask of an object.
         image: The frame, RGB.
     """
-    area = int(cropped.pixels.sum())
+    area = np.count_nonzero(cropped.pixels)
     if not area:
         return cropped
     radius = RADIUS * math.sqrt(area)

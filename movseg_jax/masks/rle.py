@@ -98,8 +98,9 @@ def decode(rle: Rle) -> Bool[np.ndarray, "h w"]:
     """Decodes a mask."""
     # pycocotools' own `decode` warns with NumPy 2.
     runs = to_runs(rle)
-    mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return np.ascontiguousarray(mask.reshape(rle.size[::-1]).T)
+    mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(rle.size[::-1])
+    # NumPy takes nine times as long to put the transpose in order.
+    return cv2.transpose(mask.view(np.uint8)).view(bool)
 
 
 def decode_window(rle: Rle, window: tuple[slice, slice]) -> Bool[np.ndarray, "h w"]:

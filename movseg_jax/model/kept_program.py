@@ -44,7 +44,8 @@ def detect_function(
 
         return jax.jit(Detector(config, precision=precision).apply)
 
-    @jax.jit  # So this runs once for each kind of arguments.
+    # Traced once for each set of shapes and types; later calls do not enter it.
+    @jax.jit
     def detect(variables: Any, inputs: Inputs) -> Outputs:
         leaves, tree = jax.tree.flatten((variables, inputs))
         shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]

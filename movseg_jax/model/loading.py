@@ -105,11 +105,10 @@ def _compiled(
 
 def _place(params: Any, inputs: Inputs, devices: int) -> tuple[Any, Inputs]:
     """Moves parameters and a batch to devices; `replicate` has spared most copies."""
-    if jax.local_device_count() == 1:
-        return params, inputs
     if devices == 1:
-        # The copy on the first device, if there is one on each.
-        params = jax.tree.map(_on_first, params)
+        if jax.local_device_count() > 1:
+            # The copy on the first device, if there is one on each.
+            params = jax.tree.map(_on_first, params)
         return params, jax.device_put(inputs, jax.local_devices()[0])
     split = NamedSharding(_mesh(devices), _SPLIT)
     return replicate(params, devices), jax.device_put(inputs, split)

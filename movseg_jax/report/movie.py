@@ -100,7 +100,8 @@ def _even(side: float) -> int:
 def _resize(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if picture.shape[:2] == size:
         return picture
-    # Averaging areas takes four times as long, and is only needed to reduce a lot.
-    halved = picture.shape[0] <= 2 * size[0]
-    way = cv2.INTER_LINEAR if halved else cv2.INTER_AREA
+    # Averaging areas takes six times as long, and is only needed to reduce to less than
+    # half.
+    much = any(a > 2 * b for a, b in zip(picture.shape[:2], size, strict=True))
+    way = cv2.INTER_AREA if much else cv2.INTER_LINEAR
     return cv2.resize(picture, size[::-1], interpolation=way)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int32, UInt, UInt8
+from jaxtyping import Bool, UInt, UInt8
+from numpy.lib.stride_tricks import sliding_window_view
 
 from movseg_jax import masks
 from movseg_jax.errors import InputError
@@ -84,9 +85,9 @@ def draw_tracks(
         box = _tight(mask)
         stripe = max(2, short // 100) if sighting.stands_still else 0
         _fill(drawn, image, mask, box, track_colour(sighting.id), stripe)
-        outlines = _outline(drawn, mask, box, max(1, round(short / 540)))
-        if outlines:
-            labels.append((sighting, _top_of_largest_piece(outlines, box)))
+        pieces = _outline(drawn, mask, box, max(1, round(short / 540)))
+        if pieces:
+            labels.append((sighting, _top_of_largest_piece(mask, box, pieces)))
     taken: list[Plate] = []
     for sighting, place in labels:  # Last, so that no mask hides them.
         text = label_text(sighting, why=why)
@@ -96,11 +97,17 @@ def draw_tracks(
     return drawn
 
 
-def _top_of_largest_piece(outlines, box) -> tuple[int, int]:
+def _top_of_largest_piece(mask, box, pieces: int) -> tuple[int, int]:
     """The place (x, y) that a label belongs to: other pieces may be far away."""
-    x, y = max(outlines, key=cv2.contourArea)[:, 0].T
-    top = int(y.min())
-    return box[1].start + int(x[y == top].mean()), box[0].start + top
+    top, row = 0, mask[box][0]
+    if pieces > 1:
+        found = cv2.connectedComponentsWithStats(mask[box].view(np.uint8))
+        _, numbers, stats, _ = found
+        largest = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+        top = int(stats[largest, cv2.CC_STAT_TOP])
+        row = numbers[top] == largest
+    middle = int(np.flatnonzero(row).mean())
+    return box[1].start + middle, box[0].start + top
 
 
 def _sightings(ids: UInt[np.ndarray, "h w"]) -> list[Sighting]:
@@ -273,8 +280,10 @@ def _fill(
         return
     filled = mask[box]
     if stripe:
-        rows, columns = np.ogrid[box]
-        filled = filled & ((rows + columns) // stripe % 2 == 0)
+        rows, columns = box
+        diagonals = np.arange(rows.start + columns.start, rows.stop + columns.stop - 1)
+        on = diagonals // stripe % 2 == 0
+        filled = filled & sliding_window_view(on, columns.stop - columns.start)
         # Nothing that was drawn before shows between the stripes.
         cv2.copyTo(frame[box], mask[box].view(np.uint8), drawn[box])
     blend = cv2.LUT(frame[box], _blended(colour))
@@ -294,17 +303,23 @@ def _outline(
     mask: Bool[np.ndarray, "h w"],
     box: Box,
     thickness: int,
-) -> Sequence[Int32[np.ndarray, "n 1 2"]]:
-    """Draws the outlines of a mask's pieces; returns their pixels (x, y) in the box."""
+) -> int:
+    """Draws the outlines of a mask's pieces; returns the number of pieces."""
     if not mask[box].size:
-        return ()
+        return 0
     part = np.ascontiguousarray(mask[box]).view(np.uint8)
-    lines, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    lines, nesting = cv2.findContours(part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    # Of pieces, not of holes, which have a parent.
+    lines = [
+        line
+        for line, (*_, hole_of) in zip(lines, nesting[0], strict=True)
+        if hole_of < 0
+    ]
     corner = (box[1].start, box[0].start)
     cv2.drawContours(
         drawn, lines, -1, WHITE, thickness, cv2.LINE_8, None, 2**31 - 1, corner
     )
-    return lines
+    return len(lines)
 
 
 def _label(
