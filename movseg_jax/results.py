@@ -51,6 +51,8 @@ class Detection(NamedTuple):
         shift: Median flow of the object's pixels, (x, y) in pixels to the next frame;
             NaN if it is not known.
         colour: Colours of the object's pixels, see `track.colour`; empty if unknown.
+        likely_motion: The same, but also known if more of its surroundings move as the
+            object does, though less than half of them.
     """
 
     mask: Rle
@@ -58,6 +60,7 @@ class Detection(NamedTuple):
     motion: float = float("nan")
     shift: tuple[float, float] = (float("nan"), float("nan"))
     colour: bytes = b""
+    likely_motion: float = float("nan")
 
     def __repr__(self) -> str:
         return f"Detection({self.mask}, score {self.score:.2f}, {_speed(self.motion)})"

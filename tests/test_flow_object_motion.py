@@ -19,7 +19,8 @@ Y, X = np.mgrid[: SIZE[0], : SIZE[1]].astype(np.float64)
 def object_speeds(flow, masks, *others, camera=None):
     crops = [crop(mask) for mask in masks]
     others = [crop(mask) for mask in others]
-    return object_motion.object_speeds(flow, crops, others, camera)
+    found = object_motion.object_speeds(flow, crops, others, camera)
+    return [speed.known for speed in found]
 
 
 def room(camera, objects=(), noise=0.0):
@@ -66,6 +67,17 @@ def test_what_stands_near_a_travelling_camera_rests(camera, noise):
     parallax = np.linalg.norm(residual_flow(flow), axis=-1)
     assert np.median(parallax[masks[0]]) > 0.3
     assert np.isnan(object_speeds(flow, masks)).all()
+
+
+def test_what_moves_with_a_third_of_its_surroundings_likely_moves():
+    """It may stand on the floor, or drag the flow around it along."""
+    flow, masks = room(CAMERAS["sideways"], [(225, 130, 60, 0), (170, 300, 50, 0)])
+    crops = [crop(mask) for mask in masks]
+    near, far = object_motion.object_speeds(flow, crops)
+    assert math.isnan(near.known) and near.likely > 0.3
+    assert math.isnan(far.known) and math.isnan(
+        far.likely
+    )  # Half of the wall moves so.
 
 
 @pytest.mark.parametrize("own", [(5, 0), (0, -5), (-3, 4)])

@@ -537,6 +537,23 @@ def test_tracks_that_are_seen_to_move_too_seldom_are_dropped():
     assert found[3] == (1, 2, 0, 0)
 
 
+def test_many_less_certain_frames_are_enough():
+    """Of a thing that is seldom surely moving, but mostly seems to."""
+    start = segment(0, 9, 0.95)
+    unsure = segment(0, 9, 0.8)._replace(likely_motion=1.0)
+    slow = segment(0, 9, 0.8)._replace(likely_motion=0.1)
+    for found, static, kept in (
+        (6 * [frame(unsure)], frame(slow), True),
+        (5 * [frame(unsure)], frame(slow), False),
+        (5 * [frame(unsure)], frame(static=[unsure]), False),
+    ):
+        video = [frame(start), *found, *[static] * 9]
+        links = link(video)
+        assert set(links.ids.tolist()) == {1}
+        moving = drop_resting(video, links, 0.5, 2)
+        np.testing.assert_array_equal(moving.ids, links.ids * kept)
+
+
 # Settings -------------------------------------------------------------------------
 
 

@@ -25,7 +25,9 @@ RING = (2, 8)
 LEAST_POINTS = 30  # A ring with fewer points does not tell the surroundings' motion.
 SAMPLES = 500  # The number of an object's points to which its motion is fitted.
 ROUNDS = 5  # The number of fits, each with better weights.
-SHARE = 0.25  # The share of a ring that moves with a stationary object.
+# Shares of a ring that move with an object. With a stationary one, a quarter or more
+# does; a moving one may drag the flow in nearly half of its ring along.
+SHARE, LARGEST_SHARE = 0.25, 0.45
 # An object moves with a point if their motions differ by less than this share of the
 # camera's own speed, which is limited to a range in steps of the grid: flow is not more
 # exact than a quarter of a step, and before a fast camera moving objects seem to drag
@@ -38,18 +40,31 @@ RESTING = 0.1  # Pixels per frame; noise moves a stationary camera by as much.
 Mask = Bool[np.ndarray, "h w"]
 
 
+class Speed(NamedTuple):
+    """The speed of an object relative to the scene, in pixels per frame.
+
+    Attributes:
+        known: The speed; NaN if at least a quarter of its surroundings move with it.
+        likely: The speed; NaN if nearly half of its surroundings do.
+    """
+
+    known: float
+    likely: float
+
+
 def object_speeds(
     flow: Float32[np.ndarray, "h w 2"],
     objects: Sequence[Crop],
     others: Sequence[Crop] = (),
     camera: Float64[np.ndarray, "3 3"] | None = None,
-) -> list[float]:
-    """Returns the speed of each object relative to the scene, in pixels per frame.
+) -> list[Speed]:
+    """Returns the speed of each object relative to the scene.
 
     The speed is the median distance between the flow and the camera's flow. It is NaN
-    (unknown) for an empty mask, and for an object with which more than a quarter of its
-    surroundings move: both may be a stationary part of the scene near the camera, or
-    move together.
+    (unknown) for an empty mask, and for an object with which many of its surroundings
+    move: both may be a stationary part of the scene near the camera, or move together.
+    What stands on the floor moves with about a third of its surroundings. So does what
+    drags the estimated flow around it along, such as a boat with its mirror image.
 
     Args:
         flow: The flow to the next frame, in pixels, finite.
@@ -80,10 +95,16 @@ def object_speeds(
             # The object lies between the grid's points.
             there = homography_flow(camera, flow.shape[:2])[mask.window]
             speeds[i] = _speed(_vectors(flow[mask.window] - there, mask.pixels))
-    if tolerance:
-        for i in _carried(windows, tolerance):
-            speeds[i] = math.nan
-    return speeds
+    shares = dict(_shares(windows, tolerance)) if tolerance else {}
+    return [
+        Speed(
+            *(
+                math.nan if shares.get(i, 0) > limit else speed
+                for limit in (SHARE, LARGEST_SHARE)
+            )
+        )
+        for i, speed in enumerate(speeds)
+    ]
 
 
 def object_shifts(
@@ -145,8 +166,8 @@ def _speed(vectors: Float32[np.ndarray, "2 n"]) -> float:
     return float(median(np.hypot(*vectors))) if vectors.size else math.nan
 
 
-def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
-    """Yields the numbers of the objects that move as a share of their rings does.
+def _shares(windows: list[_Window], tolerance: float) -> Iterator[tuple[int, float]]:
+    """Yields the numbers of objects and the shares of their rings that move with them.
 
     An affine motion is fitted to an object, extrapolated to its surroundings, and
     compared with their flow.
@@ -166,8 +187,7 @@ def _carried(windows: list[_Window], tolerance: float) -> Iterator[int]:
     ):
         continued = _terms((np.argwhere(ring) - middle) / size) @ motion
         apart = np.hypot(*(_vectors(window.flow, ring) - continued.T))
-        if np.count_nonzero(apart < tolerance) > SHARE * len(apart):
-            yield i
+        yield i, np.count_nonzero(apart < tolerance) / len(apart)
 
 
 def _ring(window: _Window) -> Mask | None:

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from movseg_jax import masks
 from movseg_jax.config import ModelConfig
-from movseg_jax.flow.object_motion import object_shifts, object_speeds
+from movseg_jax.flow.object_motion import Speed, object_shifts, object_speeds
 from movseg_jax.results import Detection, FrameDetections
 from movseg_jax.track.colour import colour_histogram
 from movseg_jax.types import Detections, Outputs
@@ -98,7 +98,7 @@ def _describe(
     # background of a similar colour, whose motion would count.
     crops = [pasted.mask for pasted in found]
     if flow is None:
-        speeds = [math.nan] * len(found)
+        speeds = [Speed(math.nan, math.nan)] * len(found)
         shifts = [(math.nan, math.nan)] * len(found)
     else:
         # Objects that move by themselves do not belong to the surroundings of others.
@@ -106,14 +106,17 @@ def _describe(
         speeds = object_speeds(flow, crops, movers, camera)
         # An object whose surroundings move alike has an unknown speed. If only the
         # static branch finds it, it is taken to stand still.
-        speeds[moving_count:] = np.nan_to_num(speeds[moving_count:]).tolist()
+        speeds[moving_count:] = [
+            Speed(*np.nan_to_num(speed).tolist()) for speed in speeds[moving_count:]
+        ]
         shifts = object_shifts(flow, crops)
     shown = [masks.refine(crop, image) for crop in crops] if refine_masks else crops
     return [
         Detection(
             masks.encode_crop(crop, image.shape[:2]),
             score,
-            motion=speed,
+            motion=speed.known,
+            likely_motion=speed.likely,
             shift=shift,
             colour=colour_histogram(image, crop),
         )

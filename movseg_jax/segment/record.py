@@ -38,6 +38,7 @@ CREATE TABLE detections (
     motion REAL,
     shift_x REAL,
     shift_y REAL,
+    likely_motion REAL,
     colour BLOB NOT NULL,
     PRIMARY KEY (frame, number)
 ) WITHOUT ROWID;
@@ -172,7 +173,7 @@ class Record(FrameSequence[FrameDetections]):
                 (number, name, frame.time, *frame.size, cut),
             )
             database.executemany(
-                "INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+                "INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
         self._checked.append(True)  # An `Rle` is always valid.
 
@@ -194,8 +195,8 @@ class Record(FrameSequence[FrameDetections]):
         with self._errors(f"frame {number}"):
             name, time, height, width, cut = self._facts(number)
             rows = self._database.execute(
-                "SELECT moving, mask, score, motion, shift_x, shift_y, colour "
-                "FROM detections WHERE frame = ? ORDER BY number",
+                "SELECT moving, mask, score, motion, shift_x, shift_y, likely_motion, "
+                "colour FROM detections WHERE frame = ? ORDER BY number",
                 (number,),
             )
             moving, static = [], []
@@ -264,12 +265,13 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _to_row(detection: Detection) -> tuple:
-    mask, score, motion, shift, colour = detection
-    return mask.counts, score, motion, *shift, colour  # SQLite stores NaN as NULL.
+    mask, score, motion, shift, colour, likely = detection
+    # SQLite stores NaN as NULL.
+    return mask.counts, score, motion, *shift, likely, colour
 
 
 def _from_row(row: Sequence, size: masks.Size, checked: bool) -> Detection:
     counts, score, *numbers, colour = row
     mask = masks.trusted(size, counts) if checked else masks.Rle(size, counts)
-    motion, x, y = (math.nan if n is None else float(n) for n in numbers)
-    return Detection(mask, float(score), motion, (x, y), bytes(colour))
+    motion, x, y, likely = (math.nan if n is None else float(n) for n in numbers)
+    return Detection(mask, float(score), motion, (x, y), bytes(colour), likely)

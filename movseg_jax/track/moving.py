@@ -8,7 +8,16 @@ from movseg_jax.config import MIN_FRAMES, MIN_MOTION, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.results import FrameDetections
 from movseg_jax.track.linking import link
-from movseg_jax.track.links import Links, check_count, check_lengths, ranked
+from movseg_jax.track.links import (
+    Candidate,
+    Links,
+    check_count,
+    check_lengths,
+    ranked,
+)
+
+# So many times as many frames are needed if they are less certain.
+UNCERTAIN = 3
 
 
 def link_moving(
@@ -62,13 +71,17 @@ def drop_resting(
     stands close to a travelling camera, or resembles what mostly moves, is taken for
     moving now and then. The authors' code has no such rule.
 
+    Of a boat on waves the moving heads are seldom confident, and water seems to move
+    with it, but they find it in most frames. So three times as many frames will do in
+    which they find it with any score, and its motion is at least likely.
+
     The other tracks keep their ids, so that results with different thresholds can be
     compared and agree with what `Linker` returned.
 
     Args:
         frames: The detections that were linked; read once, from the front.
         links: Links from `link`.
-        min_motion: A detection counts if its `motion` is more than this, in pixels a
+        min_motion: A detection counts if its motion is more than this, in pixels a
             frame; unknown motion is not. With 0 any motion will do, also unknown.
         min_frames: Number of frames that must count; in a shot with no more frames than
             that, one fewer than it has frames, as the last has no flow.
@@ -83,7 +96,7 @@ def drop_resting(
             raise InputError(f"{name} is {value}, expected 0 or more.")
     check_lengths(frames, links=links)
     tracks = links.ids.max(initial=0) + 1
-    counts = np.zeros(tracks, int)
+    certain, likely = np.zeros(tracks, int), np.zeros(tracks, int)
     shot_of_track = np.zeros(tracks, int)
     shot_starts = [0]
     for time, frame in enumerate(frames):
@@ -91,13 +104,25 @@ def drop_resting(
         check_count(frame, ids, time)
         if frame.cut:
             shot_starts.append(time)
-        counted = set()
-        for number, detection, (may_start, _) in ranked(frame, config):
-            if may_start and is_fast(detection.motion, min_motion):
-                counted.add(ids[number])
-        counts[list(counted)] += 1
+        moving = ranked(frame, config)[: len(frame.moving)]
+        sure, seen = _seen_to_move(moving, ids, min_motion)
+        certain[list(sure)] += 1
+        likely[list(seen)] += 1
         shot_of_track[list(ids)] = len(shot_starts) - 1
     lengths = np.diff([*shot_starts, len(links)])
     needed = np.minimum(min_frames, np.maximum(lengths - 1, 1))[shot_of_track]
-    kept = counts >= needed
+    kept = (certain >= needed) | (likely >= UNCERTAIN * min_frames)
     return Links(np.where(kept[links.ids], links.ids, 0), links.starts)
+
+
+def _seen_to_move(
+    moving: Sequence[Candidate], ids: Sequence[int], min_motion: float
+) -> tuple[set[int], set[int]]:
+    """The tracks that certainly move in a frame, and those that likely do."""
+    sure, seen = set(), set()
+    for number, detection, (may_start, _) in moving:
+        if may_start and is_fast(detection.motion, min_motion):
+            sure.add(ids[number])
+        if is_fast(detection.likely_motion, min_motion):
+            seen.add(ids[number])
+    return sure, seen
