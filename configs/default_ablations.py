@@ -50,8 +50,11 @@ def t1_true() -> Config:
     return with_fields(
         load_config(f"{DEFAULT}:motion"),
         {
+            "model.flow_encoding": "direct",
             "model.short_side": 150,
             "model.long_side": 270,
+            "data.sources": (SourceConfig("rendered", "train"),),
+            "data.validation": None,
             "data.buckets": ((160, 288),),
             "train.steps": 300,
             "train.evaluate_every": 0,
@@ -67,7 +70,7 @@ def t1_true_estimated() -> Config:
 
     150 steps. Expected: AP50 21.1, J 8.8, best J 33.4.
     """
-    stage = load_config(f"{DEFAULT}:motion_estimated")
+    stage = load_config(f"{DEFAULT}:motion")
     return with_fields(
         t1_true(),
         {
@@ -147,12 +150,17 @@ def t3_freeze_appearance() -> Config:
         load_config(f"{DEFAULT}:joint"),
         {
             "model.static_branch": False,
+            "model.flow_encoding": "direct",
+            "model.mask_fine": 0,
             "model.short_side": small.model.short_side,
             "model.long_side": small.model.long_side,
             "data.buckets": small.data.buckets,
             "train.steps": 300,
             "train.evaluate_every": 0,
             "train.frozen": ("appearance/*",),
+            "train.ema_decay": 0.0,
+            "train.optimizer.learning_rate": 6e-4,
+            "train.optimizer.rates": (),
             "train.start": StartConfig(
                 appearance=f"{RUNS}/appearance", motion=f"{RUNS}/t1_true_estimated"
             ),

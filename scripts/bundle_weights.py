@@ -1,6 +1,6 @@
 """Makes a model the one that comes with the package, in half the bytes.
 
-    python scripts/bundle_weights.py runs/default/joint_vectors --moves 1 -0.75 \\
+    python scripts/bundle_weights.py runs/default/joint --moves 1 -0.75 \\
         --rests 1 1 --proposals 100 --sides 272 480
 
 Parameters are rounded to bfloat16 and used as float32. If there are several runs of one

@@ -78,13 +78,9 @@ def stages() -> Iterator[Step]:
     """The commands that train, to be run after those that make the data."""
     for stage, data in (
         ("appearance", "data/photographs"),
-        ("motion", "data"),
-        ("motion_estimated", "data/estimated"),
+        ("appearance_backbone", "data/photographs"),
+        ("motion", "data/estimated"),
         ("joint", "data/estimated"),
-        ("joint_masks", "data/estimated"),
-        ("joint_backbone", "data/estimated"),
-        ("motion_vectors", "data/estimated"),
-        ("joint_vectors", "data/estimated"),
     ):
         yield ["movseg", "train", f"{CONFIGS}:{stage}", "--workdir",
                f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
@@ -139,7 +135,7 @@ def main() -> int:
             file.write(f"{command}\n")
     if options.data_only:
         return 0
-    bundle = f"scripts/bundle_weights.py {out}/runs/default/joint_vectors"
+    bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
     confidence = "--moves 1 -0.75 --rests 1 1"
     print(f"Now: python {bundle} {confidence} --proposals 100 --sides 272 480")
     return 0

@@ -301,7 +301,6 @@ def test_all_but_the_first_small_stages_start_from_something():
         "rendered.py:appearance",
         "rendered.py:motion",
         "default.py:motion",
-        "default.py:motion_vectors",
         *(f"{small}:{name}" for name in ("t1_true", "t1_estimated")),
         *(f"{small}:flow_{name}" for name in ("relative", "residual")),
     }
