@@ -31,6 +31,7 @@ from movseg_jax.config_files import (
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
 from movseg_jax.segment.settings import SegmentConfig
+from movseg_jax.track.moving import UNCERTAIN
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [
@@ -308,10 +309,16 @@ def test_a_config_file_with_an_error_is_an_input_error(tmp_path, text, message):
 def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
     count = ["no", "one", "two", "three", "four", "five", "six", "seven"][MIN_FRAMES]
     motion = f"faster than {MIN_MOTION} pixels a frame"
+    more = UNCERTAIN * MIN_FRAMES
     expected = {
-        "README.md": [f"seen to move in fewer than {count} frames"],
-        "docs/segmenting.md": [f"in at least {count} frames", motion],
-        "docs/results.md": [f"in {count} frames, {motion}"],
+        "README.md": [f"in fewer than {count} frames, or {more} less certain ones"],
+        "docs/segmenting.md": [f"in at least {count} frames", motion, "Three times as"],
+        "docs/troubleshooting.md": [f"{count} frames, or in {more} less certain ones"],
+        "docs/method.md": [f"{count} frames, or in {more} less certain ones"],
+        "docs/results.md": [
+            f"in {count} frames, {motion}",
+            f"in {more} frames that are",
+        ],
         "movseg_jax/segment/settings.py": [f"{MIN_MOTION}, or 0 if"],
     }
     for file, phrases in expected.items():
