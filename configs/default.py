@@ -40,7 +40,7 @@ AUGMENT = AugmentConfig(
 )
 # What the annotators left unlabelled is neither an object nor background.
 IGNORE = (("unlabelled", "ignore"),)
-# What stays as ImageNet's weights have it: all norms, and all stages but the last.
+# Parameters that stay as in ImageNet's weights: all norms, all stages but the last.
 EARLY = tuple(
     f"appearance/resnet/{name}*"
     for name in ("input_norm", "preact", "stem", "stage2", "stage3", "*norm")

@@ -51,8 +51,8 @@ class Detection(NamedTuple):
         shift: Median flow of the object's pixels, (x, y) in pixels to the next frame;
             NaN if it is not known.
         colour: Colours of the object's pixels, see `track.colour`; empty if unknown.
-        likely_motion: The same, but also known if more of its surroundings move as the
-            object does, though less than half of them.
+        likely_motion: The speed, as in `motion`, but also known if up to nearly half of
+            the surroundings move as the object does.
     """
 
     mask: Rle

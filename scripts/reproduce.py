@@ -254,9 +254,7 @@ class Reproduction:
 
     def seen(self, kind: str) -> str:
         """Returns the name of data that are prepared with a kind of flow."""
-        other = self.options.flow in ALGORITHMS
-        source = self.options.flow if other else "files"
-        return f"{kind}-{source}" if kind else "still"
+        return f"{kind}-{self.flow_name('files')}" if kind else "still"
 
     def with_starts(self, config: Config) -> Config:
         """Returns a config that starts from the runs in this folder of runs."""

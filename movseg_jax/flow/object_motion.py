@@ -44,7 +44,7 @@ class Speed(NamedTuple):
     """The speed of an object relative to the scene, in pixels per frame.
 
     Attributes:
-        known: The speed; NaN if at least a quarter of its surroundings move with it.
+        known: The speed; NaN if more than a quarter of its surroundings move with it.
         likely: The speed; NaN if nearly half of its surroundings do.
     """
 
@@ -63,8 +63,8 @@ def object_speeds(
     The speed is the median distance between the flow and the camera's flow. It is NaN
     (unknown) for an empty mask, and for an object with which many of its surroundings
     move: both may be a stationary part of the scene near the camera, or move together.
-    What stands on the floor moves with about a third of its surroundings. So does what
-    drags the estimated flow around it along, such as a boat with its mirror image.
+    A thing that stands on the floor moves with about a third of its surroundings. So
+    does a boat that drags the estimated flow of the water along.
 
     Args:
         flow: The flow to the next frame, in pixels, finite.
@@ -95,16 +95,13 @@ def object_speeds(
             # The object lies between the grid's points.
             there = homography_flow(camera, flow.shape[:2])[mask.window]
             speeds[i] = _speed(_vectors(flow[mask.window] - there, mask.pixels))
-    shares = dict(_shares(windows, tolerance)) if tolerance else {}
-    return [
-        Speed(
-            *(
-                math.nan if shares.get(i, 0) > limit else speed
-                for limit in (SHARE, LARGEST_SHARE)
-            )
-        )
-        for i, speed in enumerate(speeds)
-    ]
+    found = [Speed(speed, speed) for speed in speeds]
+    for i, share in _shares(windows, tolerance) if tolerance else ():
+        if share > SHARE:
+            found[i] = found[i]._replace(known=math.nan)
+        if share > LARGEST_SHARE:
+            found[i] = found[i]._replace(likely=math.nan)
+    return found
 
 
 def object_shifts(
@@ -194,9 +191,8 @@ def _ring(window: _Window) -> Mask | None:
     """Returns an object's surroundings, or None if there are too few points."""
     ring = _dilated(window.mask, RING[1]) & ~_dilated(window.mask, RING[0])
     free = ring & ~window.others
-    if (
-        np.count_nonzero(free) >= LEAST_POINTS
-    ):  # Otherwise the object is among others only.
+    # With fewer free points, the object is among others only.
+    if np.count_nonzero(free) >= LEAST_POINTS:
         ring = free
     return ring if np.count_nonzero(ring) >= LEAST_POINTS else None
 

@@ -41,8 +41,8 @@ class SegmentConfig:
         min_motion: Leave out tracks that are not faster than this relative to the
             scene, in pixels per frame. Default: 0.2, or 0 if the model does not use
             flow.
-        min_frames: Leave out tracks that are seen to move in fewer frames than this,
-            unless three times as many are less certain.
+        min_frames: Leave out tracks that are seen to move in fewer frames than this and
+            in fewer than three times as many less certain ones.
         why: Write at each object in the overlay how fast it moves relative to the
             scene.
         start: Moment of the first frame, as for FFmpeg: seconds (12.5), minutes and

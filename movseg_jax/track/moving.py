@@ -16,7 +16,7 @@ from movseg_jax.track.links import (
     ranked,
 )
 
-# So many times as many frames are needed if they are less certain.
+# A track needs this many times as many frames if they are less certain.
 UNCERTAIN = 3
 
 
@@ -71,9 +71,10 @@ def drop_resting(
     stands close to a travelling camera, or resembles what mostly moves, is taken for
     moving now and then. The authors' code has no such rule.
 
-    Of a boat on waves the moving heads are seldom confident, and water seems to move
-    with it, but they find it in most frames. So three times as many frames will do in
-    which they find it with any score, and its motion is at least likely.
+    The moving heads are seldom confident of a boat on waves, and water seems to move
+    with it, but they find it in most frames. So a frame is less certain evidence if
+    they find the object with any score and its `likely_motion` is fast enough; a track
+    with `UNCERTAIN` times as many of these is kept, too.
 
     The other tracks keep their ids, so that results with different thresholds can be
     compared and agree with what `Linker` returned.

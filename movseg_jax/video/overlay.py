@@ -309,7 +309,7 @@ def _outline(
         return 0
     part = np.ascontiguousarray(mask[box]).view(np.uint8)
     lines, nesting = cv2.findContours(part, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # Of pieces, not of holes, which have a parent.
+    # Lines around holes, which have a parent, are left out.
     lines = [
         line
         for line, (*_, hole_of) in zip(lines, nesting[0], strict=True)
