@@ -1,7 +1,6 @@
 """What is said when a video has no tracks names the threshold that was missed."""
 
 import numpy as np
-import pytest
 
 from movseg_jax import masks
 from movseg_jax.config import TrackConfig
@@ -37,7 +36,8 @@ def test_motion_that_is_too_slow_is_named_with_its_threshold():
 def test_too_few_frames_are_counted():
     still = video(0.95, 0.0, frames=5)
     said = explain(video(0.95, 3.0, frames=3) + still)
-    assert "in 3 frames" in said and "needs 6" in said and "`min_frames`" in said
+    assert "in 3 frames" in said and "needs 6, or 18 less certain" in said
+    assert "`min_frames`" in said
 
 
 def test_a_video_without_detections_names_the_lowest_threshold():
@@ -45,9 +45,11 @@ def test_a_video_without_detections_names_the_lowest_threshold():
     assert "above 0.7" in said and "`continue_score`" in said
 
 
-@pytest.mark.parametrize("motion", [float("nan"), 0.0])
-def test_motion_that_is_not_known_or_zero_is_no_motion(motion):
-    assert "`min_motion`" in explain(video(0.95, motion))
+def test_motion_that_is_not_known_is_not_said_to_be_slow():
+    said = explain(video(0.95, float("nan")))
+    assert "surroundings" in said and "`min_motion=0`" in said
+    said = explain(video(0.95, float("nan")) + video(0.95, 0.0))
+    assert "0.00 pixels per frame" in said and "`min_motion`" in said
 
 
 def test_the_rules_are_those_of_leaving_out_tracks():

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from movseg_jax.config import TrackConfig
 from movseg_jax.results import FrameDetections
 from movseg_jax.track.links import ranked
-from movseg_jax.track.moving import is_fast
+from movseg_jax.track.moving import UNCERTAIN, is_fast
 
 
 def why_no_tracks(
@@ -25,7 +25,7 @@ def why_no_tracks(
         min_motion: A threshold of `drop_resting`, in pixels per frame.
         min_frames: A threshold of `drop_resting`.
     """
-    best, fastest = 0.0, 0.0
+    best, fastest = 0.0, -math.inf
     moving_frames = 0
     count = 0
     for frame in frames:
@@ -53,6 +53,12 @@ def why_no_tracks(
             f"The best score of a detection is {best:.2f}, but a track starts above "
             f"{config.start_score}. `start_score` sets a lower threshold."
         )
+    if not moving_frames and math.isinf(fastest):
+        return (
+            f"Objects were detected with scores up to {best:.2f}, but their "
+            "surroundings move as they do, so nothing shows that they move by "
+            "themselves. `min_motion=0` keeps them all the same."
+        )
     if not moving_frames:
         return (
             f"Objects were detected with scores up to {best:.2f}, but none moves by "
@@ -61,5 +67,6 @@ def why_no_tracks(
         )
     return (
         f"Something was seen to move in {moving_frames} frames in all, but a track "
-        f"needs {min_frames}. `min_frames` sets a lower threshold."
+        f"needs {min_frames}, or {UNCERTAIN * min_frames} less certain ones. "
+        "`min_frames` sets a lower threshold."
     )
