@@ -30,8 +30,9 @@ from movseg_jax.config_files import (
 )
 from movseg_jax.config_json import from_json, to_json
 from movseg_jax.errors import InputError
+from movseg_jax.flow.object_motion import KNOWN_SHARE, LIKELY_SHARE
 from movseg_jax.segment.settings import SegmentConfig
-from movseg_jax.track.moving import UNCERTAIN
+from movseg_jax.track.moving import UNCERTAIN, UNCERTAIN_SHARE
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = [
@@ -310,14 +311,23 @@ def test_what_makes_a_track_is_the_same_in_the_texts_as_in_the_code():
     count = ["no", "one", "two", "three", "four", "five", "six", "seven"][MIN_FRAMES]
     motion = f"faster than {MIN_MOTION} pixels a frame"
     more = UNCERTAIN * MIN_FRAMES
+    rule = f"in at least {count} frames, or less certainly in at least {more}"
+    known, likely = round(100 * KNOWN_SHARE), round(100 * LIKELY_SHARE)
+    assert UNCERTAIN_SHARE == 0.5
     expected = {
-        "README.md": [f"in fewer than {count} frames, or {more} less certain ones"],
-        "docs/segmenting.md": [f"in at least {count} frames", motion, "Three times as"],
-        "docs/troubleshooting.md": [f"{count} frames, or in {more} less certain ones"],
-        "docs/method.md": [f"{count} frames, or in {more} less certain ones"],
+        "README.md": [rule],
+        "docs/segmenting.md": [
+            f"in at least {count} frames",
+            motion,
+            "three times as many frames",
+            "at least half of the frames",
+            f"up to {likely} % of the surroundings instead of {known} %",
+        ],
+        "docs/troubleshooting.md": [rule],
+        "docs/method.md": [rule],
         "docs/results.md": [
             f"in {count} frames, {motion}",
-            f"in {more} frames that are",
+            f"or less certainly in {more}",
         ],
         "movseg_jax/segment/settings.py": [f"{MIN_MOTION}, or 0 if"],
     }

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from movseg_jax.config import ModelConfig
 from movseg_jax.flow import object_motion
 from movseg_jax.flow.encoding import flip_flow
 from movseg_jax.flow.global_motion import camera_motion, residual_flow
 from movseg_jax.masks import crop
+from movseg_jax.segment.outputs import to_detections
+from movseg_jax.types import Detections, Outputs
 
 SIZE = (240, 426)
 FOCAL, HEIGHT, HORIZON, WALL = 400.0, 1.5, 90, 8.0  # Pixels, metres, row, metres.
@@ -75,9 +78,37 @@ def test_what_moves_with_a_third_of_its_surroundings_likely_moves():
     crops = [crop(mask) for mask in masks]
     near, far = object_motion.object_speeds(flow, crops)
     assert math.isnan(near.known) and near.likely > 0.3
-    assert math.isnan(far.known) and math.isnan(
-        far.likely
-    )  # Half of the wall moves so.
+    # Half of the wall moves like the far one.
+    assert math.isnan(far.known) and math.isnan(far.likely)
+
+
+def test_detections_have_both_speeds():
+    """Those of the static branch rest where their motion is unknown."""
+    flow, (mask,) = room(CAMERAS["sideways"], [(225, 130, 60, 0)])
+    rows, columns = np.nonzero(mask)
+    box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    found = Detections(
+        np.array([[box]], np.float32),
+        np.full((1, 1), 0.9, np.float32),
+        np.zeros((1, 1), np.int32),
+        np.full((1, 1, 28, 28), 9, np.float32),
+        np.ones((1, 1), bool),
+    )
+    detections = to_detections(
+        Outputs(found, found),
+        0,
+        np.zeros((*SIZE, 3), np.uint8),
+        flow,
+        model=ModelConfig(),
+        min_score=0.7,
+        cut=False,
+        refine_masks=False,
+    )
+    (moving,), (static,) = detections.moving, detections.static
+    (speed,) = object_motion.object_speeds(flow, [crop(mask)])
+    assert math.isnan(moving.motion) and static.motion == 0
+    assert moving.likely_motion == pytest.approx(speed.likely, rel=0.01)
+    assert static.likely_motion == moving.likely_motion
 
 
 @pytest.mark.parametrize("own", [(5, 0), (0, -5), (-3, 4)])

@@ -36,8 +36,25 @@ def test_motion_that_is_too_slow_is_named_with_its_threshold():
 def test_too_few_frames_are_counted():
     still = video(0.95, 0.0, frames=5)
     said = explain(video(0.95, 3.0, frames=3) + still)
-    assert "in 3 frames" in said and "needs 6, or 18 less certain" in said
+    assert "in 3 frames" in said and "needs 6." in said
     assert "`min_frames`" in said
+    said = explain(video(0.95, 3.0, frames=3) + 4 * still)
+    assert "needs 6, or 18 less certain" in said
+
+
+def test_less_certain_frames_are_counted():
+    unsure = Detection(MASK, 0.95, likely_motion=3.0)
+    frames = [FrameDetections((unsure,))] * 17 + video(0.95, 0.05)
+    said = explain(frames)
+    assert "in 0 frames, and less certainly in 17" in said and "or 18" in said
+    assert link_moving(frames, TrackConfig(), min_motion=0.2, min_frames=5).ids.any()
+
+
+def test_in_a_short_shot_fewer_frames_are_enough():
+    frames = [*video(0.95, 3.0, frames=1), *video(0.95, 0.0, frames=5)]
+    assert "a track needs 5." in explain(frames)
+    frames[3] = frames[3]._replace(cut=True)
+    assert "a track needs 2." in explain(frames)
 
 
 def test_a_video_without_detections_names_the_lowest_threshold():
@@ -47,7 +64,7 @@ def test_a_video_without_detections_names_the_lowest_threshold():
 
 def test_motion_that_is_not_known_is_not_said_to_be_slow():
     said = explain(video(0.95, float("nan")))
-    assert "surroundings" in said and "`min_motion=0`" in said
+    assert "surroundings" in said and "`min_motion=0` does not ask" in said
     said = explain(video(0.95, float("nan")) + video(0.95, 0.0))
     assert "0.00 pixels per frame" in said and "`min_motion`" in said
 

@@ -74,9 +74,13 @@ def some_detections(index):
     rng = np.random.default_rng(index)
 
     def one(motion):
-        return Detection(masks.encode(rng.random((6, 8)) < 0.4), rng.random(), motion)
+        mask = masks.encode(rng.random((6, 8)) < 0.4)
+        score, likely = rng.random(2)
+        shift = tuple(rng.random(2))
+        return Detection(mask, score, motion, shift, rng.bytes(8), likely)
 
-    return FrameDetections((one(1.5), one(float("nan"))), (one(0.25),) * (index % 2))
+    unknown = Detection(masks.encode(np.ones((6, 8), bool)), rng.random())
+    return FrameDetections((one(1.5), unknown), (one(0.25),) * (index % 2))
 
 
 def record_frames(path, numbers, **options):

@@ -542,16 +542,41 @@ def test_many_less_certain_frames_are_enough():
     start = segment(0, 9, 0.95)
     unsure = segment(0, 9, 0.8)._replace(likely_motion=1.0)
     slow = segment(0, 9, 0.8)._replace(likely_motion=0.1)
-    for found, static, kept in (
-        (6 * [frame(unsure)], frame(slow), True),
-        (5 * [frame(unsure)], frame(slow), False),
-        (5 * [frame(unsure)], frame(static=[unsure]), False),
+    resting = frame(static=[unsure])
+    for found, rest, kept in (
+        (6 * [frame(unsure)], 5 * [frame(slow)], True),
+        (5 * [frame(unsure)], 5 * [frame(slow)], False),
+        # Fewer than half of those in which the moving heads find it.
+        (6 * [frame(unsure)], 6 * [frame(slow)], False),
+        (6 * [frame(unsure)], 9 * [resting], True),
+        (5 * [frame(unsure)], 9 * [resting], False),
     ):
-        video = [frame(start), *found, *[static] * 9]
+        video = [frame(start), *found, *rest]
         links = link(video)
         assert set(links.ids.tolist()) == {1}
         moving = drop_resting(video, links, 0.5, 2)
         np.testing.assert_array_equal(moving.ids, links.ids * kept)
+
+
+def test_a_known_motion_is_a_likely_one():
+    """Also of detections that somebody else made, without a `likely_motion`."""
+    known = frame(segment(0, 9, 0.8, motion=1.0))
+    video = [frame(segment(0, 9, 0.95)), *[known] * 6]
+    assert drop_resting(video, link(video), 0.5, 2).ids.all()
+
+
+@given(st.integers(0, 30), st.integers(0, 9), st.integers(0, 30), st.integers(0, 9))
+def test_a_lower_threshold_keeps_no_fewer_tracks(unsure, sure, slow, least):
+    shown = segment(0, 9, 0.95, motion=1.0)
+    faint = segment(0, 9, 0.8)._replace(likely_motion=1.0)
+    video = [frame(shown)] * sure + [frame(faint)] * unsure
+    video = [frame(segment(0, 9, 0.95)), *video, *[frame(segment(0, 9, 0.8))] * slow]
+    links = link(video)
+    kept = [
+        drop_resting(video, links, motion, frames).ids.any()
+        for motion, frames in ((0.5, least + 1), (0.5, least), (0.0, least))
+    ]
+    assert kept == sorted(kept)
 
 
 # Settings -------------------------------------------------------------------------

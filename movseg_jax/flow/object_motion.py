@@ -27,7 +27,7 @@ SAMPLES = 500  # The number of an object's points to which its motion is fitted.
 ROUNDS = 5  # The number of fits, each with better weights.
 # Shares of a ring that move with an object. With a stationary one, a quarter or more
 # does; a moving one may drag the flow in nearly half of its ring along.
-SHARE, LARGEST_SHARE = 0.25, 0.45
+KNOWN_SHARE, LIKELY_SHARE = 0.25, 0.45
 # An object moves with a point if their motions differ by less than this share of the
 # camera's own speed, which is limited to a range in steps of the grid: flow is not more
 # exact than a quarter of a step, and before a fast camera moving objects seem to drag
@@ -97,9 +97,9 @@ def object_speeds(
             speeds[i] = _speed(_vectors(flow[mask.window] - there, mask.pixels))
     found = [Speed(speed, speed) for speed in speeds]
     for i, share in _shares(windows, tolerance) if tolerance else ():
-        if share > SHARE:
+        if share > KNOWN_SHARE:
             found[i] = found[i]._replace(known=math.nan)
-        if share > LARGEST_SHARE:
+        if share > LIKELY_SHARE:
             found[i] = found[i]._replace(likely=math.nan)
     return found
 

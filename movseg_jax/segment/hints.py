@@ -1,13 +1,14 @@
 """Says why a video has no tracks."""
 
-import itertools
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from movseg_jax.config import TrackConfig
+from movseg_jax.report.html import counted
 from movseg_jax.results import FrameDetections
-from movseg_jax.track.links import ranked
-from movseg_jax.track.moving import UNCERTAIN, is_fast
+from movseg_jax.track.moving import UNCERTAIN, frames_needed, motion_evidence
 
 
 def why_no_tracks(
@@ -26,20 +27,19 @@ def why_no_tracks(
         min_frames: A threshold of `drop_resting`.
     """
     best, fastest = 0.0, -math.inf
-    moving_frames = 0
-    count = 0
+    sure = likely = count = shot = longest = 0
     for frame in frames:
         count += 1
-        speeds = [
-            candidate.detection.motion
-            for candidate in ranked(frame, config)
-            if candidate.rank[0]  # It may start a track.
-        ]
-        scores = [detection.score for detection in frame.moving]
-        best = max(itertools.chain(scores, [best]))
-        known = [speed for speed in speeds if not math.isnan(speed)]
-        fastest = max(itertools.chain(known, [fastest]))
-        moving_frames += any(is_fast(speed, min_motion) for speed in speeds)
+        shot = 1 if frame.cut else shot + 1
+        longest = max(longest, shot)
+        evidence = motion_evidence(frame, config, min_motion)
+        sure += any(seen.sure for seen in evidence)
+        likely += any(seen.likely for seen in evidence)
+        for detection in frame.moving:
+            best = max(best, detection.score)
+            # An unknown motion, which is NaN, is not faster.
+            if detection.score > config.start_score and detection.motion > fastest:
+                fastest = detection.motion
     if count == 1 and min_motion > 0:
         return "One frame alone shows no motion, so no track can be seen to move."
     if not best:
@@ -53,20 +53,28 @@ def why_no_tracks(
             f"The best score of a detection is {best:.2f}, but a track starts above "
             f"{config.start_score}. `start_score` sets a lower threshold."
         )
-    if not moving_frames and math.isinf(fastest):
+    if likely:
+        return _too_few(sure, likely, longest, min_frames)
+    found = f"Objects were detected with scores up to {best:.2f}, but"
+    if math.isinf(fastest):
         return (
-            f"Objects were detected with scores up to {best:.2f}, but their "
-            "surroundings move as they do, so nothing shows that they move by "
-            "themselves. `min_motion=0` keeps them all the same."
-        )
-    if not moving_frames:
-        return (
-            f"Objects were detected with scores up to {best:.2f}, but none moves by "
-            f"more than {fastest:.2f} pixels per frame relative to the scene, and a "
-            f"track needs more than {min_motion}. `min_motion` sets a lower threshold."
+            f"{found} it is unknown whether they move by themselves, since their "
+            "surroundings move as they do. `min_motion=0` does not ask for motion."
         )
     return (
-        f"Something was seen to move in {moving_frames} frames in all, but a track "
-        f"needs {min_frames}, or {UNCERTAIN * min_frames} less certain ones. "
+        f"{found} none moves by more than {fastest:.2f} pixels per frame relative to "
+        f"the scene, and a track needs more than {min_motion}. `min_motion` sets a "
+        "lower threshold."
+    )
+
+
+def _too_few(sure: int, likely: int, longest: int, min_frames: int) -> str:
+    """Says that nothing moves in enough frames, of which the longest shot has some."""
+    needed = frames_needed(np.array([longest]), min_frames)[0]
+    more = UNCERTAIN * min_frames
+    return (
+        f"Something was seen to move in {counted(sure, 'frame')}, and less certainly "
+        f"in {likely - sure}, but a track needs {needed}"
+        f"{f', or {more} less certain ones' if more < longest else ''}. "
         "`min_frames` sets a lower threshold."
     )

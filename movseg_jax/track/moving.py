@@ -1,23 +1,27 @@
 """Linking what moves: tracks that are not seen to move are left out."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from movseg_jax.config import MIN_FRAMES, MIN_MOTION, TrackConfig
 from movseg_jax.errors import InputError
 from movseg_jax.results import FrameDetections
 from movseg_jax.track.linking import link
 from movseg_jax.track.links import (
-    Candidate,
     Links,
     check_count,
     check_lengths,
     ranked,
 )
 
-# A track needs this many times as many frames if they are less certain.
+# A track needs this many times as many frames if they are less certain, and this share
+# of those in which the moving heads find it: in a long video, a few frames of a
+# stationary thing always seem to move.
 UNCERTAIN = 3
+UNCERTAIN_SHARE = 0.5
 
 
 def link_moving(
@@ -52,9 +56,38 @@ def link_moving(
     return join_tracks(frames, links)
 
 
-def is_fast(motion: float, min_motion: float) -> bool:
-    """Whether a detection's motion counts; see `drop_resting`."""
-    return min_motion == 0 or motion > min_motion
+class Evidence(NamedTuple):
+    """The evidence that an object moves in a frame; see `drop_resting`.
+
+    Attributes:
+        sure: Whether it is seen to move.
+        likely: Whether it is at least less certainly seen to move.
+    """
+
+    sure: bool
+    likely: bool
+
+
+def motion_evidence(
+    frame: FrameDetections, config: TrackConfig, min_motion: float
+) -> list[Evidence]:
+    """Returns the evidence that each object of the moving heads moves."""
+    evidence = []
+    for _, detection, (may_start, _) in ranked(frame, config)[: len(frame.moving)]:
+        known = min_motion == 0 or detection.motion > min_motion
+        likely = known or detection.likely_motion > min_motion
+        evidence.append(Evidence(may_start and known, likely))
+    return evidence
+
+
+def frames_needed(
+    lengths: Int[np.ndarray, " shots"], min_frames: int
+) -> Int[np.ndarray, " shots"]:
+    """Returns how many frames a track must be seen to move in, in shots by length.
+
+    In a short shot these are all frames but the last, which has no flow.
+    """
+    return np.minimum(min_frames, np.maximum(lengths - 1, 1))
 
 
 def drop_resting(
@@ -73,8 +106,9 @@ def drop_resting(
 
     The moving heads are seldom confident of a boat on waves, and water seems to move
     with it, but they find it in most frames. So a frame is less certain evidence if
-    they find the object with any score and its `likely_motion` is fast enough; a track
-    with `UNCERTAIN` times as many of these is kept, too.
+    they find the object with any score and its `likely_motion` is fast enough. A track
+    is also kept if it has `UNCERTAIN` times as many of these, and if they are at least
+    half of the frames in which the moving heads find it.
 
     The other tracks keep their ids, so that results with different thresholds can be
     compared and agree with what `Linker` returned.
@@ -97,33 +131,22 @@ def drop_resting(
             raise InputError(f"{name} is {value}, expected 0 or more.")
     check_lengths(frames, links=links)
     tracks = links.ids.max(initial=0) + 1
-    certain, likely = np.zeros(tracks, int), np.zeros(tracks, int)
-    shot_of_track = np.zeros(tracks, int)
+    sure, likely, found, shot_of_track = np.zeros((4, tracks), int)
     shot_starts = [0]
     for time, frame in enumerate(frames):
         ids = links[time]
         check_count(frame, ids, time)
         if frame.cut:
             shot_starts.append(time)
-        moving = ranked(frame, config)[: len(frame.moving)]
-        sure, seen = _seen_to_move(moving, ids, min_motion)
-        certain[list(sure)] += 1
-        likely[list(seen)] += 1
+        evidence = motion_evidence(frame, config, min_motion)
+        # The ids after those of the moving heads are of the static branch.
+        seen = [*zip(ids, evidence, strict=False)]
+        sure[list({id for id, moves in seen if moves.sure})] += 1
+        likely[list({id for id, moves in seen if moves.likely})] += 1
+        found[list({id for id, _ in seen})] += 1
         shot_of_track[list(ids)] = len(shot_starts) - 1
     lengths = np.diff([*shot_starts, len(links)])
-    needed = np.minimum(min_frames, np.maximum(lengths - 1, 1))[shot_of_track]
-    kept = (certain >= needed) | (likely >= UNCERTAIN * min_frames)
+    needed = frames_needed(lengths, min_frames)[shot_of_track]
+    enough = np.maximum(UNCERTAIN * min_frames, UNCERTAIN_SHARE * found)
+    kept = (sure >= needed) | (likely >= enough)
     return Links(np.where(kept[links.ids], links.ids, 0), links.starts)
-
-
-def _seen_to_move(
-    moving: Sequence[Candidate], ids: Sequence[int], min_motion: float
-) -> tuple[set[int], set[int]]:
-    """The tracks that certainly move in a frame, and those that likely do."""
-    sure, seen = set(), set()
-    for number, detection, (may_start, _) in moving:
-        if may_start and is_fast(detection.motion, min_motion):
-            sure.add(ids[number])
-        if is_fast(detection.likely_motion, min_motion):
-            seen.add(ids[number])
-    return sure, seen
