@@ -247,9 +247,11 @@ class Reproduction:
     def trained(self, name: str) -> Path:
         """Returns the folder of a run that --train trains, if its model sees flow.
 
-        With another estimator's flow, it is not the run of that name.
+        With another estimator's flow, it is not the run of that name. A run on true
+        flow is the same with any estimator.
         """
-        other = self.options.flow in ALGORITHMS
+        estimated = TRAINED_ON.get(name) != "true"
+        other = estimated and self.options.flow in ALGORITHMS
         return self.options.runs / (f"{name}-{self.options.flow}" if other else name)
 
     def seen(self, kind: str) -> str:

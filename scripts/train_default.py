@@ -18,7 +18,8 @@
 Everything is written below --out, which the paths in the docstrings of
 `configs/default.py` are relative to. Each step is a command, which is printed. Stopped
 at any moment and started again, the script resumes: OUT/steps_done.txt lists the steps
-that are done.
+that made data. `movseg train` itself knows which steps of training are done, and
+refuses a folder in which a run with another config stands.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def data_steps(options: argparse.Namespace) -> Iterator[Step]:
     clips = [*prepare, "data/estimated", "--flow", "dis"]
     yield [*clips, *davis]
     for name, folder, splits in (
-        ("rendered", "data/rendered", ["train", "val"]),
+        ("rendered", "data/rendered", ["train"]),
         ("rendered", "data/resting/rendered", ["all"]),
         ("folder", "data/animated", ["train", "objects"]),
         ("video_instances", options.videos, ["fit", *ignore]),
@@ -123,7 +124,8 @@ def main() -> int:
     for step in itertools.chain(data_steps(options), training):
         arguments = [str(argument) for argument in step]
         command = " ".join(arguments)
-        if done.exists() and command in done.read_text().splitlines():
+        trains = step[:2] == ["movseg", "train"]
+        if done.exists() and command in done.read_text().splitlines() and not trains:
             continue
         print(command, flush=True)
         program, *arguments = arguments
@@ -131,8 +133,9 @@ def main() -> int:
         status = finish([*run, *arguments], out)
         if status:
             return status
-        with done.open("a") as file:
-            file.write(f"{command}\n")
+        if not trains:
+            with done.open("a") as file:
+                file.write(f"{command}\n")
     if options.data_only:
         return 0
     bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
