@@ -326,8 +326,9 @@ def last_davis() -> Config:
         movseg train configs/default_ablations.py:last_davis \\
             --workdir runs/default/ablations/last_davis --data-dir data/estimated
 
-    300 steps at the stages' own size. Expected: AP50 77.4, J 62.4, best J 61.6, where
-    the model it starts from has 76.7, 65.6 and 64.7.
+    300 steps at the stages' own size. With the first edition's joint stage, the result
+    was AP50 77.4, J 62.4, best J 61.6, where the model it started from had 76.7, 65.6
+    and 64.7. With the present one it was not tried.
     """
     before = _with_one_source(load_config(f"{DEFAULT}:joint"), "davis2016")
     return with_fields(
@@ -356,9 +357,10 @@ def more_resting() -> Config:
     Stationary things close to a travelling camera move in the image, too, each as fast
     as its depth says, and the joint stage takes some of that for motion of their own.
 
-    700 steps at the stages' own size. Expected: the model becomes less confident of
-    everything; before the rule that tracks must move otherwise than what surrounds
-    them, J was 62.4 instead of 65.7, with fewer false tracks.
+    700 steps at the stages' own size. With the first edition's joint stage, the model
+    became less confident of everything: before the rule that tracks must move
+    differently from their surroundings, J was 62.4 instead of 65.7, with fewer false
+    tracks. With the present one it was not tried.
     """
     before = load_config(f"{DEFAULT}:joint")
     sources = tuple(

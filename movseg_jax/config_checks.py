@@ -1,8 +1,11 @@
 """Checks that the dataclasses of `config` share."""
 
+import dataclasses
 import math
 import numbers
+import types
 import typing
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from movseg_jax.errors import InputError
@@ -33,25 +36,41 @@ def check_fields(
     where = type(config).__name__
     for name, kind in typing.get_type_hints(type(config)).items():
         value = getattr(config, name)
-        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else None
-        if choices and value not in choices:
-            expected = ", ".join(map(repr, choices))
-            raise InputError(
-                f"{where}.{name} is {value!r}, expected one of {expected}."
-            )
-        accepted, expected = KINDS.get(kind, (object, ""))
-        is_flag = isinstance(value, bool) and kind in (int, float)
-        if is_flag or not isinstance(value, accepted):
-            raise InputError(f"{where}.{name} is {value!r}, expected {expected}.")
+        expected = _expected(kind, value)
         least = 0 if name in may_be_zero else 1
-        if kind is int and value < least:
-            raise InputError(f"{where}.{name} is {value}, expected at least {least}.")
-        if kind is float and not math.isfinite(value):
-            raise InputError(f"{where}.{name} is {value}, expected a finite number.")
-    for name, (low, high) in ranges.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
-            expected = (
-                f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
-            )
-            raise InputError(f"{where}.{name} is {value}, expected {expected}.")
+        low, high = ranges.get(name, (-math.inf, math.inf))
+        if expected or value is None:
+            pass
+        elif kind in (float, float | None) and not math.isfinite(value):
+            expected = "a finite number"
+        elif name in ranges and not low <= value <= high:
+            is_open = math.isinf(high)
+            expected = f"at least {low:g}" if is_open else f"{low:g} to {high:g}"
+        elif kind in (int, int | None) and name not in ranges and value < least:
+            expected = f"at least {least}"
+        if expected:
+            raise InputError(f"{where}.{name} is {value!r}, expected {expected}.")
+
+
+def _expected(kind: Any, value: Any) -> str:
+    """What a field of a kind expects instead of a value; empty if the value fits."""
+    kinds = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        return "" if value in kinds else f"one of {', '.join(map(repr, kinds))}"
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        wrong = [_expected(kind, value) for kind in kinds]
+        return "" if "" in wrong else " or ".join(wrong)
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return "a tuple"
+        of_items = kinds[:1] * len(value) if kinds[-1] is ... else kinds
+        if len(of_items) != len(value):
+            return f"{len(of_items)} values"
+        return next(filter(None, map(_expected, of_items, value)), "")
+    if kind is types.NoneType:
+        return "" if value is None else "None"
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return "" if isinstance(value, kind) else f"a {kind.__name__}"
+    accepted, name = KINDS.get(kind, (object, ""))
+    is_flag = isinstance(value, bool) and kind in (int, float)
+    return name if is_flag or not isinstance(value, accepted) else ""

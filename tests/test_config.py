@@ -205,11 +205,20 @@ def test_a_wrong_value_is_an_input_error_in_python_too(make, message):
         ("ModelConfig(anchor_size='4')", "is '4', expected a number."),
         ("ModelConfig(static_branch='no')", "is 'no', expected True or False."),
         ("ModelConfig(fusion=None)", "is None, expected text."),
+        ("ModelConfig(motion='rgb')", "is 'rgb', expected a TrunkConfig or None."),
+        ("ModelConfig(anchor_ratios=(1, '2'))", "is (1, '2'), expected a number."),
+        ("TrainConfig(frozen='appearance/*')", "is 'appearance/*', expected a tuple."),
+        ("TrainConfig(start=None)", "is None, expected a StartConfig."),
+        ("SegmentConfig(min_frames='6')", "is '6', expected a whole number."),
+        ("SegmentConfig(min_motion=[])", "is [], expected a number or None."),
+        ("SegmentConfig(save='coco')", "is 'coco', expected a tuple."),
+        ("AugmentConfig(scale=(1.0,))", "is (1.0,), expected 2 values."),
     ],
 )
 def test_a_value_of_another_kind_is_an_input_error_in_python_too(make, message):
     # In a process of its own: here, beartype would be faster.
-    code = f"from movseg_jax.config import *; {make}"
+    modules = ("movseg_jax.config", "movseg_jax.segment.settings")
+    code = "\n".join([*(f"from {name} import *" for name in modules), make])
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True
     )

@@ -16,8 +16,9 @@ from movseg_jax.config import (
     ModelConfig,
     TrackConfig,
 )
+from movseg_jax.config_checks import check_fields
 from movseg_jax.errors import InputError
-from movseg_jax.formats import FORMATS, Format
+from movseg_jax.formats import Format
 
 Reading = Literal["release", "text"]  # Of the paper's tracker.
 
@@ -89,20 +90,13 @@ class SegmentConfig:
                     Moment.parse(moment)
                 except InputError as error:
                     raise InputError(f"`{name}`: {error}") from None
-        least, most = FPS_RANGE
-        for name, valid, expected in (
-            ("min_motion", 0 <= (self.min_motion or 0) < math.inf, "0 or more"),
-            ("min_frames", self.min_frames >= 0, "0 or more"),
-            ("max_frames", self.max_frames is None or self.max_frames > 0, "1 or more"),
-            ("batch_size", self.batch_size > 0, "1 or more"),
-            ("save", not {*self.save} - {*FORMATS}, f"some of {', '.join(FORMATS)}"),
-            ("fps", least <= self.fps <= most, f"{least} to {most}"),
-            ("white", self.white is None or 0 < self.white < 2**16, "1 to 65535"),
-        ):
-            if not valid:
-                raise InputError(
-                    f"{name} is {getattr(self, name)!r}, expected {expected}."
-                )
+        check_fields(
+            self,
+            may_be_zero=("min_frames",),
+            min_motion=(0.0, math.inf),
+            fps=FPS_RANGE,
+            white=(1.0, 2.0**16 - 1),
+        )
 
     @classmethod
     def as_paper(cls, reading: Reading = "release") -> "SegmentConfig":
