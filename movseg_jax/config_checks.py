@@ -53,7 +53,7 @@ def check_fields(
 
 
 def _expected(kind: Any, value: Any) -> str:
-    """What a field of a kind expects instead of a value; empty if the value fits."""
+    """Returns what a field expects instead of a value; empty if the value fits."""
     kinds = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         return "" if value in kinds else f"one of {', '.join(map(repr, kinds))}"
