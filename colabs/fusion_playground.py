@@ -20,9 +20,9 @@
 # paper, and use the result on a clip.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone. Then set
-# `PACKAGE` to what pip is to install: the folder of a copy of the repository that you
-# have uploaded, such as "/content/movseg_jax", or a wheel of it.
+# If movseg_jax is not installed, this cell installs it from `PACKAGE` and keeps the
+# installed JAX. `PACKAGE` is the folder of a copy of the repository that you uploaded,
+# such as "/content/movseg_jax", or a wheel of it.
 import importlib.util
 import subprocess
 import sys
@@ -111,7 +111,7 @@ for chart in axes:
 # seeds are the least that says anything, and take a minute or two per model.
 
 # %%
-STEPS, SEEDS = 8, 1  # 300 and 3 or more.
+STEPS, SEEDS = 8, 1  # For a real comparison, 300 and 3 or more.
 
 arms = ["concat_convs", "mine=my_fusions:MotionGate"]
 size = ["--seeds", str(SEEDS), "--train.steps", str(STEPS)]

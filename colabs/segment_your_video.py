@@ -19,9 +19,9 @@
 # not needed: two CPU cores process four to eight frames of 480x854 per second.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone. Then set
-# `PACKAGE` to what pip is to install: the folder of a copy of the repository that you
-# have uploaded, such as "/content/movseg_jax", or a wheel of it.
+# If movseg_jax is not installed, this cell installs it from `PACKAGE` and keeps the
+# installed JAX. `PACKAGE` is the folder of a copy of the repository that you uploaded,
+# such as "/content/movseg_jax", or a wheel of it.
 import importlib.util
 import subprocess
 import sys

@@ -18,9 +18,9 @@
 # nothing of your own at hand, it renders three short clips, so that every cell runs.
 
 # %%
-# Installs the package where it is missing, and leaves the installed JAX alone. Then set
-# `PACKAGE` to what pip is to install: the folder of a copy of the repository that you
-# have uploaded, such as "/content/movseg_jax", or a wheel of it.
+# If movseg_jax is not installed, this cell installs it from `PACKAGE` and keeps the
+# installed JAX. `PACKAGE` is the folder of a copy of the repository that you uploaded,
+# such as "/content/movseg_jax", or a wheel of it.
 import importlib.util
 import subprocess
 import sys

@@ -89,6 +89,14 @@ def test_reports_among_the_predictions_are_none(data, pred, tmp_path, capsys):
     assert "other" in capsys.readouterr().err
 
 
+def test_the_files_of_a_batch_are_no_predictions(data, pred, capsys):
+    (pred / "batch.json").write_text("{}")
+    assert movseg(data, pred) == 2  # It might be a video of that name.
+    assert "batch" in capsys.readouterr().err
+    (pred / "batch.jsonl").write_text("{}")
+    assert movseg(data, pred) == 0
+
+
 @pytest.mark.slow
 def test_the_number_of_workers_does_not_matter(data, pred, tmp_path):
     files = []

@@ -67,7 +67,7 @@ def detect_dataset(
     """Detects objects in all frames of a data set, or resumes that.
 
     All detections with a score above `MIN_SCORE` are written, at most as many for each
-    frame as the model's config says, which is 100. The last frame of a video has no
+    frame as `model.detections` of the model's config says. The last frame of a video has no
     flow: there, as everywhere, models that see motion find what moves by flow only.
 
     Args:

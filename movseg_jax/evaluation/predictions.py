@@ -35,6 +35,8 @@ FLAT: frozenset[Kind] = frozenset({"masks", ".npz", ".dat"})
 # The first bytes of metrics.json, by which it is told from predictions.
 REPORT_HEAD = b'{\n "movseg eval"'
 WORK = ".movseg"  # The folder of a run of `movseg segment` that is not finished.
+# What `movseg segment` writes beside the results of many videos.
+BATCH = frozenset({"batch.json", "batch.jsonl"})
 
 
 class Prediction(NamedTuple):
@@ -84,8 +86,9 @@ def find_predictions(folder: Path) -> dict[str, list[Prediction]]:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: cannot be read as a folder: {error}.") from None
     found: dict[str, list[Prediction]] = {}
+    of_batch = BATCH if {path.name for path in paths} >= BATCH else frozenset()
     for path in paths:
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name in of_batch:
             continue
         if path.is_dir():
             found.setdefault(path.name, []).extend(_in_folder(path))

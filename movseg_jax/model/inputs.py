@@ -1,6 +1,6 @@
 """Makes the detector's inputs from a frame and its flow.
 
-Flow is encoded, then both are resized, normalised and padded.
+Flow is resized and encoded, the frame is resized and normalised, then both are padded.
 
 NumPy and OpenCV on the host. `Inputs` keeps the frame's size, so that the detector
 returns its boxes in pixels of the frame.
