@@ -13,9 +13,9 @@ from movseg_jax.system.signals import STOPPED
 class Detect:
     """Detect objects in all frames of a data set, without tracking.
 
-    Writes all detections with a score above 0.05, at most `model.detections` for each frame, as a list
-    of results in COCO's format. What the static branch finds is in OUT_static.json, and
-    OUT_images.json lists the frames. `movseg eval detection` and `movseg eval davis16`
+    Writes all detections with a score above 0.05, at most `model.detections` for each
+    frame, as a list of results in COCO's format. What the static branch finds is in
+    OUT_static.json, and OUT_images.json lists the frames. `movseg eval detection` and `movseg eval davis16`
     measure the file. If the command is stopped or killed, the same command resumes it
     after the last complete video.
 
