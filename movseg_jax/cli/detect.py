@@ -15,9 +15,9 @@ class Detect:
 
     Writes all detections with a score above 0.05, at most `model.detections` for each
     frame, as a list of results in COCO's format. What the static branch finds is in
-    OUT_static.json, and OUT_images.json lists the frames. `movseg eval detection` and `movseg eval davis16`
-    measure the file. If the command is stopped or killed, the same command resumes it
-    after the last complete video.
+    OUT_static.json, and OUT_images.json lists the frames. `movseg eval detection` and
+    `movseg eval davis16` measure the file. If the command is stopped or killed, the
+    same command resumes it after the last complete video.
 
     Attributes:
         dataset: Name of the data set, such as davis2016. `movseg data list` prints the

@@ -67,8 +67,8 @@ def detect_dataset(
     """Detects objects in all frames of a data set, or resumes that.
 
     All detections with a score above `MIN_SCORE` are written, at most as many for each
-    frame as the model's `ModelConfig.detections`. The last frame of a video has no flow:
-    there, as everywhere, models that see motion find what moves by flow only.
+    frame as `ModelConfig.detections`. The last frame of a video has no flow: there, as
+    everywhere, models that see motion find what moves by flow only.
 
     Args:
         source: The data set. Its examples' own flow is used if they have any.
