@@ -99,7 +99,7 @@ def prepare_python(page, monkeypatch):
         shapes = parameter_shapes(model)
         params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
         save_weights(Path("appearance.safetensors"), params, model, {})
-        names["frame"] = next(scene(1))
+        names["frame"], names["flow"] = next(scene(1)), None
     elif page == "flow_networks.md":
         flow_network.replace_network(monkeypatch)
         flow_network.write_weights(Path(), "raft_large")
