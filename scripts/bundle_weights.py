@@ -1,7 +1,8 @@
 """Makes a model the one that comes with the package, in half the bytes.
 
-    python scripts/bundle_weights.py runs/default/joint --moves 1 -0.75 \\
-        --rests 1 1 --proposals 100 --sides 272 480
+    python scripts/bundle_weights.py runs/default/joint runs/default/joint_seed1 \\
+        runs/default/joint_seed2 --moves 1 -0.9 --rests 1 1 --proposals 100 \\
+        --sides 272 480
 
 Parameters are rounded to bfloat16 and used as float32. If there are several runs of one
 model, for example with different seeds, their mean is taken. --moves and --rests each

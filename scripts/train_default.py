@@ -77,14 +77,17 @@ def data_steps(options: argparse.Namespace) -> Iterator[Step]:
 
 def stages() -> Iterator[Step]:
     """The commands that train, to be run after those that make the data."""
-    for stage, data in (
-        ("appearance", "data/photographs"),
-        ("appearance_backbone", "data/photographs"),
-        ("motion", "data/estimated"),
-        ("joint", "data/estimated"),
+    more_resting = ["--data.sources.3.weight", "1"]  # Clips in which nothing moves.
+    for stage, data, run, changes in (
+        ("appearance", "data/photographs", "appearance", []),
+        ("appearance_backbone", "data/photographs", "appearance_backbone", []),
+        ("motion", "data/estimated", "motion", []),
+        ("joint", "data/estimated", "joint", []),
+        ("joint", "data/estimated", "joint_seed1", ["--seed", "1"]),
+        ("joint", "data/estimated", "joint_seed2", ["--seed", "2", *more_resting]),
     ):
         yield ["movseg", "train", f"{CONFIGS}:{stage}", "--workdir",
-               f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
+               f"runs/default/{run}", "--data-dir", data, *changes]  # fmt: skip
 
 
 def finish(command: list[str], folder: Path) -> int:
@@ -138,9 +141,12 @@ def main() -> int:
                 file.write(f"{command}\n")
     if options.data_only:
         return 0
-    bundle = f"scripts/bundle_weights.py {out}/runs/default/joint"
-    confidence = "--moves 1 -0.75 --rests 1 1"
-    print(f"Now: python {bundle} {confidence} --proposals 100 --sides 272 480")
+    runs = " ".join(
+        f"{out}/runs/default/joint{run}" for run in ("", "_seed1", "_seed2")
+    )
+    confidence = "--moves 1 -0.9 --rests 1 1"
+    print(f"Now: python scripts/bundle_weights.py {runs} {confidence} --proposals 100 "
+          "--sides 272 480")  # fmt: skip
     return 0
 
 

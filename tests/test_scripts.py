@@ -289,8 +289,11 @@ def test_the_recipe_prepares_what_its_stages_read():
     read = set()
     for _, _, config, *rest in recipe.stages():
         data = load_config(config).data
+        folder = rest[rest.index("--data-dir") + 1]
         for source in (*data.sources, data.validation):
-            read.add((rest[-1], source.name, source.split, source.options))
+            read.add((folder, source.name, source.split, source.options))
+        if "--data.sources.3.weight" in rest:
+            assert data.sources[3].split == "all"
     assert there == read
 
 
