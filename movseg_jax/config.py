@@ -22,9 +22,9 @@ FlowEncoding = Literal["direct", "paper", "relative", "residual", "vectors"]
 NetworkName = Literal["raft_large", "raft_small", "liteflownet", "flownet2"]
 NETWORKS: tuple[NetworkName, ...] = typing.get_args(NetworkName)
 
-# A track is kept if it is seen to move in at least so many frames, faster than so many
-# pixels a frame: see `track.moving`. Compression and noise alone have flow of about a
-# tenth of a pixel.
+# A track is kept if it is seen to move in at least so many frames (or less certainly in
+# more), faster than so many pixels a frame: see `track.moving`. Compression and noise
+# alone have flow of about a tenth of a pixel.
 MIN_FRAMES, MIN_MOTION = 6, 0.2
 FPS_RANGE = (0.001, 1000.0)  # Frames per second of a video that is written.
 DEFAULT_FPS = 25.0  # Frames per second where nothing tells them, as of images.
