@@ -328,7 +328,7 @@ def last_davis() -> Config:
 
     300 steps at the stages' own size. With the first edition's joint stage, the result
     was AP50 77.4, J 62.4, best J 61.6, where the model it started from had 76.7, 65.6
-    and 64.7. With the present one it was not tried.
+    and 64.7. With the present one, it was not measured.
     """
     before = _with_one_source(load_config(f"{DEFAULT}:joint"), "davis2016")
     return with_fields(
@@ -360,7 +360,7 @@ def more_resting() -> Config:
     700 steps at the stages' own size. With the first edition's joint stage, the model
     became less confident of everything: before the rule that tracks must move
     differently from their surroundings, J was 62.4 instead of 65.7, with fewer false
-    tracks. With the present one it was not tried.
+    tracks. With the present one, it was not measured.
     """
     before = load_config(f"{DEFAULT}:joint")
     sources = tuple(
