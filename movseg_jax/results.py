@@ -7,7 +7,7 @@ out sequences that read from disk, so that long videos fit into memory.
 
 import abc
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, TypeVar, overload
 
 import numpy as np
@@ -93,7 +93,6 @@ class Sighting(NamedTuple):
         score: The detector's confidence, 0 to 1.
         moving: True if it was seen to move, False if only the static branch found it.
         motion: Motion of the object, see `Detection`.
-        likely_motion: See `Detection`; NaN in what is read from a file.
     """
 
     id: int
@@ -101,7 +100,6 @@ class Sighting(NamedTuple):
     score: float
     moving: bool
     motion: float
-    likely_motion: float = math.nan
 
     def __repr__(self) -> str:
         return (
@@ -138,17 +136,13 @@ def joined(pieces: Sequence[Sighting]) -> Sighting:
     """
     if len(pieces) == 1:
         return pieces[0]
-
-    def fastest(speeds: Iterable[float]) -> float:
-        return max((x for x in speeds if not math.isnan(x)), default=math.nan)
-
+    motions = [piece.motion for piece in pieces if not math.isnan(piece.motion)]
     return Sighting(
         pieces[0].id,
         union([piece.mask for piece in pieces]),
         max(piece.score for piece in pieces),
         any(piece.moving for piece in pieces),
-        fastest(piece.motion for piece in pieces),
-        fastest(piece.likely_motion for piece in pieces),
+        max(motions, default=math.nan),
     )
 
 

@@ -99,8 +99,6 @@ def test_labels_tell_the_motion_where_it_is_known():
     assert overlay.label_text(sighting(7, mask), why=True) == "7: 2.3 px"
     unknown = sighting(7, mask, motion=float("nan"))
     assert overlay.label_text(unknown, why=True) == "7: ? px"
-    likely = unknown._replace(likely_motion=1.23)
-    assert overlay.label_text(likely, why=True) == "7: ~1.2 px"
 
 
 @pytest.mark.parametrize("scale", [1, 4])

@@ -468,7 +468,7 @@ def test_tracked_frames_are_made_one_by_one():
         ("c", None, 1),
     ]
     assert frames[-1] == frames[2] == frames[1:][1]
-    assert frames[2].sightings[0][:5] == (1, segment(0, 9).mask, 0.8, True, 2.5)
+    assert frames[2].sightings[0] == (1, segment(0, 9).mask, 0.8, True, 2.5)
     with pytest.raises(IndexError):
         frames[3]
 

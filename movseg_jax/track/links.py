@@ -140,8 +140,7 @@ def to_tracked_frame(
         shown = [candidate.detection.mask for candidate in found]
         mask = masks.union(shown) if len(shown) > 1 else best.mask
         moving = number < len(frame.moving)
-        speeds = best.motion, best.likely_motion
-        sighting = Sighting(id, mask, best.score, moving, *speeds)
+        sighting = Sighting(id, mask, best.score, moving, best.motion)
         sightings.append(((*rank, id), sighting))
     sightings.sort(key=lambda entry: entry[0])
     return TrackedFrame(name, size, time, tuple(s for _, s in sightings), frame.cut)

@@ -65,8 +65,7 @@ def draw_tracks(
         frame: RGB; it is not changed.
         tracked: The tracks of the frame, some of its sightings, or an image whose
             pixels are numbers of tracks, with 0 for the background.
-        why: Whether labels tell the motion, in pixels per frame: "~" before it if it is
-            less certain, "?" if it is unknown.
+        why: Whether labels tell the motion, in pixels per frame; "?" if it is unknown.
 
     Raises:
         InputError: The frame and the tracks differ in size.
@@ -123,13 +122,8 @@ def label_text(sighting: Sighting, *, why: bool = False) -> str:
     """The text beside a mask: its track's id; with `why` also its motion, if known."""
     if not why:
         return str(sighting.id)
-    if math.isfinite(sighting.motion):
-        speed = f"{sighting.motion:.1f}"
-    elif math.isfinite(sighting.likely_motion):
-        speed = f"~{sighting.likely_motion:.1f}"
-    else:
-        speed = "?"
-    return f"{sighting.id}: {speed} px"
+    known = math.isfinite(sighting.motion)
+    return f"{sighting.id}: {f'{sighting.motion:.1f}' if known else '?'} px"
 
 
 def resize_tracks(tracked: TrackedFrame, size: tuple[int, int]) -> TrackedFrame:
