@@ -81,9 +81,10 @@ def test_the_claim_of_a_dead_process_is_free_at_once(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE
     )
-    while claims.owner(tmp_path) is None:
+    # While the file is empty, the owner is unknown, and has the number 0.
+    while (found := claims.owner(tmp_path)) is None or not found.pid:
         time.sleep(0.01)
-    assert claims.owner(tmp_path).pid == process.pid
+    assert found.pid == process.pid
     assert claims.take(tmp_path) is None
     process.kill()
     process.communicate()
