@@ -2,9 +2,8 @@
 
 `scripts/train_default.py` prepares the data and runs all of them, in this order, in
 about four hours on two CPU cores that do nothing else. The model is the mean of three
-runs of the last stage. Results are the
-average precision of masks at an IoU of 0.5 on six held-out videos of DAVIS 2016;
-docs/results.md has those of the whole.
+runs of the last stage. Results are the average precision of masks at an IoU of 0.5 on
+six held-out videos of DAVIS 2016; docs/results.md has those of the whole.
 """
 
 from movseg_jax.config import (

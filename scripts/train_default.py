@@ -23,7 +23,6 @@ refuses a folder in which a run with another config stands.
 """
 
 import argparse
-import itertools
 import signal
 import subprocess
 import sys
@@ -77,17 +76,32 @@ def data_steps(options: argparse.Namespace) -> Iterator[Step]:
 
 def stages() -> Iterator[Step]:
     """The commands that train, to be run after those that make the data."""
-    more_resting = ["--data.sources.3.weight", "1"]  # Clips in which nothing moves.
-    for stage, data, run, changes in (
-        ("appearance", "data/photographs", "appearance", []),
-        ("appearance_backbone", "data/photographs", "appearance_backbone", []),
-        ("motion", "data/estimated", "motion", []),
-        ("joint", "data/estimated", "joint", []),
-        ("joint", "data/estimated", "joint_seed1", ["--seed", "1"]),
-        ("joint", "data/estimated", "joint_seed2", ["--seed", "2", *more_resting]),
+    for stage, data in (
+        ("appearance", "data/photographs"),
+        ("appearance_backbone", "data/photographs"),
+        ("motion", "data/estimated"),
+        ("joint", "data/estimated"),
     ):
         yield ["movseg", "train", f"{CONFIGS}:{stage}", "--workdir",
-               f"runs/default/{run}", "--data-dir", data, *changes]  # fmt: skip
+               f"runs/default/{stage}", "--data-dir", data]  # fmt: skip
+    more_resting = ["--data.sources.3.weight", "1"]  # Clips in which nothing moves.
+    for seed, changes in (("1", []), ("2", more_resting)):
+        yield ["movseg", "train", f"{CONFIGS}:joint", "--workdir",
+               f"runs/default/joint_seed{seed}", "--data-dir", "data/estimated",
+               "--seed", seed, *changes]  # fmt: skip
+
+
+def in_words(step: Step) -> str:
+    """Returns a step as it is printed and listed."""
+    return " ".join(map(str, step))
+
+
+def run(step: Step, folder: Path) -> int:
+    """Prints and runs a step, and returns its exit status."""
+    print(in_words(step), flush=True)
+    program, *arguments = map(str, step)
+    start = [sys.executable, *(["-c", MOVSEG] if program == "movseg" else [])]
+    return finish([*start, *arguments], folder)
 
 
 def finish(command: list[str], folder: Path) -> int:
@@ -123,27 +137,21 @@ def main() -> int:
     out = options.out
     (out / "weights").mkdir(parents=True, exist_ok=True)
     done = out / "steps_done.txt"
-    training = [] if options.data_only else stages()
-    for step in itertools.chain(data_steps(options), training):
-        arguments = [str(argument) for argument in step]
-        command = " ".join(arguments)
-        trains = step[:2] == ["movseg", "train"]
-        if done.exists() and command in done.read_text().splitlines() and not trains:
+    known = done.read_text().splitlines() if done.exists() else []
+    for step in data_steps(options):
+        if (command := in_words(step)) in known:
             continue
-        print(command, flush=True)
-        program, *arguments = arguments
-        run = [sys.executable, *(["-c", MOVSEG] if program == "movseg" else [])]
-        status = finish([*run, *arguments], out)
-        if status:
+        if status := run(step, out):
             return status
-        if not trains:
-            with done.open("a") as file:
-                file.write(f"{command}\n")
+        with done.open("a") as file:
+            file.write(f"{command}\n")
     if options.data_only:
         return 0
-    runs = " ".join(
-        f"{out}/runs/default/joint{run}" for run in ("", "_seed1", "_seed2")
-    )
+    for step in stages():
+        if status := run(step, out):
+            return status
+    names = ("joint", "joint_seed1", "joint_seed2")
+    runs = " ".join(f"{out}/runs/default/{name}" for name in names)
     confidence = "--moves 1 -0.9 --rests 1 1"
     print(f"Now: python scripts/bundle_weights.py {runs} {confidence} --proposals 100 "
           "--sides 272 480")  # fmt: skip

@@ -26,6 +26,8 @@ from movseg_jax.formats.pictures import MaskFolder, sightings_of
 from movseg_jax.images import image_size
 from movseg_jax.metrics.base import ComparedFrame
 from movseg_jax.metrics.point_tracks import PointTracks, read_point_tracks
+from movseg_jax.segment.batch_folder import MARKER, ROWS
+from movseg_jax.segment.run_folder import WORK
 from movseg_jax.system.paths import list_images
 
 Kind = Literal["masks", "tracks.json", ".json", ".npz", ".dat", "detections"]
@@ -34,9 +36,8 @@ SUFFIXES: Mapping[str, Kind] = {".json": ".json", ".npz": ".npz", ".dat": ".dat"
 FLAT: frozenset[Kind] = frozenset({"masks", ".npz", ".dat"})
 # The first bytes of metrics.json, by which it is told from predictions.
 REPORT_HEAD = b'{\n "movseg eval"'
-WORK = ".movseg"  # The folder of a run of `movseg segment` that is not finished.
-# What `movseg segment` writes beside the results of many videos.
-BATCH = frozenset({"batch.json", "batch.jsonl"})
+# The files that `movseg segment` writes beside the results of many videos.
+BATCH = frozenset({MARKER, ROWS})
 
 
 class Prediction(NamedTuple):

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
 from movseg_jax.config import TrackConfig
 from movseg_jax.report.html import counted
 from movseg_jax.results import FrameDetections
@@ -69,9 +67,8 @@ def why_no_tracks(
 
 
 def _too_few(sure: int, likely: int, longest: int, min_frames: int) -> str:
-    """Says that nothing moves in enough frames, of which the longest shot has some."""
-    needed = frames_needed(np.array([longest]), min_frames)[0]
-    more = UNCERTAIN * min_frames
+    """Says that nothing moves in enough of the `longest` shot's frames."""
+    needed, more = frames_needed(longest, min_frames), UNCERTAIN * min_frames
     return (
         f"Something was seen to move in {counted(sure, 'frame')}, and less certainly "
         f"in {likely - sure}, but a track needs {needed}"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
 from movseg_jax.config import MIN_FRAMES, MIN_MOTION, TrackConfig
 from movseg_jax.errors import InputError
@@ -80,14 +79,12 @@ def motion_evidence(
     return evidence
 
 
-def frames_needed(
-    lengths: Int[np.ndarray, " shots"], min_frames: int
-) -> Int[np.ndarray, " shots"]:
-    """Returns how many frames a track must be seen to move in, in shots by length.
+def frames_needed(length: int, min_frames: int) -> int:
+    """Returns the number of frames in which a track of a shot must be seen to move.
 
     In a short shot these are all frames but the last, which has no flow.
     """
-    return np.minimum(min_frames, np.maximum(lengths - 1, 1))
+    return min(min_frames, max(length - 1, 1))
 
 
 def drop_resting(
@@ -145,8 +142,8 @@ def drop_resting(
         likely[list({id for id, moves in seen if moves.likely})] += 1
         found[list({id for id, _ in seen})] += 1
         shot_of_track[list(ids)] = len(shot_starts) - 1
-    lengths = np.diff([*shot_starts, len(links)])
-    needed = frames_needed(lengths, min_frames)[shot_of_track]
+    lengths = np.diff([*shot_starts, len(links)]).tolist()
+    needed = np.array([frames_needed(n, min_frames) for n in lengths])[shot_of_track]
     enough = np.maximum(UNCERTAIN * min_frames, UNCERTAIN_SHARE * found)
     kept = (sure >= needed) | (likely >= enough)
     return Links(np.where(kept[links.ids], links.ids, 0), links.starts)
